@@ -1,0 +1,117 @@
+"""check_grads: does a function's gradient agree with its differences?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tensorgrad import ops
+from tensorgrad.array import Array, own, to_device, to_numpy
+from tensorgrad.errors import GradientError, GraphError
+from tensorgrad.random import Key
+from tensorgrad.tape import data, grad, leaf
+from tensorgrad.tensor import Tensor
+
+__all__ = ["check_grads"]
+
+# Central difference of order 8 (Fornberg, "Generation of finite difference formulas", 1988, table 1):
+# its error at step h is of the order of h^8 times the ninth derivative, so h can be large enough
+# that rounding, eps / h, stays below 1e-12.
+_STENCIL = ((1, 4 / 5), (2, -1 / 5), (3, 4 / 105), (4, -1 / 280))
+_STEP = 2e-3
+_DIRECTIONS = 2
+
+
+def check_grads(
+    f: Callable[..., Tensor],
+    *xs: Tensor | Array,
+    order: int = 2,
+    tolerance: float = 1e-7,
+    key: Key | None = None,
+) -> None:
+    """Check f's gradient at xs, and the gradients of its gradients, against differences in float64.
+
+    For random directions u and a random cotangent w, the derivative of sum(f * w) along u is taken
+    from backward and from an 8th-order central difference. Backward's two ways, on arrays and
+    recorded (`create_graph=True`), are compared too, element by element. xs should be at least
+    0.01 away from points where f has no derivative.
+
+    Args:
+        f: of Tensors, returns one Tensor; must not use random numbers except from a fixed Key.
+        xs: Tensors or arrays; converted to float64.
+        order: how many times to differentiate.
+        tolerance: relative, for the first order; ten times that for each further one.
+        key: for the random directions.
+    Raises: GradientError, saying which order and by how much.
+    """
+    points = [data(x).astype(np.float64) for x in xs]
+    _check(f, points, order, 1, tolerance, Key(0) if key is None else key)
+
+
+def _check(f: Callable[..., Tensor], xs: Sequence[Array], order: int, level: int, tolerance: float, key: Key) -> None:
+    leaves = [leaf(x) for x in xs]
+    out = f(*leaves)
+    if type(out) is not Tensor:
+        raise GraphError(f"check_grads: expected a function that returns one Tensor, got {type(out).__name__}")
+    weights = _normal(key.fold_in(0), out.data)
+    gradients = _gradient(out, leaves, weights, create_graph=False)
+    recorded = _gradient(f(*leaves), leaves, weights, create_graph=True)
+    for position, (a, b) in enumerate(zip(gradients, recorded, strict=True)):
+        size = max(np.abs(a.numpy()).max(initial=0.0), np.abs(b.numpy()).max(initial=0.0))
+        difference = np.abs(a.numpy() - b.numpy()).max(initial=0.0)
+        if not difference <= tolerance * size:
+            raise GradientError(
+                f"check_grads: expected the same gradient of input {position} with create_graph as without, "
+                f"order {level}: they differ by {difference:.3g}, the largest is {size:.3g}"
+            )
+    for direction in range(_DIRECTIONS):
+        steps = [_normal(key.fold_in(1 + direction).fold_in(i), x) for i, x in enumerate(xs)]
+        terms = np.concatenate(
+            [np.zeros(1)] + [to_numpy(own(g.data * u, u)).ravel() for g, u in zip(gradients, steps, strict=True)]
+        )
+        numeric, noise = _difference(f, xs, steps, weights)
+        analytic = float(terms.sum())
+        size = max(abs(numeric), float(np.sqrt(np.square(terms).sum())))
+        if not abs(analytic - numeric) <= tolerance * size + noise:
+            raise GradientError(
+                f"check_grads: expected the derivative that differences give, order {level}: "
+                f"backward gives {analytic:.12g}, differences {numeric:.12g}, "
+                f"relative error {abs(analytic - numeric) / (size or 1):.3g}, tolerance {tolerance:.3g}"
+            )
+    if level < order:
+
+        def directional(*ys: Tensor) -> Tensor:
+            """The first-order derivative along fixed directions, a scalar function of ys again."""
+            slopes = _gradient(f(*ys), ys, weights, create_graph=True)
+            return ops.sum(
+                ops.stack([ops.sum(g * _normal(key.fold_in(1).fold_in(i), g.data)) for i, g in enumerate(slopes)])
+            )
+
+        _check(directional, xs, order, level + 1, tolerance * 10, key.fold_in(3))
+
+
+def _gradient(out: Tensor, leaves: Sequence[Tensor], weights: Array, *, create_graph: bool) -> tuple[Tensor, ...]:
+    if not out.requires_grad:  # constant in the leaves
+        return tuple(Tensor(np.zeros_like(x.data)) for x in leaves)
+    return grad(out, leaves, Tensor(weights), create_graph=create_graph)
+
+
+def _difference(
+    f: Callable[..., Tensor], xs: Sequence[Array], steps: Sequence[Array], weights: Array
+) -> tuple[float, float]:
+    """The derivative of sum(f * weights) along `steps`, and the rounding error to allow it."""
+    total, size = 0.0, 0.0
+    for distance, coefficient in _STENCIL:
+        for sign in (1, -1):
+            out = f(*(leaf(x + sign * distance * _STEP * u) for x, u in zip(xs, steps, strict=True)))
+            terms = to_numpy(own(out.data * weights, weights))
+            total += sign * coefficient * float(terms.sum())
+            size = max(size, float(np.abs(terms).sum()))
+    return total / _STEP, 8 * np.finfo(np.float64).eps * size / _STEP
+
+
+def _normal(key: Key, like: Any) -> Array:
+    values = key.normal(like.shape, dtype="float64")
+    return to_device(values, "cpu" if isinstance(like, np.ndarray) else f"cuda:{like.device.id}")

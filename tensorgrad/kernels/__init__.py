@@ -1,0 +1,132 @@
+"""Fused kernels: the closed list of them, and who provides them for an array.
+
+A kernel works on arrays only and knows nothing of gradients; `ops` pairs each with its backward.
+`reference` defines every one of them and runs on NumPy and CuPy alike. A faster implementation
+provides the same functions under the same names and is chosen here, by the kind of array.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tensorgrad.array import Array
+from tensorgrad.kernels import reference
+
+__all__ = ["Kernels", "kernels_for"]
+
+
+class Kernels(Protocol):
+    """Shapes: N rows, C width, V classes; B batch, H heads, K key/value heads, T and S lengths, D head width.
+
+    Every result has the dtype of the first argument; statistics (mean, rstd, log-sum-exp, losses)
+    have its accumulation dtype. No argument is written to unless its description says so.
+    """
+
+    def erf(self, x: Array) -> Array: ...
+
+    def gelu(self, x: Array, approximate: str) -> Array: ...
+
+    def gelu_gradient(self, g: Array, x: Array, approximate: str) -> Array: ...
+
+    def silu(self, x: Array) -> Array: ...
+
+    def silu_gradient(self, g: Array, x: Array) -> Array: ...
+
+    def swiglu(self, x: Array) -> Array:
+        """x (..., 2 F), the gate first: silu(gate) * value, (..., F)."""
+        ...
+
+    def swiglu_gradient(self, g: Array, x: Array) -> Array: ...
+
+    def softmax(self, x_NC: Array) -> Array: ...
+
+    def softmax_gradient(self, g_NC: Array, y_NC: Array) -> Array: ...
+
+    def log_softmax(self, x_NC: Array) -> Array: ...
+
+    def log_softmax_gradient(self, g_NC: Array, y_NC: Array) -> Array: ...
+
+    def cross_entropy(self, logits_NV: Array, targets_N: Array, ignore_index: int) -> tuple[Array, Array]:
+        """The loss of each row (0 where ignored), and its log-sum-exp: (N,), (N,)."""
+        ...
+
+    def cross_entropy_gradient(
+        self, g_N: Array, logits_NV: Array, targets_N: Array, logsumexp_N: Array, ignore_index: int
+    ) -> Array: ...
+
+    def layer_norm(self, x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
+        """The output, and each row's mean and 1 / standard deviation: (N, C), (N, 1), (N, 1)."""
+        ...
+
+    def layer_norm_gradient(
+        self, g_NC: Array, x_NC: Array, weight_C: Array, mean_N1: Array, rstd_N1: Array
+    ) -> tuple[Array, Array, Array]:
+        """dx, dweight, dbias."""
+        ...
+
+    def rms_norm(self, x_NC: Array, weight_C: Array, eps: float) -> tuple[Array, Array]:
+        """The output, and each row's 1 / root mean square: (N, C), (N, 1)."""
+        ...
+
+    def rms_norm_gradient(self, g_NC: Array, x_NC: Array, weight_C: Array, rstd_N1: Array) -> tuple[Array, Array]:
+        """dx, dweight."""
+        ...
+
+    def attention(
+        self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, mask: Array | None, is_causal: bool, scale: float
+    ) -> tuple[Array, Array]:
+        """The output and each query's log-sum-exp of scores: (B, H, T, D), (B, H, T).
+
+        `mask` broadcasts to (B, H, T, S): bool (True: may attend) or added to the scores.
+        """
+        ...
+
+    def attention_gradient(
+        self,
+        g_BHTD: Array,
+        q_BHTD: Array,
+        k_BKSD: Array,
+        v_BKSD: Array,
+        out_BHTD: Array,
+        logsumexp_BHT: Array,
+        mask: Array | None,
+        is_causal: bool,
+        scale: float,
+    ) -> tuple[Array, Array, Array]:
+        """dq, dk, dv."""
+        ...
+
+    def rope(self, x: Array, cos_TE: Array, sin_TE: Array) -> Array:
+        """x (..., T, D) with the halves of its last axis rotated by angles (T, E = D / 2)."""
+        ...
+
+    def scatter_add(self, buffer: Array, index: Any, values: Array) -> None:
+        """Add values to buffer[index] in place, in a fixed order where the index repeats."""
+        ...
+
+    def global_norm(self, flat: Array) -> float:
+        """The Euclidean norm of a flat buffer, accumulated in float64 on the CPU."""
+        ...
+
+    def adamw(
+        self,
+        parameters: Array,
+        gradients: Array,
+        first_moment: Array,
+        second_moment: Array,
+        *,
+        learning_rate: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        gradient_scale: float,
+        step: int,
+    ) -> None:
+        """One AdamW step over flat buffers, in place; `step` counts from 1."""
+        ...
+
+
+def kernels_for(a: Array) -> Kernels:
+    """The kernels for arrays of `a`'s kind."""
+    return reference

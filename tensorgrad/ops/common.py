@@ -1,0 +1,114 @@
+"""What every op starts with: checked operands, normalised axes, and the way back from broadcasting."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tensorgrad.array import Array, device_of, is_array, module_of
+from tensorgrad.dtype import is_float
+from tensorgrad.errors import DeviceError, DTypeError, ShapeError
+from tensorgrad.tape import data
+from tensorgrad.tensor import Tensor
+
+# What ops take. Given a Tensor among its operands an op returns a Tensor, given arrays an array.
+TensorLike: TypeAlias = "Tensor | Array | float"
+Axis: TypeAlias = "int | tuple[int, ...] | None"
+
+
+def operand(op: str, x: Any) -> Array:
+    """The array of an op's only operand; DTypeError if it is neither a Tensor nor an array."""
+    a = data(x)
+    if is_array(a):
+        return a  # type: ignore[no-any-return]
+    raise DTypeError(f"{op}: expected a Tensor or an array, got {type(x).__name__}: make it with tensorgrad.tensor")
+
+
+def float_operand(op: str, x: Any) -> Array:
+    """`operand`, of a float dtype."""
+    a = operand(op, x)
+    if not is_float(a.dtype):
+        raise DTypeError(f"{op}: expected a float dtype, got {a.dtype}: convert it with .astype")
+    return a
+
+
+def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
+    """The values of two operands: arrays of one dtype and device, or one array and a Python number.
+
+    A Python number takes the array's dtype (NumPy 2's weak promotion). Raises DTypeError where
+    dtypes differ, or a float meets an integer array: nothing is converted silently.
+    """
+    a, b = data(x), data(y)
+    if type(a) is np.ndarray and type(b) is np.ndarray and a.dtype is b.dtype:
+        return a, b
+    a_is_array, b_is_array = is_array(a), is_array(b)
+    if a_is_array and b_is_array:
+        if a.dtype != b.dtype:
+            raise DTypeError(
+                f"{op}: expected operands of one dtype, got {a.dtype} and {b.dtype}: convert one with .astype"
+            )
+        if module_of(a) is not module_of(b):
+            raise DeviceError(
+                f"{op}: expected operands on one device, got {device_of(a)} and {device_of(b)}: move one with .to"
+            )
+        return a, b
+    if a_is_array and is_number(op, b, a):
+        return a, b
+    if b_is_array and is_number(op, a, b):
+        return a, b
+    wrong = x if not a_is_array else y
+    raise DTypeError(
+        f"{op}: expected Tensors, arrays or Python numbers, got {type(wrong).__name__}: "
+        "make it with tensorgrad.tensor, or float() of a NumPy scalar"
+    )
+
+
+def is_number(op: str, value: Any, like: Array) -> bool:
+    """Whether `value` is a Python number that an array of `like`'s dtype can meet without changing dtype."""
+    if type(value) is float:
+        if not is_float(like.dtype):
+            raise DTypeError(
+                f"{op}: expected an integer to go with dtype {like.dtype}, got {value!r}: convert the tensor with .astype"
+            )
+        return True
+    return type(value) is int or type(value) is bool
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of a Tensor or an array; () for a number."""
+    return getattr(x, "shape", ())
+
+
+def broadcast_error(op: str, a: Any, b: Any) -> Exception:
+    """The error for two operands that NumPy refused to combine."""
+    try:
+        np.broadcast_shapes(shape_of(a), shape_of(b))
+    except ValueError:
+        return ShapeError(
+            f"{op}: expected shapes that broadcast, got {shape_of(a)} and {shape_of(b)}: "
+            "aligned at the last axis, each pair must be equal or have a 1"
+        )
+    return DTypeError(f"{op}: expected a float dtype for these values, got integers: convert with .astype")
+
+
+def normalise_axis(op: str, axis: Any, ndim: int) -> int:
+    """`axis` as 0 .. ndim - 1. Raises ShapeError."""
+    try:
+        index = operator.index(axis)
+    except TypeError:
+        raise ShapeError(f"{op}: expected axis to be an integer, got {axis!r}") from None
+    if not -ndim <= index < ndim:
+        raise ShapeError(f"{op}: expected axis in {-ndim} .. {ndim - 1} for {ndim} axes, got {index}")
+    return index % ndim
+
+
+def normalise_axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """`axis` (an integer, a tuple, or None for all) as distinct axes 0 .. ndim - 1. Raises ShapeError."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(normalise_axis(op, one, ndim) for one in (axis if isinstance(axis, tuple) else (axis,)))
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"{op}: expected each axis once, got axis={axis} for {ndim} axes")
+    return axes

@@ -1,0 +1,148 @@
+"""Ops that select elements by position, and their functional opposites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.array import is_array, module_of
+from tensorgrad.errors import DTypeError, ShapeError
+from tensorgrad.ops.broadcast import sum_to
+from tensorgrad.ops.common import TensorLike, normalise_axis, operand, operands
+from tensorgrad.tape import Scatter, data, record
+from tensorgrad.tensor import Tensor
+
+
+def getitem(x: TensorLike, index: Any) -> Tensor:
+    """x[index] with NumPy's meaning: integers, slices, None, ..., integer arrays, bool masks.
+
+    An index may be a Tensor of integers or bools. Where integer arrays name an element more than
+    once, its gradients add up. Raises ShapeError for an index that does not fit the shape.
+    """
+    a = operand("getitem", x)
+    index = _plain(index)
+    try:
+        out = a[index]
+    except IndexError as problem:
+        raise ShapeError(f"getitem: expected an index that fits shape {a.shape}: {problem}") from None
+    shape = a.shape
+    return record(out, (x, lambda g: _put(shape, index, g)))
+
+
+def index_update(x: TensorLike, index: Any, values: TensorLike) -> Tensor:
+    """A copy of x in which x[index] = values, which broadcast to it. An element is to be named once."""
+    return _indexed("index_update", x, index, values)
+
+
+def index_add(x: TensorLike, index: Any, values: TensorLike) -> Tensor:
+    """A copy of x in which `values` are added to x[index]; an element named more than once gets every sum."""
+    return _indexed("index_add", x, index, values)
+
+
+def _indexed(op: str, x: TensorLike, index: Any, values: TensorLike) -> Tensor:
+    a, b = operands(op, x, values)
+    if not is_array(a):
+        raise DTypeError(f"{op}: expected a Tensor or an array to copy, got {type(x).__name__}")
+    index = _plain(index)
+    out = a.copy()
+    try:
+        if op == "index_update":
+            out[index] = b
+        else:
+            Scatter(a.shape, index, _expand(b, a, index), repeats=_may_repeat(index)).add_to(out)
+    except (IndexError, ValueError) as problem:
+        raise ShapeError(f"{op}: expected index and values that fit shape {a.shape}: {problem}") from None
+    values_shape = getattr(b, "shape", ())
+
+    def vjp_x(g: Any) -> Any:
+        return index_update(g, index, 0.0) if op == "index_update" else g
+
+    return record(out, (x, vjp_x), (values, lambda g: sum_to(getitem(g, index), values_shape)))
+
+
+def take(x: TensorLike, indices: Any, *, axis: int) -> Tensor:
+    """x's slices along `axis` at `indices` (integers of any shape, which takes that axis's place)."""
+    a = operand("take", x)
+    axis = normalise_axis("take", axis, a.ndim)
+    return getitem(x, (*(slice(None),) * axis, _integers("take", indices)))
+
+
+def take_along_axis(x: TensorLike, indices: Any, *, axis: int) -> Tensor:
+    """Along `axis`, for each position of the other axes, the elements at `indices`, of x's number of axes."""
+    a = operand("take_along_axis", x)
+    axis = normalise_axis("take_along_axis", axis, a.ndim)
+    where_to = _integers("take_along_axis", indices)
+    if where_to.ndim != a.ndim:
+        raise ShapeError(f"take_along_axis: expected indices of {a.ndim} axes, got shape {where_to.shape}")
+    xp = module_of(a)
+    grid: list[Any] = []
+    for i, n in enumerate(a.shape):
+        if i == axis:
+            grid.append(where_to)
+        else:
+            grid.append(xp.arange(n).reshape((n,) + (1,) * (a.ndim - i - 1)))
+    return getitem(x, tuple(grid))
+
+
+def embedding(weight: TensorLike, ids: Any) -> Tensor:
+    """Rows of a table: weight[ids].
+
+    Args:    weight (V, C) float; ids (...) integers in 0 .. V - 1.
+    Returns: (..., C).
+    Raises:  ShapeError (ids out of range, weight not a matrix), DTypeError.
+    Grad:    dweight[v] = the sum of g over the positions where ids == v, in a fixed order.
+    Saves:   ids.
+    """
+    a = operand("embedding", weight)
+    where_to = _integers("embedding", ids)
+    if a.ndim != 2:
+        raise ShapeError(f"embedding: expected weight of shape (V, C), got {a.shape}")
+    if where_to.size and type(where_to) is np.ndarray:
+        low, high = int(where_to.min()), int(where_to.max())
+        if low < 0 or high >= a.shape[0]:
+            bad = low if low < 0 else high
+            raise ShapeError(f"embedding: expected ids in 0 .. {a.shape[0] - 1}, got {bad}")
+    shape = a.shape
+    return record(a[where_to], (weight, lambda g: _put(shape, where_to, g)))
+
+
+def _put(shape: tuple[int, ...], index: Any, g: Any) -> Any:
+    """The gradient of x[index]: zeros of x's shape with g added at `index`."""
+    if type(g) is not Tensor:
+        return Scatter(shape, index, g, repeats=_may_repeat(index))
+    return index_add(module_of(g.data).zeros(shape, g.dtype), index, g)
+
+
+def _may_repeat(index: Any) -> bool:
+    """Whether an index could name an element twice: only integer arrays can."""
+    return any(
+        is_array(part) and part.dtype != bool and part.size > 1
+        for part in (index if isinstance(index, tuple) else (index,))
+    )
+
+
+def _expand(values: Any, a: Any, index: Any) -> Any:
+    """`values` broadcast to the shape of a[index], in a's dtype."""
+    xp = module_of(a)
+    return xp.broadcast_to(xp.asarray(values, dtype=a.dtype), a[index].shape)
+
+
+def _integers(op: str, indices: Any) -> Any:
+    where_to = data(indices)
+    where_to = where_to if is_array(where_to) else np.asarray(where_to)
+    if where_to.dtype.kind not in "iu":
+        raise DTypeError(f"{op}: expected integer indices, got {where_to.dtype}")
+    return where_to
+
+
+def _plain(index: Any) -> Any:
+    """The index with arrays in the place of Tensors and lists."""
+    if isinstance(index, tuple):
+        return tuple(_plain(part) for part in index)
+    if isinstance(index, list):
+        index = np.asarray(index) if index else np.zeros(0, np.int64)
+    index = data(index)
+    if is_array(index) and index.dtype.kind not in "iub":
+        raise DTypeError(f"getitem: expected indices to be integers or bools, got {index.dtype}")
+    return index

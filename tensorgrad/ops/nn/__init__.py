@@ -1,0 +1,26 @@
+"""The fused ops of neural networks: each one kernel forward, one kernel backward.
+
+Every fused op has a definition in basic ops, `<op>_definition`. It is the op's specification, the
+tests' oracle, and what a gradient of the gradient is computed by: a vjp that is handed a Tensor is
+being recorded, and records the definition's vjp in the place of the kernel's.
+"""
+
+from tensorgrad.ops.nn.activation import gelu, silu, swiglu
+from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention
+from tensorgrad.ops.nn.dropout import dropout
+from tensorgrad.ops.nn.norm import layer_norm, rms_norm
+from tensorgrad.ops.nn.softmax import cross_entropy, log_softmax, softmax
+
+__all__ = [
+    "cross_entropy",
+    "dropout",
+    "gelu",
+    "layer_norm",
+    "log_softmax",
+    "rms_norm",
+    "rope",
+    "scaled_dot_product_attention",
+    "silu",
+    "softmax",
+    "swiglu",
+]

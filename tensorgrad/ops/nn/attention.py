@@ -1,0 +1,134 @@
+"""Scaled dot-product attention, and the rotary position embedding of its queries and keys."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tensorgrad.array import Array, module_of
+from tensorgrad.errors import DTypeError, ShapeError
+from tensorgrad.kernels import kernels_for
+from tensorgrad.ops.broadcast import reshape
+from tensorgrad.ops.common import TensorLike, float_operand, operand, operands
+from tensorgrad.ops.elementwise import add, multiply, subtract, where
+from tensorgrad.ops.linalg import matmul
+from tensorgrad.ops.nn.definition import through
+from tensorgrad.ops.nn.softmax import softmax_definition
+from tensorgrad.ops.shape import concat, matrix_transpose, split
+from tensorgrad.tape import data, record, record_joint
+from tensorgrad.tensor import Tensor
+
+
+def scaled_dot_product_attention(
+    q: TensorLike,
+    k: TensorLike,
+    v: TensorLike,
+    *,
+    mask: Any = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(q k^T scale + mask) v, head by head.
+
+    Args:    q (B, H, T, D), k (B, K, S, D), v (B, K, S, E), one dtype; H a multiple of K, each key
+             head serving H / K consecutive query heads (grouped-query attention);
+             mask: broadcasts to (B, H, T, S), bool (True: may attend) or float, added to the scores,
+             a constant; is_causal: query t sees keys 0 .. t (upper left if T != S);
+             scale: 1 / sqrt(D) if None.
+    Returns: (B, H, T, E). A query that may see no key gets zeros.
+    Raises:  ShapeError, DTypeError, DeviceError.
+    Grad:    with p the probabilities: dv = p^T g, ds = p (g v^T - sum(g out)), dq = ds k scale, dk = ds^T q scale.
+    Saves:   q, k, v, out, and one log-sum-exp per query.
+    Source:  Vaswani et al., "Attention is all you need", 2017, equation 1; Ainslie et al., "GQA", 2023.
+    """
+    a, b = operands("scaled_dot_product_attention", q, k)
+    _, c = operands("scaled_dot_product_attention", q, v)
+    m = None if mask is None else _attention_mask(mask, a, b)
+    _check_attention(a, b, c)
+    scale = 1 / math.sqrt(a.shape[-1]) if scale is None else float(scale)
+    out, row_logsumexp = kernels_for(a).attention(a, b, c, m, is_causal, scale)
+
+    def vjp(g: Any) -> Any:
+        if type(g) is Tensor:
+            return through(lambda q, k, v: attention_definition(q, k, v, m, is_causal, scale), [q, k, v], g)
+        return kernels_for(g).attention_gradient(g, a, b, c, out, row_logsumexp, m, is_causal, scale)
+
+    return record_joint(out, [q, k, v], vjp)
+
+
+def attention_definition(q: Tensor, k: Tensor, v: Tensor, mask: Array | None, is_causal: bool, scale: float) -> Tensor:
+    batch, heads, queries, width = q.shape
+    kv_heads, keys = k.shape[1], k.shape[2]
+    q = reshape(q, (batch, kv_heads, heads // kv_heads, queries, width))
+    k = reshape(k, (batch, kv_heads, 1, keys, width))
+    v = reshape(v, (batch, kv_heads, 1, keys, v.shape[-1]))
+    scores = multiply(matmul(q, matrix_transpose(k)), scale)
+    xp = module_of(data(q))
+    may_attend = xp.tril(xp.ones((queries, keys), bool)) if is_causal else xp.ones((queries, keys), bool)
+    if mask is not None:
+        mask = xp.broadcast_to(mask, (batch, heads, queries, keys)).reshape(scores.shape)
+        if mask.dtype == bool:
+            may_attend = may_attend & mask
+        else:
+            scores = add(scores, mask)
+    scores = where(may_attend, scores, -math.inf)
+    # A query that may see no key has no finite score: softmax would be nan, its output is to be 0.
+    sees_any = (data(scores) != -math.inf).any(axis=-1, keepdims=True)
+    weights = where(sees_any, softmax_definition(where(sees_any, scores, 0.0), -1), 0.0)
+    return reshape(matmul(weights, v), (batch, heads, queries, v.shape[-1]))
+
+
+def _attention_mask(mask: Any, q: Array, k: Array) -> Array:
+    m = operand("scaled_dot_product_attention", mask)
+    if m.dtype not in (bool, q.dtype):
+        raise DTypeError(f"scaled_dot_product_attention: expected a mask of bool or {q.dtype}, got {m.dtype}")
+    if type(mask) is Tensor and mask.requires_grad:
+        raise DTypeError("scaled_dot_product_attention: expected a mask that needs no gradient: detach it")
+    target = (*q.shape[:2], q.shape[-2], k.shape[-2])
+    padded = m.reshape((1,) * (4 - m.ndim) + m.shape)
+    if m.ndim > 4 or any(n not in (1, full) for n, full in zip(padded.shape, target, strict=True)):
+        raise ShapeError(f"scaled_dot_product_attention: expected a mask that broadcasts to {target}, got {m.shape}")
+    return padded
+
+
+def _check_attention(q: Array, k: Array, v: Array) -> None:
+    fits = q.ndim == k.ndim == v.ndim == 4
+    fits = fits and q.shape[0] == k.shape[0] and q.shape[-1] == k.shape[-1] and k.shape[:3] == v.shape[:3]
+    if not (fits and k.shape[1] and q.shape[1] % k.shape[1] == 0):
+        raise ShapeError(
+            "scaled_dot_product_attention: expected q (B, H, T, D), k (B, K, S, D), v (B, K, S, E) with H a multiple "
+            f"of K, got {q.shape}, {k.shape}, {v.shape}"
+        )
+
+
+def rope(x: TensorLike, cos: Array, sin: Array) -> Tensor:
+    """Rotary position embedding: rotate each pair (x[i], x[i + D / 2]) of the last axis by its position's angle.
+
+        y = [x1 cos - x2 sin, x2 cos + x1 sin],   x1 and x2 the halves of x
+
+    Args:    x (..., T, D); cos, sin (T, D / 2) arrays, constants, in the dtype of x.
+    Returns: (..., T, D).
+    Raises:  ShapeError, DTypeError.
+    Grad:    the rotation by the opposite angle. Saves nothing of x.
+    Source:  Su et al., "RoFormer", 2021, equation 34, with Llama's pairing of halves.
+    """
+    a = float_operand("rope", x)
+    expected = (a.shape[-2], a.shape[-1] // 2) if a.ndim >= 2 and a.shape[-1] % 2 == 0 else None
+    if expected is None or cos.shape != expected or sin.shape != expected:
+        raise ShapeError(
+            f"rope: expected x (..., T, D), D even, and cos, sin (T, D / 2), got {a.shape}, {cos.shape}, {sin.shape}"
+        )
+    if cos.dtype != a.dtype or sin.dtype != a.dtype:
+        raise DTypeError(f"rope: expected cos and sin in {a.dtype}, as x, got {cos.dtype} and {sin.dtype}")
+    return record(kernels_for(a).rope(a, cos, sin), (x, lambda g: rope(g, cos, -sin)))
+
+
+def rope_definition(x: Tensor, cos: Array, sin: Array) -> Tensor:
+    first, second = split(x, 2, axis=-1)
+    return concat(
+        [
+            subtract(multiply(first, cos), multiply(second, sin)),
+            add(multiply(second, cos), multiply(first, sin)),
+        ],
+        axis=-1,
+    )

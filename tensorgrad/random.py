@@ -1,0 +1,94 @@
+"""Random numbers as pure functions of a key: no global state, no order of calls.
+
+A `Key` names one infinite stream of 64-bit words, the counter-based generator Philox4x64-10
+(Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). The word at position i is
+a function of (key, i) alone, so any part of a stream can be made anywhere, on any device, and
+dropout can be replayed by keeping 16 bytes. New streams come from `fold_in`: the key of
+(seed, step, sample) is `Key(seed).fold_in(step).fold_in(sample)`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensorgrad import array as arrays
+from tensorgrad.array import Array
+from tensorgrad.dtype import DTypeLike, as_dtype
+from tensorgrad.errors import DTypeError, ShapeError
+
+__all__ = ["Key"]
+
+_WORD = 1 << 64
+# `fold_in` draws from counters that no stream of values reaches: their top word is all ones.
+_FOLD_COUNTER = (_WORD - 1) << 192
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One stream of random numbers. `Key(seed)` for any seed in 0 .. 2**64 - 1.
+
+    The same key gives the same integers and uniforms on every device, and on every run.
+    """
+
+    seed: int
+    stream: int = 0
+
+    def __post_init__(self) -> None:
+        for name, word in (("seed", self.seed), ("stream", self.stream)):
+            if isinstance(word, bool) or not isinstance(word, int) or not 0 <= word < _WORD:
+                raise ValueError(f"Key: expected {name} in 0 .. 2**64 - 1, got {word!r}")
+
+    def fold_in(self, data: int) -> Key:
+        """The key of an independent stream, a function of this key and of `data` >= 0 (< 2**64)."""
+        if not 0 <= data < _WORD:
+            raise ValueError(f"fold_in: expected an integer in 0 .. 2**64 - 1, got {data!r}")
+        seed, stream = self._generator(_FOLD_COUNTER + data).random_raw(2)
+        return Key(int(seed), int(stream))
+
+    def split(self, count: int = 2) -> tuple[Key, ...]:
+        """`count` independent keys: `fold_in(0)`, `fold_in(1)`, ..."""
+        return tuple(self.fold_in(i) for i in range(count))
+
+    def bits(self, count: int) -> Array:
+        """The first `count` words of the stream, uint64, on the CPU."""
+        return self._generator(0).random_raw(count)
+
+    def uniform(self, shape: tuple[int, ...] = (), *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
+        """Uniform in [0, 1): the top 24 bits of a 32-bit half-word (float32), or 53 of a word (float64)."""
+        size = math.prod(shape)
+        if as_dtype(dtype) == np.float64:
+            values = (self.bits(size) >> np.uint64(11)) * 2.0**-53
+        elif as_dtype(dtype) == np.float32:
+            halves = self.bits((size + 1) // 2).view(np.uint32)[:size]
+            values = (halves >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
+        else:
+            raise DTypeError(f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}")
+        return arrays.to_device(values.reshape(shape), device)
+
+    def normal(self, shape: tuple[int, ...] = (), *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
+        """Standard normal, by Box and Muller's transform in float64, rounded once to `dtype`."""
+        size = math.prod(shape)
+        pairs = (size + 1) // 2
+        uniforms = self.uniform((2, pairs), dtype="float64")
+        radius = np.sqrt(-2.0 * np.log1p(-uniforms[0]))
+        angle = (2.0 * math.pi) * uniforms[1]
+        values = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:size]
+        return arrays.to_device(values.reshape(shape).astype(as_dtype(dtype)), device)
+
+    def integers(self, low: int, high: int, shape: tuple[int, ...] = ()) -> Array:
+        """Uniform int64 in [low, high), on the CPU; the bias is below (high - low) / 2**64."""
+        if low >= high:
+            raise ShapeError(f"integers: expected low < high, got [{low}, {high})")
+        span = np.uint64(high - low)
+        return (self.bits(math.prod(shape)) % span).astype(np.int64).reshape(shape) + low
+
+    def permutation(self, count: int) -> Array:
+        """A uniformly random order of 0 .. count - 1, int64, on the CPU."""
+        return np.argsort(self.bits(count), kind="stable")
+
+    def _generator(self, counter: int) -> Any:
+        return np.random.Philox(key=self.seed + (self.stream << 64), counter=counter)
