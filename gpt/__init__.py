@@ -1,0 +1,48 @@
+"""gpt: the pre-training of a language model, from raw text to a base model, built on tensorgrad.
+
+The stages, in the order in which data flows, one module or a few each:
+
+    text, tokenizer, shards, data        raw text -> token ids -> batches
+    embedding, positions                 ids -> vectors
+    attention, mlp, norm, block, model   vectors -> logits -> loss
+    optim, schedule, train               gradients -> AdamW -> a run
+    checkpoint, hub                      a run on disk; Hugging Face's GPT-2 and Llama
+    generate, evaluate                   what the model can do
+
+Sizes are written as suffixes of names, `q_BHTD`, one letter an axis:
+
+    B batch   T time (queries)   S time (keys)   C width   H heads   K key-value heads
+    D head width   E half a head   F ffn width   V vocabulary   N rows
+
+    loaded = gpt.load("runs/default-001")
+    logits_BTV = loaded.model([loaded.tokenizer.encode("The default value is")])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpt.checkpoint import load
+    from gpt.config import ModelConfig, TrainConfig
+    from gpt.errors import UserError
+    from gpt.model import GPT
+
+__all__ = ["GPT", "ModelConfig", "TrainConfig", "UserError", "load"]
+
+_HOMES = {
+    "GPT": "gpt.model",
+    "ModelConfig": "gpt.config",
+    "TrainConfig": "gpt.config",
+    "UserError": "gpt.errors",
+    "load": "gpt.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the command line's `--help` needs none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gpt' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
