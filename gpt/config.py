@@ -1,0 +1,314 @@
+"""The configuration of a run: frozen values with units in their names, checked when they are made.
+
+A `TrainConfig` holds everything that decides what a run computes, in five groups: the model, the
+tokenizer, the data, the optimizer, and (at its own level) the run itself. The same names are used
+everywhere: `config.model.num_layers` in Python, `num_layers` under `[model]` in a TOML file,
+`--model.num-layers` on the command line. Every run folder keeps its resolved configuration as
+`config.toml`; `gpt/config_file.py` reads and writes it.
+
+A value that cannot work is refused here, before anything is read or written, with its dotted name,
+what was expected and what to do. 0 often means "choose for me"; the comment beside the field says
+what is chosen, and a property (`kv_heads`, `ffn_width`, `micro_batch`) gives the number in force.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
+
+from gpt.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["DataConfig", "ModelConfig", "OptimConfig", "TokenizerConfig", "TrainConfig"]
+
+_FFN_MULTIPLE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Architecture of a decoder-only transformer: GPT-2, Llama, and what lies between."""
+
+    vocab_size: int = 0  # ids the model knows; 0: as many as the tokenizer has, more: padded
+    context_length: int = 256  # tokens that a prediction can look back on
+    num_layers: int = 6  # blocks of attention and MLP
+    num_heads: int = 4  # attention heads; they share model_dim
+    num_kv_heads: int = 0  # heads of keys and values; 0: num_heads
+    model_dim: int = 256  # width of the residual stream
+    ffn_dim: int = 0  # width inside the MLP; 0: 4 model_dim, with swiglu 8/3 model_dim rounded up to 64s
+    positions: Literal["learned", "sinusoidal", "rope"] = "rope"  # how a token knows its place
+    norm: Literal["layer_norm", "rms_norm"] = "rms_norm"  # before attention, MLP and head
+    norm_eps: float = 1e-5  # added to the variance (mean square) in the norms
+    activation: Literal["gelu", "gelu_tanh", "swiglu", "relu_squared"] = "swiglu"  # inside the MLP
+    has_bias: bool = False  # biases in linears and layer norms
+    is_head_tied: bool = True  # the output matrix is the token embedding
+    dropout: float = 0.0  # of embeddings, attention weights and each residual branch
+    rope_theta: float = 10000.0  # base of the rotary wavelengths
+    qk_norm: bool = False  # queries and keys rms-normalised per head, without parameters
+    logit_soft_cap: float = 0.0  # logits become cap * tanh(logits / cap); 0: left alone
+
+    def __post_init__(self) -> None:
+        _check_types(self, ModelConfig, "model")
+        _check_at_least(self, "model", 1, "context_length", "num_layers", "num_heads", "model_dim")
+        _check_at_least(self, "model", 0, "vocab_size", "num_kv_heads", "ffn_dim", "logit_soft_cap")
+        _check_above_zero(self, "model", "norm_eps", "rope_theta")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"model.dropout: expected a share in [0, 1), got {self.dropout}: 0 turns dropout off")
+        if self.model_dim % self.num_heads:
+            below = self.model_dim - self.model_dim % self.num_heads
+            near = " or ".join(str(width) for width in (below, below + self.num_heads) if width)
+            raise UserError(
+                f"model.model_dim: expected a multiple of model.num_heads = {self.num_heads}, "
+                f"got {self.model_dim}: take {near}, or another number of heads"
+            )
+        if self.num_heads % self.kv_heads:
+            raise UserError(
+                f"model.num_kv_heads: expected a divisor of model.num_heads = {self.num_heads}, "
+                f"got {self.num_kv_heads}: every key-value head serves the same number of query heads"
+            )
+        if self.positions == "rope" and self.head_dim % 2:
+            raise UserError(
+                f"model.num_heads: expected an even head dimension for rope (it turns pairs), "
+                f"got model_dim / num_heads = {self.head_dim}: change either, or take learned positions"
+            )
+        if self.positions == "sinusoidal" and self.model_dim % 2:
+            raise UserError(
+                f"model.model_dim: expected an even width for sinusoidal positions (sine and cosine), "
+                f"got {self.model_dim}: take {self.model_dim + 1}, or learned positions"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """D: the width of one head."""
+        return self.model_dim // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """K: `num_kv_heads`, or `num_heads` where that is 0."""
+        return self.num_kv_heads or self.num_heads
+
+    @property
+    def ffn_width(self) -> int:
+        """F: `ffn_dim`, or the default for the activation where that is 0.
+
+        SwiGLU has three matrices where the others have two, so 8/3 of the model's width gives both
+        the same number of parameters (Shazeer 2020, arXiv:2002.05202).
+        """
+        if self.ffn_dim:
+            return self.ffn_dim
+        if self.activation != "swiglu":
+            return 4 * self.model_dim
+        return math.ceil(8 * self.model_dim / (3 * _FFN_MULTIPLE)) * _FFN_MULTIPLE
+
+    @property
+    def num_parameters(self) -> int:
+        """Exact number of parameters; a tied head is counted once. Needs `vocab_size`."""
+        embeddings = self._known_vocab_size * self.model_dim
+        if self.positions == "learned":
+            embeddings += self.context_length * self.model_dim
+        has_norm_bias = self.norm == "layer_norm" and self.has_bias
+        norms = (2 * self.num_layers + 1) * self.model_dim * (2 if has_norm_bias else 1)
+        head = 0 if self.is_head_tied else self._head_matrix
+        return embeddings + self.num_layers * (self._block_matrices + self._block_biases) + norms + head
+
+    def flops_per_token(self, context_length: int | None = None) -> int:
+        """Floating-point operations of training on one token, forward and backward.
+
+            6 N + 12 L H D T
+
+        N is the number of weights in matrix products: those of the blocks and of the output head
+        (tied or not), without the embedding lookup, norms and biases. Each costs a multiplication
+        and an addition forward, and twice that backward. The second term is the two products of
+        attention over the whole context of T tokens; that half of them is masked is not deducted,
+        nor is recomputation added. Source: PaLM (arXiv:2204.02311), appendix B, there to define
+        the utilisation of a machine ("model FLOPs").
+        """
+        context = self.context_length if context_length is None else context_length
+        weights = self.num_layers * self._block_matrices + self._head_matrix
+        return 6 * weights + 12 * self.num_layers * self.model_dim * context
+
+    def with_vocabulary(self, num_tokens: int) -> ModelConfig:
+        """This model for a tokenizer of `num_tokens` ids: `vocab_size` filled in, or checked."""
+        if self.vocab_size and self.vocab_size < num_tokens:
+            raise UserError(
+                f"model.vocab_size: expected at least the tokenizer's {num_tokens} ids, "
+                f"got {self.vocab_size}: raise it, or set 0 to take the tokenizer's number"
+            )
+        return replace(self, vocab_size=self.vocab_size or num_tokens)
+
+    @property
+    def _known_vocab_size(self) -> int:
+        if not self.vocab_size:
+            raise UserError(
+                "model.vocab_size: expected the number of ids, got 0 (the tokenizer decides): "
+                "use with_vocabulary(tokenizer.vocab_size) first"
+            )
+        return self.vocab_size
+
+    @property
+    def _head_matrix(self) -> int:
+        return self._known_vocab_size * self.model_dim
+
+    @property
+    def _block_matrices(self) -> int:
+        kv_width = self.kv_heads * self.head_dim
+        attention = 2 * self.model_dim * self.model_dim + 2 * self.model_dim * kv_width
+        return attention + self._ffn_matrices * self.model_dim * self.ffn_width
+
+    @property
+    def _block_biases(self) -> int:
+        if not self.has_bias:
+            return 0
+        kv_width = self.kv_heads * self.head_dim
+        mlp = (self._ffn_matrices - 1) * self.ffn_width + self.model_dim
+        return 2 * self.model_dim + 2 * kv_width + mlp
+
+    @property
+    def _ffn_matrices(self) -> int:
+        return 3 if self.activation == "swiglu" else 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerConfig:
+    """How text becomes ids."""
+
+    kind: Literal["bytes", "characters", "bpe"] = "bpe"  # bpe is trained on the training text
+    vocab_size: int = 4096  # ids of bpe, bytes and <|endoftext|> included; other kinds: as many as needed
+
+    def __post_init__(self) -> None:
+        _check_types(self, TokenizerConfig, "tokenizer")
+        _check_at_least(self, "tokenizer", 257, "vocab_size")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """The text, and what is kept from training to judge it."""
+
+    paths: tuple[str, ...] = ()  # files, folders or - ; none: the prose of this Python installation
+    holdout: float = 0.1  # share of the text that is held out
+
+    def __post_init__(self) -> None:
+        _check_types(self, DataConfig, "data")
+        if not 0 < self.holdout < 1:
+            raise UserError(f"data.holdout: expected a share in (0, 1), got {self.holdout}: 0.1 is usual")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """AdamW with decoupled weight decay, and the learning rate over the run (see gpt/schedule.py)."""
+
+    learning_rate: float = 1e-3  # at its peak
+    min_learning_rate_ratio: float = 0.1  # learning rate at the end, as a share of the peak
+    schedule: Literal["cosine", "warmup_stable_decay", "constant"] = "cosine"  # after the warm-up
+    warmup_steps: int = 100  # steps of linear warm-up
+    decay_steps: int = 0  # final decay of warmup_stable_decay, in steps; 0: the last fifth of the run
+    beta1: float = 0.9  # decay of the gradient's running mean
+    beta2: float = 0.99  # decay of the squared gradient's running mean
+    eps: float = 1e-8  # added to the root of the second moment
+    weight_decay: float = 0.1  # of matrices; biases and norms do not decay
+    clip_norm: float = 1.0  # largest global gradient norm; 0: no clipping
+
+    def __post_init__(self) -> None:
+        _check_types(self, OptimConfig, "optim")
+        _check_above_zero(self, "optim", "learning_rate", "eps")
+        _check_at_least(self, "optim", 0, "warmup_steps", "decay_steps", "weight_decay", "clip_norm")
+        if not 0 <= self.min_learning_rate_ratio <= 1:
+            raise UserError(
+                f"optim.min_learning_rate_ratio: expected a share in [0, 1], "
+                f"got {self.min_learning_rate_ratio}: 0.1 ends at a tenth of the peak"
+            )
+        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
+            if not 0 <= beta < 1:
+                raise UserError(f"optim.{name}: expected a decay in [0, 1), got {beta}: 0.9 is usual")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """A whole training run. `TrainConfig()` is the preset `default`."""
+
+    steps: int = 1000  # optimizer steps
+    batch_size: int = 16  # sequences in an optimizer step
+    micro_batch_size: int = 0  # sequences in memory at once, a divisor of batch_size; 0: all of them
+    time_limit_s: float = 0.0  # stop after this many seconds, at the end of a step; 0: never
+    eval_interval_steps: int = 250  # steps between evaluations on held-out text; 0: only at the end
+    eval_batches: int = 0  # batches in an evaluation; 0: all held-out text
+    checkpoint_interval_steps: int = 250  # steps between checkpoints; 0: only at the end
+    keep_checkpoints: int = 2  # latest checkpoints kept; 0: all
+    log_interval_steps: int = 10  # steps between lines of metrics.jsonl
+    seed: int = 0  # of initialisation, data order and dropout
+    precision: Literal["float32", "float64"] = "float32"  # of parameters and computation
+    device: Literal["cpu"] = "cpu"  # where the arrays live
+    recompute: bool = False  # compute each block again in backward: less memory, more time
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    def __post_init__(self) -> None:
+        _check_types(self, TrainConfig)
+        _check_at_least(self, "", 1, "steps", "batch_size", "log_interval_steps")
+        _check_at_least(self, "", 0, "micro_batch_size", "time_limit_s", "eval_interval_steps", "eval_batches")
+        _check_at_least(self, "", 0, "checkpoint_interval_steps", "keep_checkpoints")
+        if not 0 <= self.seed < 2**64:
+            raise UserError(f"seed: expected an integer in 0 .. 2**64 - 1, got {self.seed}: 0 is as good")
+        if self.batch_size % self.micro_batch:
+            raise UserError(
+                f"micro_batch_size: expected a divisor of batch_size = {self.batch_size}, "
+                f"got {self.micro_batch_size}: 0 takes the batch in one piece"
+            )
+
+    @property
+    def micro_batch(self) -> int:
+        """`micro_batch_size`, or `batch_size` where that is 0."""
+        return self.micro_batch_size or self.batch_size
+
+    @property
+    def accumulation_steps(self) -> int:
+        """Micro-batches whose gradients one optimizer step adds up."""
+        return self.batch_size // self.micro_batch
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens predicted in one optimizer step."""
+        return self.batch_size * self.model.context_length
+
+
+def _check_types(config: DataclassInstance, declared: type, group: str = "") -> None:
+    """Every field that `declared` declares has its type. An int may be a float; a bool is no number."""
+    for name, hint in get_type_hints(declared).items():
+        value = getattr(config, name)
+        if get_origin(hint) is Literal:
+            expected = "one of " + ", ".join(map(str, get_args(hint)))
+            is_right = value in get_args(hint)
+        elif get_origin(hint) is tuple:
+            expected = "a list of strings"
+            is_right = isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        elif hint is float:
+            expected = "a finite number"
+            is_right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        elif hint is int:
+            expected = "an integer"
+            is_right = isinstance(value, int) and not isinstance(value, bool)
+        else:
+            expected = "true or false" if hint is bool else f"a {hint.__name__}"
+            is_right = isinstance(value, hint)
+        if not is_right:
+            raise UserError(f"{_dotted(group, name)}: expected {expected}, got {value!r}: give it such a value")
+
+
+def _check_at_least(config: DataclassInstance, group: str, minimum: int, *names: str) -> None:
+    for name in names:
+        if (value := getattr(config, name)) < minimum:
+            raise UserError(f"{_dotted(group, name)}: expected {minimum} or more, got {value}: raise it")
+
+
+def _check_above_zero(config: DataclassInstance, group: str, *names: str) -> None:
+    for name in names:
+        if (value := getattr(config, name)) <= 0:
+            raise UserError(f"{_dotted(group, name)}: expected a number above 0, got {value}: raise it")
+
+
+def _dotted(group: str, name: str) -> str:
+    return f"{group}.{name}" if group else name
