@@ -1,0 +1,94 @@
+"""The block's first half: each token looks at those before it.
+
+Queries, keys and values come from one product. Keys and values may have fewer heads than queries,
+each then serving a group of them (Ainslie et al., "GQA", 2023).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import tensorgrad
+from gpt.cache import LayerCache
+from gpt.config import ModelConfig
+from gpt.dropout import Dropout
+from gpt.initializer import Initializer, residual_std
+from gpt.linear import Linear
+from gpt.positions import Rotation, rotate
+from tensorgrad import Tensor
+from tensorgrad.array import module_of
+
+__all__ = ["Attention"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """Causal self-attention."""
+
+    qkv: Linear  # ((H + 2 K) D, C): the rows of all query heads, then key heads, then value heads
+    out: Linear  # (C, H D)
+    num_heads: int
+    num_kv_heads: int
+    has_qk_norm: bool
+    norm_eps: float
+
+    @classmethod
+    def init(cls, config: ModelConfig, make: Initializer) -> Attention:
+        width, heads, kv_heads = config.model_dim, config.num_heads, config.kv_heads
+        qkv_width = (heads + 2 * kv_heads) * config.head_dim
+        return cls(
+            qkv=Linear.init(width, qkv_width, make.at(0), has_bias=config.has_bias),
+            out=Linear.init(width, width, make.at(1), has_bias=config.has_bias, std=residual_std(config)),
+            num_heads=heads,
+            num_kv_heads=kv_heads,
+            has_qk_norm=config.qk_norm,
+            norm_eps=config.norm_eps,
+        )
+
+    def __call__(
+        self,
+        x_BTC: Tensor,
+        rotation: Rotation | None = None,
+        cache: LayerCache | None = None,
+        dropout: Dropout | None = None,
+    ) -> Tensor:
+        batch, time, width = x_BTC.shape
+        key_end = self.num_heads + self.num_kv_heads
+        # Views all the way: the gradients of the three slices meet in one buffer, the gradient of the product.
+        heads_BTJD = self.qkv(x_BTC).reshape(batch, time, key_end + self.num_kv_heads, -1)
+        q_BHTD = heads_BTJD[:, :, : self.num_heads].permute_dims(0, 2, 1, 3)
+        k_BKTD = heads_BTJD[:, :, self.num_heads : key_end].permute_dims(0, 2, 1, 3)
+        v_BKTD = heads_BTJD[:, :, key_end:].permute_dims(0, 2, 1, 3)
+        if self.has_qk_norm:
+            q_BHTD, k_BKTD = self._unit_rms(q_BHTD), self._unit_rms(k_BKTD)
+        if rotation is not None:
+            q_BHTD, k_BKTD = rotate(q_BHTD, rotation), rotate(k_BKTD, rotation)
+        if cache is not None:
+            k_BKSD, v_BKSD = cache.append(k_BKTD, v_BKTD)
+            out_BHTD = tensorgrad.scaled_dot_product_attention(
+                q_BHTD, k_BKSD, v_BKSD, mask=cache.mask, is_causal=cache.is_causal
+            )
+        elif dropout is not None:
+            out_BHTD = _attention_with_dropout(q_BHTD, k_BKTD, v_BKTD, dropout)
+        else:
+            out_BHTD = tensorgrad.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, is_causal=True)
+        return self.out(out_BHTD.permute_dims(0, 2, 1, 3).reshape(batch, time, width))
+
+    def _unit_rms(self, x_BHTD: Tensor) -> Tensor:
+        ones_D = module_of(x_BHTD.data).ones(x_BHTD.shape[-1], x_BHTD.dtype)
+        return tensorgrad.rms_norm(x_BHTD, ones_D, eps=self.norm_eps)
+
+
+def _attention_with_dropout(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, dropout: Dropout) -> Tensor:
+    """The fused op's definition in basic ops, as it never holds all the weights that are to be dropped."""
+    batch, heads, time, head_dim = q_BHTD.shape
+    kv_heads = k_BKTD.shape[1]
+    q_BKGTD = q_BHTD.reshape(batch, kv_heads, heads // kv_heads, time, head_dim)
+    k_BK1TD = k_BKTD.reshape(batch, kv_heads, 1, time, head_dim)
+    v_BK1TD = v_BKTD.reshape(batch, kv_heads, 1, time, head_dim)
+    scores_BKGTT = q_BKGTD @ k_BK1TD.mT * head_dim**-0.5
+    is_past_TT = module_of(scores_BKGTT.data).tri(time, dtype=bool)
+    weights_BKGTT = tensorgrad.softmax(tensorgrad.where(is_past_TT, scores_BKGTT, -np.inf))
+    return (dropout(weights_BKGTT) @ v_BK1TD).reshape(batch, heads, time, head_dim)
