@@ -5,10 +5,11 @@
     y.backward()
     x.grad
 
-Start reading at `tape.py`; then any file in `ops/`.
+Start reading at `tape.py` and `backward.py`; then any file in `ops/`.
 """
 
 from tensorgrad import ops, tree
+from tensorgrad.backward import grad
 from tensorgrad.check import check_grads
 from tensorgrad.creation import (
     arange,
@@ -32,7 +33,7 @@ from tensorgrad.errors import (
 )
 from tensorgrad.ops import *  # noqa: F403
 from tensorgrad.random import Key
-from tensorgrad.tape import Scatter, grad, is_recording, no_grad, record, record_joint
+from tensorgrad.tape import Scatter, is_recording, no_grad, record, record_joint
 from tensorgrad.tensor import Tensor
 from tensorgrad.transforms import hessian, hvp, jacobian, jvp, recompute, value_and_grad, vjp
 

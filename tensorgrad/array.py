@@ -32,7 +32,7 @@ def module_of(a: Array) -> Any:
 
 def own(out: Any, like: Array) -> Array:
     """`out` as an array of `like`'s kind: NumPy returns scalars where an operand-shaped 0-d array is meant."""
-    return out if type(out) is type(like) else module_of(like).asarray(out)  # type: ignore[no-any-return]
+    return out if type(out) is type(like) else module_of(like).asarray(out)
 
 
 def device_of(a: Array) -> str:
@@ -54,7 +54,7 @@ def to_device(a: Array, device: str) -> Array:
 
 def to_numpy(a: Array) -> Array:
     """`a` in the CPU's memory: itself if it is there already, else a copy."""
-    return a if isinstance(a, np.ndarray) else cuda_module().asnumpy(a)  # type: ignore[no-any-return]
+    return a if isinstance(a, np.ndarray) else cuda_module().asnumpy(a)
 
 
 def _is_cupy(x: object) -> bool:

@@ -9,9 +9,11 @@ import numpy as np
 
 from tensorgrad import ops
 from tensorgrad.array import Array, own, to_device, to_numpy
+from tensorgrad.backward import grad
 from tensorgrad.errors import GradientError, GraphError
+from tensorgrad.ops.common import float_operand
 from tensorgrad.random import Key
-from tensorgrad.tape import data, grad, leaf
+from tensorgrad.tape import leaf
 from tensorgrad.tensor import Tensor
 
 __all__ = ["check_grads"]
@@ -46,7 +48,7 @@ def check_grads(
         key: for the random directions.
     Raises: GradientError, saying which order and by how much.
     """
-    points = [data(x).astype(np.float64) for x in xs]
+    points = [float_operand("check_grads", x).astype(np.float64) for x in xs]
     _check(f, points, order, 1, tolerance, Key(0) if key is None else key)
 
 
@@ -105,7 +107,7 @@ def _difference(
     total, size = 0.0, 0.0
     for distance, coefficient in _STENCIL:
         for sign in (1, -1):
-            out = f(*(leaf(x + sign * distance * _STEP * u) for x, u in zip(xs, steps, strict=True)))
+            out = f(*(leaf(own(x + sign * distance * _STEP * u, x)) for x, u in zip(xs, steps, strict=True)))
             terms = to_numpy(own(out.data * weights, weights))
             total += sign * coefficient * float(terms.sum())
             size = max(size, float(np.abs(terms).sum()))

@@ -11,6 +11,7 @@ from tensorgrad import array as arrays
 from tensorgrad.array import Array
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float
 from tensorgrad.errors import DTypeError, GraphError, ShapeError
+from tensorgrad.ops.common import as_shape
 from tensorgrad.tape import data as data_of
 from tensorgrad.tape import leaf
 from tensorgrad.tensor import Tensor
@@ -71,6 +72,8 @@ def _make(data: Any, dtype: DTypeLike | None, device: str, requires_grad: bool, 
 
 def from_dlpack(source: Any) -> Tensor:
     """A Tensor that shares the memory of any object with `__dlpack__`."""
+    if not hasattr(source, "__dlpack_device__"):
+        raise DTypeError(f"from_dlpack: expected an object with __dlpack__, got {type(source).__name__}")
     kind, _ = source.__dlpack_device__()
     cpu = 1
     module = np if kind == cpu else arrays.cuda_module()
@@ -86,14 +89,17 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """A Tensor of `shape` with every element `value`."""
-    return asarray(np.full(tuple(shape), value, as_dtype(dtype)), device=device, requires_grad=requires_grad)
+    if not isinstance(value, (int, float)):
+        raise DTypeError(f"full: expected a Python number, got {type(value).__name__}")
+    values = np.full(as_shape("full", shape), value, as_dtype(dtype))
+    return asarray(values, device=device, requires_grad=requires_grad)
 
 
 def zeros(
     shape: Sequence[int], *, dtype: DTypeLike = "float32", device: str = "cpu", requires_grad: bool = False
 ) -> Tensor:
     """A Tensor of zeros."""
-    return asarray(np.zeros(tuple(shape), as_dtype(dtype)), device=device, requires_grad=requires_grad)
+    return asarray(np.zeros(as_shape("zeros", shape), as_dtype(dtype)), device=device, requires_grad=requires_grad)
 
 
 def ones(
@@ -125,6 +131,8 @@ def arange(
 ) -> Tensor:
     """start, start + step, ... below `stop`; `arange(n)` counts 0 .. n - 1."""
     first, end = (0, start) if stop is None else (start, stop)
+    if not all(isinstance(n, (int, float)) for n in (first, end, step)):
+        raise DTypeError(f"arange: expected Python numbers, got {first!r}, {end!r}, {step!r}")
     if step == 0:
         raise ShapeError("arange: expected a step other than 0")
     values = np.arange(first, end, step)
@@ -134,4 +142,5 @@ def arange(
 
 def eye(rows: int, columns: int | None = None, *, dtype: DTypeLike = "float32", device: str = "cpu") -> Tensor:
     """The identity matrix, (rows, columns)."""
+    rows, columns = as_shape("eye", (rows, rows if columns is None else columns))
     return asarray(np.eye(rows, columns, dtype=as_dtype(dtype)), device=device)

@@ -10,6 +10,7 @@ dropout can be replayed by keeping 16 bytes. New streams come from `fold_in`: th
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from tensorgrad.array import Array
 from tensorgrad.dtype import DTypeLike, as_dtype
 from tensorgrad.errors import DTypeError, ShapeError
 
-__all__ = ["Key"]
+__all__ = ["Key", "RowKeys"]
 
 _WORD = 1 << 64
 # `fold_in` draws from counters that no stream of values reaches: their top word is all ones.
@@ -44,6 +45,10 @@ class Key:
 
     def fold_in(self, data: int) -> Key:
         """The key of an independent stream, a function of this key and of `data` >= 0 (< 2**64)."""
+        try:
+            data = operator.index(data)  # an element of an integer array as well
+        except TypeError:
+            data = -1
         if not 0 <= data < _WORD:
             raise ValueError(f"fold_in: expected an integer in 0 .. 2**64 - 1, got {data!r}")
         seed, stream = self._generator(_FOLD_COUNTER + data).random_raw(2)
@@ -55,7 +60,7 @@ class Key:
 
     def bits(self, count: int) -> Array:
         """The first `count` words of the stream, uint64, on the CPU."""
-        return self._generator(0).random_raw(count)
+        return self._generator(0).random_raw(count)  # type: ignore[no-any-return]
 
     def uniform(self, shape: tuple[int, ...] = (), *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
         """Uniform in [0, 1): the top 24 bits of a 32-bit half-word (float32), or 53 of a word (float64)."""
@@ -82,7 +87,7 @@ class Key:
     def integers(self, low: int, high: int, shape: tuple[int, ...] = ()) -> Array:
         """Uniform int64 in [low, high), on the CPU; the bias is below (high - low) / 2**64."""
         if low >= high:
-            raise ShapeError(f"integers: expected low < high, got [{low}, {high})")
+            raise ValueError(f"integers: expected low < high, got [{low}, {high})")
         span = np.uint64(high - low)
         return (self.bits(math.prod(shape)) % span).astype(np.int64).reshape(shape) + low
 
@@ -92,3 +97,25 @@ class Key:
 
     def _generator(self, counter: int) -> Any:
         return np.random.Philox(key=self.seed + (self.stream << 64), counter=counter)
+
+
+@dataclass(frozen=True, slots=True)
+class RowKeys:
+    """A key for each row of an array's first axis, used as one `Key` is by random ops.
+
+    A row's numbers then depend on its own key only, not on which rows stand beside it: dropout of a
+    sample is the same in every split of its batch.
+    """
+
+    keys: tuple[Key, ...]
+
+    def fold_in(self, data: int) -> RowKeys:
+        """`Key.fold_in` of each."""
+        return RowKeys(tuple(key.fold_in(data) for key in self.keys))
+
+    def uniform(self, shape: tuple[int, ...], *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
+        """Uniform in [0, 1); `shape` begins with the number of keys."""
+        if not shape or shape[0] != len(self.keys):
+            raise ShapeError(f"uniform: expected a shape of {len(self.keys)} rows, one per key, got {shape}")
+        rows = [key.uniform(shape[1:], dtype=dtype) for key in self.keys]
+        return arrays.to_device(np.stack(rows), device)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tensorgrad import array as arrays
 from tensorgrad.array import Array
-from tensorgrad.dtype import DType, DTypeLike, as_dtype, is_float
+from tensorgrad.dtype import DType, DTypeLike
 from tensorgrad.errors import DTypeError, GraphError, ShapeError
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Tensor:
         """Give a leaf the Tensor that its gradient is added into, or None to start afresh."""
         if self.node is None or self.node.vjps is not None:
             raise GraphError("grad: expected a leaf made with requires_grad=True: only those collect gradients")
+        if value is not None and type(value) is not Tensor:
+            raise DTypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
         if value is not None and (value.shape != self.shape or value.dtype != self.dtype):
             raise ShapeError(
                 f"grad: expected shape {self.shape} and dtype {self.dtype}, as of the tensor, "
@@ -152,7 +154,9 @@ class Tensor:
         Raises: GraphError (nothing here needs a gradient; the graph was freed by an earlier
             backward), ShapeError, DTypeError.
         """
-        tape.backward([self], [gradient], create_graph=create_graph)
+        from tensorgrad.backward import backward  # it needs Tensor itself
+
+        backward([self], [gradient], create_graph=create_graph)
 
     # --- operators -----------------------------------------------------------------------------
 
@@ -287,11 +291,5 @@ class Tensor:
         return ops.tanh(self)
 
 
-def check_can_require_grad(dtype: DType) -> None:
-    """Raise DTypeError unless values of `dtype` can have a gradient."""
-    if not is_float(as_dtype(dtype)):
-        raise DTypeError(f"requires_grad: expected a float dtype, got {dtype}: integers have no gradient")
-
-
 # The one deliberate import cycle: operators need ops, ops make Tensors.
-from tensorgrad import ops, tape  # noqa: E402
+from tensorgrad import ops  # noqa: E402

@@ -12,18 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tensorgrad.array import Array, module_of
+from tensorgrad.backward import grad, run_back_to
 from tensorgrad.errors import GraphError
 from tensorgrad.ops import reshape, stack
+from tensorgrad.ops.common import float_operand
 from tensorgrad.tape import (
     Node,
-    data,
-    grad,
     is_recording,
     leaf,
     new_serial,
     record_joint,
     recording,
-    run_back_to,
 )
 from tensorgrad.tensor import Tensor
 
@@ -63,6 +62,10 @@ def jvp(f: Function, xs: Sequence[Tensor | Array], ts: Sequence[Tensor | Array])
     """
     leaves = _leaves(xs)
     out = _output(f(*leaves))
+    if len(ts) != len(leaves):
+        raise GraphError(f"jvp: expected one tangent per input, got {len(ts)} for {len(leaves)} inputs")
+    if not out.requires_grad:
+        return out, Tensor(module_of(out.data).zeros(out.shape, out.dtype))
     cotangent = leaf(module_of(out.data).zeros(out.shape, out.dtype))
     pulled = grad(out, leaves, cotangent, create_graph=True)
     linear = [(x, t) for x, t in zip(pulled, ts, strict=True) if x.requires_grad]
@@ -75,7 +78,7 @@ def jvp(f: Function, xs: Sequence[Tensor | Array], ts: Sequence[Tensor | Array])
 def hvp(f: Function, x: Tensor | Array, v: Tensor | Array) -> Tensor:
     """The Hessian of the scalar f at x, times v, without making the Hessian."""
     (x,) = _leaves([x])
-    (slope,) = grad(_output(f(x)), x, create_graph=True)
+    slope = _slope(f, x)
     if not slope.requires_grad:
         return Tensor(module_of(x.data).zeros(x.shape, x.dtype))
     return grad(slope, x, v)[0]
@@ -90,8 +93,15 @@ def jacobian(f: Function, x: Tensor | Array) -> Tensor:
 def hessian(f: Function, x: Tensor | Array) -> Tensor:
     """Every second derivative of the scalar f: shape x.shape + x.shape."""
     (x,) = _leaves([x])
-    (slope,) = grad(_output(f(x)), x, create_graph=True)
-    return _rows(slope, x)
+    return _rows(_slope(f, x), x)
+
+
+def _slope(f: Function, x: Tensor) -> Tensor:
+    """The gradient of the scalar f at x, recorded; zeros where f does not depend on x."""
+    out = _output(f(x))
+    if not out.requires_grad:
+        return Tensor(module_of(x.data).zeros(x.shape, x.dtype))
+    return grad(out, x, create_graph=True)[0]
 
 
 def _rows(out: Tensor, x: Tensor) -> Tensor:
@@ -132,7 +142,7 @@ def recompute(f: Function) -> Function:
         def vjp(g: Any) -> Any:
             with recording():
                 again = _output(f(*xs))
-            return run_back_to(sources, [again], [g], create_graph=type(g) is Tensor)
+            return run_back_to(sources, [again], [g], create_graph=type(g) is Tensor, stop_there=True)
 
         return record_joint(out_array, inputs, vjp)
 
@@ -158,7 +168,7 @@ def _sources(out: Tensor, first_serial: int) -> list[Node]:
 
 
 def _leaves(xs: Sequence[Tensor | Array]) -> list[Tensor]:
-    return [leaf(data(x)) for x in xs]
+    return [leaf(float_operand("gradient", x)) for x in xs]
 
 
 def _output(out: Any) -> Tensor:

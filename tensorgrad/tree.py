@@ -42,7 +42,8 @@ def map_tensors(f: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
             fields = {field.name: getattr(node, field.name) for field in dataclasses.fields(node)}
             return type(node)(**{name: rebuild(child) for name, child in fields.items()})
         if isinstance(node, (list, tuple)):
-            return type(node)(rebuild(child) for child in node)
+            children = [rebuild(child) for child in node]
+            return type(node)(*children) if hasattr(node, "_fields") else type(node)(children)  # a named tuple
         if isinstance(node, dict):
             return {name: rebuild(child) for name, child in node.items()}
         return node

@@ -1,7 +1,7 @@
 """The ops: plain functions of Tensors, each with its gradient beside it.
 
 Given Tensors they compute and record, given arrays they compute. The files build on each
-other in this order: broadcast, elementwise, index, shape, reduce, linalg, nn.
+other in this order: broadcast, logic, elementwise, index, shape, reduce, linalg, nn.
 """
 
 from tensorgrad.ops.broadcast import (
@@ -16,26 +16,16 @@ from tensorgrad.ops.elementwise import (
     clip,
     cos,
     divide,
-    equal,
     erf,
     exp,
     expm1,
-    greater,
-    greater_equal,
-    isfinite,
-    less,
-    less_equal,
     log,
     log1p,
     logaddexp,
-    logical_and,
-    logical_not,
-    logical_or,
     maximum,
     minimum,
     multiply,
     negative,
-    not_equal,
     pow,
     relu,
     rsqrt,
@@ -61,6 +51,18 @@ from tensorgrad.ops.linalg import (
     einsum,
     linear,
     matmul,
+)
+from tensorgrad.ops.logic import (
+    equal,
+    greater,
+    greater_equal,
+    isfinite,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    not_equal,
 )
 from tensorgrad.ops.nn import (
     cross_entropy,

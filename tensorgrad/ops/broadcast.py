@@ -9,7 +9,7 @@ from typing import Any
 from tensorgrad.array import module_of
 from tensorgrad.dtype import is_float
 from tensorgrad.errors import ShapeError
-from tensorgrad.ops.common import Axis, TensorLike, normalise_axes, operand
+from tensorgrad.ops.common import Axis, TensorLike, as_shape, normalise_axes, operand
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
@@ -30,15 +30,15 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     """x repeated to `shape`, as elementwise ops would: a read-only view."""
     a = operand("broadcast_to", x)
     try:
-        out = module_of(a).broadcast_to(a, tuple(shape))
+        out = module_of(a).broadcast_to(a, as_shape("broadcast_to", shape))
     except ValueError:
-        raise ShapeError(f"broadcast_to: expected a shape that {a.shape} broadcasts to, got {tuple(shape)}") from None
+        raise ShapeError(f"broadcast_to: expected a shape that {a.shape} broadcasts to, got {shape}") from None
     old = a.shape
     return record(out, (x, lambda g: sum_to(g, old)))
 
 
 def sum(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum; 0 for no elements. Integers and bools are summed as int64."""
+    """The sum; 0 for no elements. Integers and bools are summed as int64 (uint64 if unsigned)."""
     a = operand("sum", x)
     axes = normalise_axes("sum", axis, a.ndim)
     out = a.sum(axis=axes, keepdims=keepdims, dtype=a.dtype if is_float(a.dtype) else None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,12 +19,20 @@ from tensorgrad.tensor import Tensor
 TensorLike: TypeAlias = "Tensor | Array | float"
 Axis: TypeAlias = "int | tuple[int, ...] | None"
 
+# What NumPy raises for operands that it cannot combine: shapes, dtypes, a number that the dtype cannot hold.
+REFUSED = (ValueError, TypeError, OverflowError)
+
 
 def operand(op: str, x: Any) -> Array:
-    """The array of an op's only operand; DTypeError if it is neither a Tensor nor an array."""
+    """The array of an op's only operand; DTypeError if it is neither a Tensor nor an array.
+
+    A NumPy scalar, which is what NumPy makes of a result without axes, counts as an array.
+    """
     a = data(x)
     if is_array(a):
         return a  # type: ignore[no-any-return]
+    if isinstance(a, np.generic):
+        return np.asarray(a)
     raise DTypeError(f"{op}: expected a Tensor or an array, got {type(x).__name__}: make it with tensorgrad.tensor")
 
 
@@ -31,6 +41,14 @@ def float_operand(op: str, x: Any) -> Array:
     a = operand(op, x)
     if not is_float(a.dtype):
         raise DTypeError(f"{op}: expected a float dtype, got {a.dtype}: convert it with .astype")
+    return a
+
+
+def number_operand(op: str, x: Any) -> Array:
+    """`operand`, of a dtype with arithmetic: not bool."""
+    a = operand(op, x)
+    if a.dtype.kind == "b":
+        raise DTypeError(f"{op}: expected numbers, got dtype bool: use logical_not, or convert it with .astype")
     return a
 
 
@@ -43,6 +61,10 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
     a, b = data(x), data(y)
     if type(a) is np.ndarray and type(b) is np.ndarray and a.dtype is b.dtype:
         return a, b
+    if isinstance(a, np.generic):
+        a = np.asarray(a)
+    if isinstance(b, np.generic):
+        b = np.asarray(b)
     a_is_array, b_is_array = is_array(a), is_array(b)
     if a_is_array and b_is_array:
         if a.dtype != b.dtype:
@@ -60,8 +82,7 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
         return a, b
     wrong = x if not a_is_array else y
     raise DTypeError(
-        f"{op}: expected Tensors, arrays or Python numbers, got {type(wrong).__name__}: "
-        "make it with tensorgrad.tensor, or float() of a NumPy scalar"
+        f"{op}: expected Tensors, arrays or Python numbers, got {type(wrong).__name__}: make it with tensorgrad.tensor"
     )
 
 
@@ -70,7 +91,7 @@ def is_number(op: str, value: Any, like: Array) -> bool:
     if type(value) is float:
         if not is_float(like.dtype):
             raise DTypeError(
-                f"{op}: expected an integer to go with dtype {like.dtype}, got {value!r}: convert the tensor with .astype"
+                f"{op}: expected an integer to go with dtype {like.dtype}, got {value!r}: convert with .astype"
             )
         return True
     return type(value) is int or type(value) is bool
@@ -90,15 +111,37 @@ def broadcast_error(op: str, a: Any, b: Any) -> Exception:
             f"{op}: expected shapes that broadcast, got {shape_of(a)} and {shape_of(b)}: "
             "aligned at the last axis, each pair must be equal or have a 1"
         )
-    return DTypeError(f"{op}: expected a float dtype for these values, got integers: convert with .astype")
+    names = " and ".join(repr(v) if not is_array(v) else str(v.dtype) for v in (a, b))
+    return DTypeError(f"{op}: expected values that the dtype can combine, got {names}: convert with .astype")
+
+
+def as_integer(op: str, name: str, value: Any) -> int:
+    """`value` as a Python integer. Raises ShapeError, naming the argument."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ShapeError(f"{op}: expected {name} to be an integer, got {value!r}") from None
+
+
+def as_shape(op: str, shape: Any) -> tuple[int, ...]:
+    """`shape` as a tuple of sizes >= 0. Raises ShapeError."""
+    try:
+        sizes = tuple(operator.index(n) for n in shape)
+    except TypeError:
+        raise ShapeError(f"{op}: expected a shape, a tuple of integers, got {shape!r}") from None
+    if any(n < 0 for n in sizes):
+        raise ShapeError(f"{op}: expected sizes >= 0, got shape {sizes}")
+    return sizes
+
+
+def row_shape(shape: Sequence[int]) -> tuple[int, int]:
+    """The shape of an array's last axis as rows, (N, C); also where a size is 0, which -1 cannot tell."""
+    return math.prod(shape[:-1]), shape[-1]
 
 
 def normalise_axis(op: str, axis: Any, ndim: int) -> int:
     """`axis` as 0 .. ndim - 1. Raises ShapeError."""
-    try:
-        index = operator.index(axis)
-    except TypeError:
-        raise ShapeError(f"{op}: expected axis to be an integer, got {axis!r}") from None
+    index = as_integer(op, "axis", axis)
     if not -ndim <= index < ndim:
         raise ShapeError(f"{op}: expected axis in {-ndim} .. {ndim - 1} for {ndim} axes, got {index}")
     return index % ndim

@@ -14,18 +14,21 @@ from typing import Any
 from tensorgrad import array as arrays
 from tensorgrad.array import module_of
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float
-from tensorgrad.errors import DTypeError
+from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import sum_to
 from tensorgrad.ops.common import (
+    REFUSED,
     TensorLike,
     broadcast_error,
     float_operand,
     is_number,
+    number_operand,
     operand,
     operands,
     shape_of,
 )
+from tensorgrad.ops.logic import constant, no_vjp
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
@@ -37,7 +40,7 @@ def add(x: TensorLike, y: TensorLike) -> Tensor:
     a, b = operands("add", x, y)
     try:
         out = a + b
-    except ValueError:
+    except REFUSED:
         raise broadcast_error("add", a, b) from None
     x_shape, y_shape = shape_of(a), shape_of(b)
     return record(out, (x, lambda g: sum_to(g, x_shape)), (y, lambda g: sum_to(g, y_shape)))
@@ -48,7 +51,7 @@ def subtract(x: TensorLike, y: TensorLike) -> Tensor:
     a, b = operands("subtract", x, y)
     try:
         out = a - b
-    except ValueError:
+    except REFUSED:
         raise broadcast_error("subtract", a, b) from None
     x_shape, y_shape = shape_of(a), shape_of(b)
     return record(out, (x, lambda g: sum_to(g, x_shape)), (y, lambda g: sum_to(negative(g), y_shape)))
@@ -59,7 +62,7 @@ def multiply(x: TensorLike, y: TensorLike) -> Tensor:
     a, b = operands("multiply", x, y)
     try:
         out = a * b
-    except ValueError:
+    except REFUSED:
         raise broadcast_error("multiply", a, b) from None
     x_shape, y_shape = shape_of(a), shape_of(b)
     return record(
@@ -74,7 +77,7 @@ def divide(x: TensorLike, y: TensorLike) -> Tensor:
     a, b = operands("divide", x, y)
     try:
         out = a / b
-    except ValueError:
+    except REFUSED:
         raise broadcast_error("divide", a, b) from None
     x_shape, y_shape = shape_of(a), shape_of(b)
     return record(
@@ -86,7 +89,7 @@ def divide(x: TensorLike, y: TensorLike) -> Tensor:
 
 def negative(x: TensorLike) -> Tensor:
     """-x."""
-    return record(-operand("negative", x), (x, negative))
+    return record(-number_operand("negative", x), (x, negative))
 
 
 def pow(x: TensorLike, y: TensorLike) -> Tensor:
@@ -94,7 +97,7 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
     a, b = operands("pow", x, y)
     try:
         out = a**b
-    except ValueError:
+    except REFUSED:
         raise broadcast_error("pow", a, b) from None
     x_shape, y_shape = shape_of(a), shape_of(b)
 
@@ -108,10 +111,15 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
 
     def vjp_y(g: Any) -> Any:
         base_is_zero = data(x) == 0
-        log_x = log(where(base_is_zero, 1.0, x)) if arrays.is_array(a) else (math.log(a) if a else 0.0)
+        log_x = log(where(base_is_zero, 1.0, x)) if arrays.is_array(a) else _log_of_number(a)
         return sum_to(multiply(g, multiply(pow(x, y), log_x)), y_shape)
 
     return record(out, (x, vjp_x), (y, vjp_y))
+
+
+def _log_of_number(a: float) -> float:
+    """log(a) as `pow` takes it: 0 at 0, and nan below, where `math.log` would raise."""
+    return math.log(a or 1) if a >= 0 else math.nan
 
 
 def square(x: TensorLike) -> Tensor:
@@ -128,7 +136,7 @@ def abs(x: TensorLike) -> Tensor:
 
 def sign(x: TensorLike) -> Tensor:
     """-1, 0 or 1; its derivative is 0."""
-    a = operand("sign", x)
+    a = number_operand("sign", x)
     return constant(module_of(a).sign(a), x)
 
 
@@ -168,7 +176,7 @@ def logaddexp(x: TensorLike, y: TensorLike) -> Tensor:
     a, b = operands("logaddexp", x, y)
     try:
         out = module_of(a if arrays.is_array(a) else b).logaddexp(a, b)
-    except ValueError:
+    except REFUSED:
         raise broadcast_error("logaddexp", a, b) from None
     x_shape, y_shape = shape_of(a), shape_of(b)
     return record(
@@ -250,7 +258,7 @@ def _extremum(op: str, x: TensorLike, y: TensorLike) -> Tensor:
     xp = module_of(a if arrays.is_array(a) else b)
     try:
         out = getattr(xp, op)(a, b)
-    except ValueError:
+    except REFUSED:
         raise broadcast_error(op, a, b) from None
     x_shape, y_shape = shape_of(a), shape_of(b)
 
@@ -298,86 +306,16 @@ def where(condition: Any, x: TensorLike, y: TensorLike) -> Tensor:
     a, b = operands("where", x, y)
     try:
         out = module_of(test).where(test, a, b)
-    except ValueError:
-        raise broadcast_error("where", test, a if shape_of(a) else b) from None
+    except REFUSED:
+        sizes = [shape_of(v) for v in (test, a, b)]
+        raise ShapeError(f"where: expected shapes that broadcast, got {sizes[0]}, {sizes[1]} and {sizes[2]}") from None
     x_shape, y_shape = shape_of(a), shape_of(b)
     return record(
         out,
+        (condition, no_vjp),  # never needs a gradient, but makes the result a Tensor if it is one
         (x, lambda g: sum_to(where(test, g, 0.0), x_shape)),
         (y, lambda g: sum_to(where(test, 0.0, g), y_shape)),
     )
-
-
-# --- without a gradient ------------------------------------------------------------------------
-
-
-def constant(out: Any, *inputs: Any) -> Tensor:
-    """The result of an op whose derivative is zero or has no meaning: a Tensor without history, or an array."""
-    return record(out, *((x, _no_vjp) for x in (Tensor(data(x)) if type(x) is Tensor else x for x in inputs)))
-
-
-def _no_vjp(g: Any) -> Any:
-    raise AssertionError("a constant is never differentiated")
-
-
-def _compare(op: str, x: Any, y: Any) -> Tensor:
-    a, b = operands(op, x, y)
-    try:
-        return constant(getattr(module_of(a if arrays.is_array(a) else b), op)(a, b), x, y)
-    except ValueError:
-        raise broadcast_error(op, a, b) from None
-
-
-def equal(x: TensorLike, y: TensorLike) -> Tensor:
-    """x == y, bool."""
-    return _compare("equal", x, y)
-
-
-def not_equal(x: TensorLike, y: TensorLike) -> Tensor:
-    """x != y, bool."""
-    return _compare("not_equal", x, y)
-
-
-def less(x: TensorLike, y: TensorLike) -> Tensor:
-    """x < y, bool."""
-    return _compare("less", x, y)
-
-
-def less_equal(x: TensorLike, y: TensorLike) -> Tensor:
-    """x <= y, bool."""
-    return _compare("less_equal", x, y)
-
-
-def greater(x: TensorLike, y: TensorLike) -> Tensor:
-    """x > y, bool."""
-    return _compare("greater", x, y)
-
-
-def greater_equal(x: TensorLike, y: TensorLike) -> Tensor:
-    """x >= y, bool."""
-    return _compare("greater_equal", x, y)
-
-
-def logical_and(x: TensorLike, y: TensorLike) -> Tensor:
-    """x and y, bool."""
-    return _compare("logical_and", x, y)
-
-
-def logical_or(x: TensorLike, y: TensorLike) -> Tensor:
-    """x or y, bool."""
-    return _compare("logical_or", x, y)
-
-
-def logical_not(x: TensorLike) -> Tensor:
-    """not x, bool."""
-    a = operand("logical_not", x)
-    return constant(module_of(a).logical_not(a), x)
-
-
-def isfinite(x: TensorLike) -> Tensor:
-    """Whether each element is neither inf nor nan, bool."""
-    a = operand("isfinite", x)
-    return constant(module_of(a).isfinite(a), x)
 
 
 # --- between dtypes and devices ----------------------------------------------------------------

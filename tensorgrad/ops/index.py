@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     index = _plain(index)
     try:
         out = a[index]
-    except IndexError as problem:
+    except (IndexError, ValueError, TypeError) as problem:
         raise ShapeError(f"getitem: expected an index that fits shape {a.shape}: {problem}") from None
     shape = a.shape
     return record(out, (x, lambda g: _put(shape, index, g)))
@@ -47,11 +48,12 @@ def _indexed(op: str, x: TensorLike, index: Any, values: TensorLike) -> Tensor:
     index = _plain(index)
     out = a.copy()
     try:
+        b_expanded = _expand(b, a, index)
         if op == "index_update":
-            out[index] = b
+            out[index] = b_expanded
         else:
-            Scatter(a.shape, index, _expand(b, a, index), repeats=_may_repeat(index)).add_to(out)
-    except (IndexError, ValueError) as problem:
+            Scatter(a.shape, index, b_expanded, repeats=_may_repeat(index)).add_to(out)
+    except (IndexError, ValueError, TypeError, OverflowError) as problem:
         raise ShapeError(f"{op}: expected index and values that fit shape {a.shape}: {problem}") from None
     values_shape = getattr(b, "shape", ())
 
@@ -130,19 +132,30 @@ def _expand(values: Any, a: Any, index: Any) -> Any:
 
 def _integers(op: str, indices: Any) -> Any:
     where_to = data(indices)
-    where_to = where_to if is_array(where_to) else np.asarray(where_to)
+    where_to = where_to if is_array(where_to) else _from_sequence(op, where_to)
     if where_to.dtype.kind not in "iu":
         raise DTypeError(f"{op}: expected integer indices, got {where_to.dtype}")
     return where_to
 
 
 def _plain(index: Any) -> Any:
-    """The index with arrays in the place of Tensors and lists."""
-    if isinstance(index, tuple):
-        return tuple(_plain(part) for part in index)
-    if isinstance(index, list):
-        index = np.asarray(index) if index else np.zeros(0, np.int64)
-    index = data(index)
-    if is_array(index) and index.dtype.kind not in "iub":
-        raise DTypeError(f"getitem: expected indices to be integers or bools, got {index.dtype}")
-    return index
+    """The index with arrays in the place of Tensors and sequences, so that `_may_repeat` sees them all."""
+    return tuple(_plain_part(part) for part in index) if isinstance(index, tuple) else _plain_part(index)
+
+
+def _plain_part(part: Any) -> Any:
+    if type(part) is slice or type(part) is int:
+        return part
+    part = data(part)
+    if isinstance(part, Sequence):
+        part = _from_sequence("getitem", part) if len(part) else np.zeros(0, np.int64)
+    if is_array(part) and part.dtype.kind not in "iub":
+        raise DTypeError(f"getitem: expected indices to be integers or bools, got {part.dtype}")
+    return part
+
+
+def _from_sequence(op: str, indices: Any) -> Any:
+    try:
+        return np.asarray(indices)
+    except ValueError:
+        raise ShapeError(f"{op}: expected nested sequences of equal lengths, got ragged ones") from None

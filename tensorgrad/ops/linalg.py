@@ -9,7 +9,7 @@ from tensorgrad.array import module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import gemm
 from tensorgrad.ops.broadcast import broadcast_to, reshape, sum, sum_to
-from tensorgrad.ops.common import TensorLike, float_operand, operands
+from tensorgrad.ops.common import TensorLike, float_operand, operands, row_shape, shape_of
 from tensorgrad.ops.elementwise import multiply
 from tensorgrad.ops.shape import matrix_transpose
 from tensorgrad.tape import record, record_joint
@@ -27,6 +27,8 @@ def matmul(x: TensorLike, y: TensorLike) -> Tensor:
     a, b = operands("matmul", x, y)
     if not getattr(a, "ndim", 0) or not getattr(b, "ndim", 0):
         raise ShapeError("matmul: expected at least one axis each, got a scalar: use multiply")
+    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise _matmul_error(a.shape, b.shape)
     if a.ndim == 1 or b.ndim == 1:
         product = matmul(
             reshape(x, (1, *a.shape)) if a.ndim == 1 else x,
@@ -39,18 +41,22 @@ def matmul(x: TensorLike, y: TensorLike) -> Tensor:
         )
     if a.ndim > 2 and b.ndim == 2:
         # One product of all rows, whose gradient in y is one product too.
-        return reshape(matmul(reshape(x, (-1, a.shape[-1])), y), (*a.shape[:-1], b.shape[1]))
+        return reshape(matmul(reshape(x, row_shape(a.shape)), y), (*a.shape[:-1], b.shape[1]))
     try:
         out = gemm.matmul(a, b)
     except ValueError:
-        raise ShapeError(
-            f"matmul: expected shapes (..., M, K) and (..., K, N) whose leading axes broadcast, got {a.shape} and {b.shape}"
-        ) from None
+        raise _matmul_error(a.shape, b.shape) from None
     x_shape, y_shape = a.shape, b.shape
     return record(
         out,
         (x, lambda g: sum_to(matmul(g, matrix_transpose(y)), x_shape)),
         (y, lambda g: sum_to(matmul(matrix_transpose(x), g), y_shape)),
+    )
+
+
+def _matmul_error(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> ShapeError:
+    return ShapeError(
+        f"matmul: expected shapes (..., M, K) and (..., K, N) whose leading axes broadcast, got {x_shape} and {y_shape}"
     )
 
 
@@ -65,27 +71,25 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     """
     a, w = operands("linear", x, weight)
     if getattr(w, "ndim", 0) != 2 or not getattr(a, "ndim", 0) or a.shape[-1] != w.shape[1]:
-        raise ShapeError(
-            f"linear: expected x (..., K) and weight (N, K), got {getattr(a, 'shape', ())} and {getattr(w, 'shape', ())}"
-        )
-    rows = a.reshape(-1, a.shape[-1])
+        raise ShapeError(f"linear: expected x (..., K) and weight (N, K), got {shape_of(a)} and {shape_of(w)}")
+    rows = a.reshape(row_shape(a.shape))
     out = gemm.matmul(rows, w.T)
     if bias is not None:
         _, b = operands("linear", weight, bias)
         if getattr(b, "shape", None) != w.shape[:1]:
-            raise ShapeError(f"linear: expected bias of shape {w.shape[:1]}, got {getattr(b, 'shape', ())}")
+            raise ShapeError(f"linear: expected bias of shape {w.shape[:1]}, got {shape_of(b)}")
         out += b
     out = out.reshape(*a.shape[:-1], w.shape[0])
-    x_shape, width = a.shape, w.shape[0]
+    x_shape = a.shape
 
     def vjp_x(g: Any) -> Any:
-        return reshape(matmul(reshape(g, (-1, width)), weight), x_shape)
+        return reshape(matmul(reshape(g, row_shape(g.shape)), weight), x_shape)
 
     def vjp_weight(g: Any) -> Any:
-        return matmul(matrix_transpose(reshape(g, (-1, width))), reshape(x, (-1, x_shape[-1])))
+        return matmul(matrix_transpose(reshape(g, row_shape(g.shape))), reshape(x, row_shape(x_shape)))
 
     def vjp_bias(g: Any) -> Any:
-        return sum(reshape(g, (-1, width)), axis=0)
+        return sum(reshape(g, row_shape(g.shape)), axis=0)
 
     return record(out, (x, vjp_x), (weight, vjp_weight), *(() if bias is None else ((bias, vjp_bias),)))
 
@@ -120,12 +124,13 @@ def _einsum_gradient(
     target = "".join(dict.fromkeys(inputs[i]))  # each letter once: a repeated one is a diagonal
     reached = "".join(letter for letter in target if letter in output + "".join(inputs[j] for j in others))
     d = einsum(",".join([output, *(inputs[j] for j in others)]) + "->" + reached, g, *(xs[j] for j in others))
-    # A letter that only operand i has was summed alone: its gradient is the same everywhere along it.
-    # A size of 1 broadcasts against the same letter elsewhere: its gradient is summed.
+    # A letter that only operand i has, or has with a size over 1, was summed alone: its gradient is
+    # the same everywhere along it. A size of 1 in operand i met more elsewhere: its gradient is summed.
     own = dict(zip(inputs[i], shapes[i], strict=True))
     found = dict(zip(reached, d.shape, strict=True))
     d = reshape(d, tuple(found.get(letter, 1) for letter in target))
-    d = broadcast_to(d, tuple(found.get(letter, own[letter]) for letter in target))
+    sizes = [found.get(letter, 1) for letter in target]
+    d = broadcast_to(d, tuple(own[letter] if n == 1 else n for n, letter in zip(sizes, target, strict=True)))
     d = sum_to(d, tuple(own[letter] for letter in target))
     return d if target == inputs[i] else _embed_diagonal(d, target, inputs[i], own)
 

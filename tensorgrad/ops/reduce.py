@@ -14,8 +14,9 @@ from tensorgrad.dtype import accumulation_dtype, is_float
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import reshape, spread, sum
 from tensorgrad.ops.common import Axis, TensorLike, float_operand, normalise_axes, normalise_axis, operand
-from tensorgrad.ops.elementwise import add, constant, exp, multiply, sqrt, square, subtract, where
+from tensorgrad.ops.elementwise import add, astype, exp, multiply, sqrt, square, subtract, where
 from tensorgrad.ops.index import getitem, take_along_axis
+from tensorgrad.ops.logic import constant
 from tensorgrad.ops.shape import concat, flip, permute_dims, squeeze
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
@@ -44,12 +45,14 @@ def std(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: 
 
 
 def prod(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The product; 1 for no elements. Its gradient is exact with any number of zeros.
+    """The product; 1 for no elements. Integers and bools are multiplied as int64.
 
-    Multiplied pairwise in log2(n) steps, whose gradients never divide by an element.
+    The gradient is exact with any number of zeros: elements are multiplied pairwise in log2(n)
+    steps, whose gradients never divide by an element.
     """
     a = operand("prod", x)
     axes = normalise_axes("prod", axis, a.ndim)
+    x = x if is_float(a.dtype) else astype(x, "int64")
     kept = tuple(i for i in range(a.ndim) if i not in axes)
     count = math.prod(a.shape[i] for i in axes)
     y = reshape(permute_dims(x, kept + axes), (*(a.shape[i] for i in kept), count))
@@ -89,7 +92,8 @@ def _extremum(op: str, x: TensorLike, axis: Axis, keepdims: bool) -> Tensor:
 
     def vjp(g: Any, y: Any) -> Any:
         best = a == spread(data(y), a.shape, axes, keepdims)
-        share = best / xp.sum(best, axis=axes, keepdims=True)
+        # A nan equals nothing: no element of its row gets a gradient.
+        share = best / xp.maximum(xp.sum(best, axis=axes, keepdims=True), 1)
         return multiply(spread(g, a.shape, axes, keepdims), share.astype(a.dtype))
 
     return record(out, (x, vjp), keep_output=True)
@@ -107,7 +111,7 @@ def argmin(x: TensorLike, *, axis: int | None = None, keepdims: bool = False) ->
 
 def _arg_extremum(op: str, x: TensorLike, axis: int | None, keepdims: bool) -> Tensor:
     a = operand(op, x)
-    axes = normalise_axes(op, axis, a.ndim)
+    axes = normalise_axes(op, None, a.ndim) if axis is None else (normalise_axis(op, axis, a.ndim),)
     _refuse_empty(op, a, axes)
     return constant(getattr(module_of(a), op)(a, axis=None if axis is None else axes[0], keepdims=keepdims), x)
 
@@ -152,9 +156,8 @@ def logsumexp(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Te
 
     def vjp(g: Any, y: Any) -> Any:
         y = spread(y, a.shape, axes, keepdims)
-        # A row of -inf has no gradient, but its difference x - y would be nan.
-        reached = data(y) != -math.inf
-        weights = where(reached, exp(where(reached, subtract(x, y), 0.0)), 0.0)
+        # In a row of -inf the difference x - y would be nan; with 0 for y, its weights are exp(-inf) = 0.
+        weights = exp(subtract(x, where(data(y) != -math.inf, y, 0.0)))
         return multiply(spread(g, a.shape, axes, keepdims), weights)
 
     return record(out, (x, vjp), keep_output=True)

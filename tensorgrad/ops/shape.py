@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from tensorgrad.array import is_array, module_of
+from tensorgrad.array import module_of
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, normalise_axes, normalise_axis, operand
+from tensorgrad.ops.common import TensorLike, as_integer, as_shape, normalise_axes, normalise_axis, operand
 from tensorgrad.ops.index import getitem
 from tensorgrad.tape import data, record, record_joint
 from tensorgrad.tensor import Tensor
@@ -19,9 +18,9 @@ from tensorgrad.tensor import Tensor
 def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
     """The axes in another order: axis i of the result is axis `axes[i]` of x."""
     a = operand("permute_dims", x)
-    order = normalise_axes("permute_dims", tuple(axes), a.ndim)
+    order = normalise_axes("permute_dims", axes if isinstance(axes, int) else tuple(axes), a.ndim)
     if len(order) != a.ndim:
-        raise ShapeError(f"permute_dims: expected each of {a.ndim} axes once, got {tuple(axes)}")
+        raise ShapeError(f"permute_dims: expected each of {a.ndim} axes once, got {axes}")
     back = tuple(order.index(i) for i in range(a.ndim))
     return record(a.transpose(order), (x, lambda g: permute_dims(g, back)))
 
@@ -101,9 +100,11 @@ def split(x: TensorLike, sizes: int | Sequence[int], *, axis: int = 0) -> tuple[
     a = operand("split", x)
     axis = normalise_axis("split", axis, a.ndim)
     length = a.shape[axis]
-    if isinstance(sizes, int):
-        sizes = (length // sizes,) * sizes if sizes > 0 else ()
-    if math.fsum(sizes) != length or not all(n >= 0 for n in sizes):
+    if not isinstance(sizes, Sequence):
+        count = as_integer("split", "the number of parts", sizes)
+        sizes = (length // count,) * count if count > 0 else ()
+    sizes = as_shape("split", sizes)
+    if sum(sizes) != length:
         raise ShapeError(f"split: expected sizes that add up to {length}, got {sizes} for axis {axis} of {a.shape}")
     before = (slice(None),) * axis
     parts, start = [], 0
@@ -124,18 +125,19 @@ def roll(x: TensorLike, shift: int, *, axis: int) -> Tensor:
     """Elements moved `shift` places along `axis`; those that leave at one end come in at the other."""
     a = operand("roll", x)
     axis = normalise_axis("roll", axis, a.ndim)
+    shift = as_integer("roll", "shift", shift)
     return record(module_of(a).roll(a, shift, axis), (x, lambda g: roll(g, -shift, axis=axis)))
 
 
 def tril(x: TensorLike, *, k: int = 0) -> Tensor:
     """The last two axes' lower triangle, on and below diagonal `k`; zeros elsewhere."""
-    a = _matrix("tril", x)
+    a, k = _matrix("tril", x), as_integer("tril", "k", k)
     return record(module_of(a).tril(a, k), (x, lambda g: tril(g, k=k)))
 
 
 def triu(x: TensorLike, *, k: int = 0) -> Tensor:
     """The last two axes' upper triangle, on and above diagonal `k`; zeros elsewhere."""
-    a = _matrix("triu", x)
+    a, k = _matrix("triu", x), as_integer("triu", "k", k)
     return record(module_of(a).triu(a, k), (x, lambda g: triu(g, k=k)))
 
 
@@ -148,7 +150,7 @@ def _matrix(op: str, x: TensorLike) -> Any:
 
 def _sequence(op: str, xs: Sequence[TensorLike]) -> list[Any]:
     """The arrays of a non-empty sequence of operands of one dtype."""
-    if isinstance(xs, Tensor) or is_array(xs) or not len(xs):
+    if not isinstance(xs, Sequence) or not len(xs):
         raise ShapeError(f"{op}: expected a list or tuple of at least one tensor, got {type(data(xs)).__name__}")
     arrays = [operand(op, x) for x in xs]
     if any(a.dtype != arrays[0].dtype for a in arrays):

@@ -69,8 +69,8 @@ def swiglu(x: TensorLike) -> Tensor:
     Source:  Shazeer, "GLU variants improve transformer", 2020, equation 6.
     """
     a = float_operand("swiglu", x)
-    if not a.ndim or a.shape[-1] % 2:
-        raise ShapeError(f"swiglu: expected a last axis of even size, gate and value, got shape {a.shape}")
+    if not a.ndim or a.shape[-1] % 2 or not a.shape[-1]:
+        raise ShapeError(f"swiglu: expected a last axis of even size > 0, gate and value, got shape {a.shape}")
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:

@@ -41,8 +41,9 @@ def scaled_dot_product_attention(
     Saves:   q, k, v, out, and one log-sum-exp per query.
     Source:  Vaswani et al., "Attention is all you need", 2017, equation 1; Ainslie et al., "GQA", 2023.
     """
-    a, b = operands("scaled_dot_product_attention", q, k)
-    _, c = operands("scaled_dot_product_attention", q, v)
+    a, b, c = (float_operand("scaled_dot_product_attention", x) for x in (q, k, v))
+    operands("scaled_dot_product_attention", q, k)
+    operands("scaled_dot_product_attention", q, v)
     m = None if mask is None else _attention_mask(mask, a, b)
     _check_attention(a, b, c)
     scale = 1 / math.sqrt(a.shape[-1]) if scale is None else float(scale)
@@ -74,7 +75,7 @@ def attention_definition(q: Tensor, k: Tensor, v: Tensor, mask: Array | None, is
     scores = where(may_attend, scores, -math.inf)
     # A query that may see no key has no finite score: softmax would be nan, its output is to be 0.
     sees_any = (data(scores) != -math.inf).any(axis=-1, keepdims=True)
-    weights = where(sees_any, softmax_definition(where(sees_any, scores, 0.0), -1), 0.0)
+    weights = where(sees_any, softmax_definition(where(sees_any, scores, 0.0), -1), 0.0) if keys else scores
     return reshape(matmul(weights, v), (batch, heads, queries, v.shape[-1]))
 
 
@@ -94,10 +95,10 @@ def _attention_mask(mask: Any, q: Array, k: Array) -> Array:
 def _check_attention(q: Array, k: Array, v: Array) -> None:
     fits = q.ndim == k.ndim == v.ndim == 4
     fits = fits and q.shape[0] == k.shape[0] and q.shape[-1] == k.shape[-1] and k.shape[:3] == v.shape[:3]
-    if not (fits and k.shape[1] and q.shape[1] % k.shape[1] == 0):
+    if not (fits and q.shape[-1] and k.shape[1] and q.shape[1] % k.shape[1] == 0):
         raise ShapeError(
             "scaled_dot_product_attention: expected q (B, H, T, D), k (B, K, S, D), v (B, K, S, E) with H a multiple "
-            f"of K, got {q.shape}, {k.shape}, {v.shape}"
+            f"of K and D > 0, got {q.shape}, {k.shape}, {v.shape}"
         )
 
 
@@ -112,7 +113,7 @@ def rope(x: TensorLike, cos: Array, sin: Array) -> Tensor:
     Grad:    the rotation by the opposite angle. Saves nothing of x.
     Source:  Su et al., "RoFormer", 2021, equation 34, with Llama's pairing of halves.
     """
-    a = float_operand("rope", x)
+    a, cos, sin = float_operand("rope", x), operand("rope", cos), operand("rope", sin)
     expected = (a.shape[-2], a.shape[-1] // 2) if a.ndim >= 2 and a.shape[-1] % 2 == 0 else None
     if expected is None or cos.shape != expected or sin.shape != expected:
         raise ShapeError(

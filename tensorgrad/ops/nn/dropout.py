@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from tensorgrad.array import device_of, module_of
+from tensorgrad.errors import DTypeError
 from tensorgrad.ops.common import TensorLike, float_operand
-from tensorgrad.random import Key
+from tensorgrad.random import Key, RowKeys
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
 
-def dropout(x: TensorLike, key: Key, *, rate: float) -> Tensor:
+def dropout(x: TensorLike, key: Key | RowKeys, *, rate: float) -> Tensor:
     """Zero each element with probability `rate`, and divide the others by 1 - rate.
 
-    Which ones is a function of `key` alone. Linear, so its gradient is the same function of g, and
-    nothing is saved: the mask is made again from the key.
+    Which ones is a function of `key` alone: one Key, or RowKeys, one per row of the first axis.
+    Linear, so its gradient is the same function of g, and nothing is saved: the mask is made again.
     """
     a = float_operand("dropout", x)
+    if not isinstance(key, (Key, RowKeys)):
+        raise DTypeError(f"dropout: expected a Key, got {type(key).__name__}: make it with tensorgrad.Key(seed)")
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: expected 0 <= rate < 1, got {rate}")
     mask = key.uniform(a.shape, device=device_of(a)) >= rate

@@ -83,8 +83,8 @@ def _norm_operands(op: str, x: Any, weight: Any, bias: Any) -> tuple[Array, Arra
     b = None if bias is None else operands(op, x, bias)[1]
     float_operand(op, x)
     for name, value in (("weight", w), ("bias", b)):
-        if value is not None and (not a.ndim or getattr(value, "shape", None) != a.shape[-1:]):
+        if value is not None and (not a.ndim or not a.shape[-1] or getattr(value, "shape", None) != a.shape[-1:]):
             raise ShapeError(
-                f"{op}: expected x (..., C) and {name} (C,), got {a.shape} and {getattr(value, 'shape', ())}"
+                f"{op}: expected x (..., C) and {name} (C,), C > 0, got {a.shape} and {getattr(value, 'shape', ())}"
             )
     return a, w, b

@@ -79,6 +79,8 @@ def cross_entropy(logits: TensorLike, targets: Any, *, ignore_index: int = -100,
         raise DTypeError(f"cross_entropy: expected integer targets, got {ids.dtype}")
     if not a.ndim or a.shape[:-1] != ids.shape:
         raise ShapeError(f"cross_entropy: expected logits (..., V) and targets (...), got {a.shape} and {ids.shape}")
+    if not a.shape[-1]:
+        raise ShapeError(f"cross_entropy: expected at least one class, got logits of shape {a.shape}")
     xp = module_of(a)
     flat, rows = a.reshape(-1, a.shape[-1]), ids.reshape(-1)
     is_counted = rows != ignore_index
@@ -97,7 +99,8 @@ def cross_entropy(logits: TensorLike, targets: Any, *, ignore_index: int = -100,
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
             return through(lambda x: cross_entropy_definition(x, ids, ignore_index, reduction), [logits], g)[0]
-        g_rows = xp.broadcast_to(g / count if reduction == "mean" else g, ids.shape).reshape(-1)
+        # No target, no gradient: that mean is nan, but no logit is to blame.
+        g_rows = xp.broadcast_to(g / max(count, 1) if reduction == "mean" else g, ids.shape).reshape(-1)
         dlogits = kernels_for(g).cross_entropy_gradient(g_rows, flat, rows, row_logsumexp, ignore_index)
         return dlogits.reshape(a.shape)
 
@@ -113,7 +116,7 @@ def cross_entropy_definition(logits: Tensor, targets: Array, ignore_index: int, 
     losses = losses.astype(accumulation_dtype(wide))
     if reduction == "none":
         return losses
-    return sum(losses) if reduction == "sum" else multiply(sum(losses), 1 / float(is_counted.sum()))
+    return sum(losses) if reduction == "sum" else multiply(sum(losses), 1 / max(int(is_counted.sum()), 1))
 
 
 def _float_with_axis(op: str, x: Any, axis: int) -> tuple[Array, int]:

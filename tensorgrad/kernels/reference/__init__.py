@@ -1,0 +1,49 @@
+"""The fused kernels in plain array expressions: their definition, on NumPy and on CuPy."""
+
+from tensorgrad.kernels.reference.activation import (
+    erf,
+    gelu,
+    gelu_gradient,
+    silu,
+    silu_gradient,
+    swiglu,
+    swiglu_gradient,
+)
+from tensorgrad.kernels.reference.attention import attention, attention_gradient, rope
+from tensorgrad.kernels.reference.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
+from tensorgrad.kernels.reference.optimizer import adamw, global_norm
+from tensorgrad.kernels.reference.scatter import scatter_add
+from tensorgrad.kernels.reference.softmax import (
+    cross_entropy,
+    cross_entropy_gradient,
+    log_softmax,
+    log_softmax_gradient,
+    softmax,
+    softmax_gradient,
+)
+
+__all__ = [
+    "adamw",
+    "attention",
+    "attention_gradient",
+    "cross_entropy",
+    "cross_entropy_gradient",
+    "erf",
+    "gelu",
+    "gelu_gradient",
+    "global_norm",
+    "layer_norm",
+    "layer_norm_gradient",
+    "log_softmax",
+    "log_softmax_gradient",
+    "rms_norm",
+    "rms_norm_gradient",
+    "rope",
+    "scatter_add",
+    "silu",
+    "silu_gradient",
+    "softmax",
+    "softmax_gradient",
+    "swiglu",
+    "swiglu_gradient",
+]

@@ -1,0 +1,148 @@
+"""Attention, and the rotation of its queries and keys.
+
+Blocks of queries against the keys that the mask lets them see (Dao, "FlashAttention-2", 2023,
+section 3.1): no T x S matrix outlives its block, and half of a causal one is never computed.
+The backward makes each block's probabilities again from the log-sum-exp of its scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from tensorgrad.array import Array, module_of
+from tensorgrad.dtype import accumulation_dtype
+from tensorgrad.kernels.reference.blocks import for_blocks, wide
+
+QUERY_BLOCK = 128
+
+
+def attention(
+    q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, mask: Array | None, is_causal: bool, scale: float
+) -> tuple[Array, Array]:
+    xp = module_of(q_BHTD)
+    batch, heads, queries, _ = q_BHTD.shape
+    q, k, v = _grouped(q_BHTD, k_BKSD, v_BKSD)
+    # Laid out as (B, T, H, D), the order in which the next layer reads it.
+    out_BTHD = xp.empty((batch, queries, heads, v.shape[-1]), q.dtype)
+    out = out_BTHD.transpose(0, 2, 1, 3).reshape(*q.shape[:-1], v.shape[-1])
+    logsumexp = xp.empty(q.shape[:-1], accumulation_dtype(q.dtype))
+
+    def work(samples: slice) -> None:
+        for rows, keys in _query_blocks(queries, k.shape[-2], is_causal):
+            scores = _scores(q[samples], k[samples], _sample_mask(mask, samples), rows, keys, is_causal, scale)
+            largest = scores.max(axis=-1, keepdims=True, initial=-math.inf)
+            # A query that may see nothing has only -inf: its weights are 0, and so is its output.
+            scores -= xp.where(largest == -math.inf, 0, largest)
+            xp.exp(scores, out=scores)
+            total = scores.sum(axis=-1, keepdims=True)
+            total[total == 0] = 1
+            part = xp.matmul(scores.astype(v.dtype, copy=False), v[samples][..., keys, :])
+            out[samples][..., rows, :] = part / total
+            logsumexp[samples][..., rows] = (largest + xp.log(total))[..., 0]
+
+    for_blocks(q, work)
+    return out_BTHD.transpose(0, 2, 1, 3), logsumexp.reshape(batch, heads, queries)
+
+
+def attention_gradient(
+    g_BHTD: Array,
+    q_BHTD: Array,
+    k_BKSD: Array,
+    v_BKSD: Array,
+    out_BHTD: Array,
+    logsumexp_BHT: Array,
+    mask: Array | None,
+    is_causal: bool,
+    scale: float,
+) -> tuple[Array, Array, Array]:
+    xp = module_of(q_BHTD)
+    q, k, v = _grouped(q_BHTD, k_BKSD, v_BKSD)
+    g = g_BHTD.reshape(*q.shape[:-1], v.shape[-1])
+    delta = xp.einsum("bhtd,bhtd->bht", wide(g_BHTD), wide(out_BHTD)).reshape(*q.shape[:-1], 1)
+    logsumexp = logsumexp_BHT.reshape(*q.shape[:-1], 1)
+    logsumexp = xp.where(logsumexp == -math.inf, math.inf, logsumexp)  # sees nothing: exp(-inf) = 0 below
+    dq = xp.empty(q.shape, q.dtype)
+    dk = xp.zeros(k_BKSD.shape, logsumexp.dtype)
+    dv = xp.zeros(v_BKSD.shape, logsumexp.dtype)
+
+    def work(samples: slice) -> None:
+        q_s, k_s, v_s, g_s = q[samples], k[samples], v[samples], g[samples]
+        for rows, keys in _query_blocks(q.shape[-2], k.shape[-2], is_causal):
+            weights = _scores(q_s, k_s, _sample_mask(mask, samples), rows, keys, is_causal, scale)
+            weights -= logsumexp[samples][..., rows, :]
+            xp.exp(weights, out=weights)
+            g_rows = g_s[..., rows, :]
+            dv_part = xp.matmul(weights.swapaxes(-1, -2).astype(g.dtype, copy=False), g_rows)
+            dv[samples][..., keys, :] += dv_part.sum(axis=2)
+            dscores = xp.matmul(g_rows, v_s[..., keys, :].swapaxes(-1, -2)).astype(weights.dtype, copy=False)
+            dscores -= delta[samples][..., rows, :]
+            dscores *= weights
+            dscores *= scale
+            dscores = dscores.astype(q.dtype, copy=False)
+            dq[samples][..., rows, :] = xp.matmul(dscores, k_s[..., keys, :])
+            dk[samples][..., keys, :] += xp.matmul(dscores.swapaxes(-1, -2), q_s[..., rows, :]).sum(axis=2)
+
+    for_blocks(q, work)
+    return dq.reshape(q_BHTD.shape), dk.astype(k.dtype, copy=False), dv.astype(v.dtype, copy=False)
+
+
+def _grouped(q_BHTD: Array, k_BKSD: Array, v_BKSD: Array) -> tuple[Array, Array, Array]:
+    """q as (B, K, H / K, T, D), so that each key head meets its group of query heads by broadcasting."""
+    batch, heads, queries, width = q_BHTD.shape
+    kv_heads = k_BKSD.shape[1]
+    q = q_BHTD.reshape(batch, kv_heads, heads // kv_heads, queries, width)
+    return q, k_BKSD[:, :, None], v_BKSD[:, :, None]
+
+
+def _sample_mask(mask: Array | None, samples: slice) -> Array | None:
+    return mask if mask is None or mask.shape[0] == 1 else mask[samples]
+
+
+def _query_blocks(queries: int, keys: int, is_causal: bool) -> Iterator[tuple[slice, slice]]:
+    """Blocks of queries, each with the keys that any of its queries may see."""
+    for start in range(0, queries, QUERY_BLOCK):
+        end = min(start + QUERY_BLOCK, queries)
+        yield slice(start, end), slice(0, min(end, keys) if is_causal else keys)
+
+
+def _scores(q: Array, k: Array, mask: Array | None, rows: slice, keys: slice, is_causal: bool, scale: float) -> Array:
+    """Scaled and masked scores of one block, (B, K, H / K, rows, keys), in the accumulation dtype."""
+    xp = module_of(q)
+    scores = wide(xp.matmul(q[..., rows, :], k[..., keys, :].swapaxes(-1, -2)))
+    scores *= scale
+    if mask is not None:
+        # An axis of size 1 broadcasts: it is kept whole.
+        part = mask if mask.shape[-2] == 1 else mask[..., rows, :]
+        part = part if mask.shape[-1] == 1 else part[..., keys]
+        # (B or 1, H or 1, ...) to the grouped (B, K, H / K, ...)
+        if part.shape[-3] != 1:
+            part = part.reshape(part.shape[0], scores.shape[1], scores.shape[2], *part.shape[-2:])
+        else:
+            part = part[:, :, None]
+        scores = xp.where(part, scores, -math.inf) if part.dtype == bool else scores + part
+    if is_causal and keys.stop > rows.start + 1:
+        # Only the last columns of the block can lie in the future of one of its queries. Added, as writing
+        # through a mask costs NumPy forty times as much.
+        shape = (rows.stop - rows.start, keys.stop - rows.start)
+        scores[..., rows.start :] += xp.triu(xp.full(shape, -math.inf, scores.dtype), 1)
+    return scores
+
+
+def rope(x: Array, cos_TE: Array, sin_TE: Array) -> Array:
+    half = x.shape[-1] // 2
+    lead = x[None, None] if x.ndim == 2 else x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
+    # In the memory order of x: queries and keys are transposed views, read and written row by row.
+    out = module_of(x).empty_like(lead)
+
+    def work(samples: slice) -> None:
+        first, second = lead[samples, ..., :half], lead[samples, ..., half:]
+        t = first * cos_TE
+        t -= second * sin_TE
+        out[samples, ..., :half] = t
+        module_of(x).multiply(second, cos_TE, out=t)
+        t += first * sin_TE
+        out[samples, ..., half:] = t
+
+    for_blocks(lead, work)
+    return out.reshape(x.shape)  # type: ignore[no-any-return]

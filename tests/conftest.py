@@ -1,0 +1,23 @@
+"""What all tests share: one hypothesis profile, and arrays to test with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import hypothesis
+import numpy as np
+import pytest
+
+# The same examples on every run and every machine; nothing is written beside the tests.
+hypothesis.settings.register_profile("stable", derandomize=True, deadline=None, database=None, max_examples=150)
+hypothesis.settings.load_profile("stable")
+
+
+@pytest.fixture
+def normal() -> Callable[..., np.ndarray]:
+    """normal(*shape, seed=0): a float64 array of standard normal numbers."""
+
+    def make(*shape: int, seed: int = 0) -> np.ndarray:
+        return np.random.default_rng([seed, *shape]).normal(size=shape)
+
+    return make

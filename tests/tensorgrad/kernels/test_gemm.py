@@ -1,0 +1,33 @@
+"""Every matrix product goes through one function."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+from tensorgrad.kernels import gemm
+
+
+def test_the_product_and_its_refusal() -> None:
+    a, b = np.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4)
+    np.testing.assert_array_equal(gemm.matmul(a, b), np.einsum("ij,jk->ik", a, b))
+    with pytest.raises(ValueError):
+        gemm.matmul(a, a)
+
+
+def test_matmul_and_linear_and_their_gradients_use_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    plain = gemm.matmul
+
+    def counted(*arrays: np.ndarray) -> np.ndarray:
+        calls.append([a.shape for a in arrays])
+        return plain(*arrays)
+
+    monkeypatch.setattr(gemm, "matmul", counted)
+    x, w = tg.ones((2, 3, 4), requires_grad=True), tg.ones((5, 4), requires_grad=True)
+    tg.linear(x, w).sum().backward()
+    assert calls == [[(6, 4), (4, 5)], [(6, 5), (5, 4)], [(5, 6), (6, 4)]]
+    calls.clear()
+    (x @ tg.ones((4, 2), requires_grad=True)).sum().backward()
+    assert calls == [[(6, 4), (4, 2)], [(6, 2), (2, 4)], [(4, 6), (6, 2)]]

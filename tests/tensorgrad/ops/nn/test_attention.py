@@ -1,0 +1,110 @@
+"""Attention over lengths that do not fit the kernel's blocks; who may see whom; rope."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+from tensorgrad.kernels.reference.attention import QUERY_BLOCK as BLOCK
+from tensorgrad.ops.nn.attention import attention_definition
+
+
+def inputs(
+    queries: int, keys: int, heads: int = 2, kv_heads: int = 1, batch: int = 2, dtype: str = "float64"
+) -> list[tg.Tensor]:
+    rng = np.random.default_rng([queries, keys])
+    shapes = ((batch, heads, queries, 4), (batch, kv_heads, keys, 4), (batch, kv_heads, keys, 3))
+    return [tg.tensor(rng.normal(size=shape).astype(dtype), requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("mask_kind", [None, "bool", "float", "row", "column"])
+@pytest.mark.parametrize(
+    ("queries", "keys"), [(BLOCK + 3, BLOCK + 3), (2 * BLOCK, 5), (3, BLOCK + 9), (BLOCK + 1, BLOCK - 1)]
+)
+def test_blocks_of_queries_agree_with_the_definition(
+    queries: int, keys: int, mask_kind: str | None, is_causal: bool
+) -> None:
+    xs = inputs(queries, keys)
+    rng = np.random.default_rng(1)
+    mask: Any = {
+        None: None,
+        "bool": rng.random((2, 2, queries, keys)) < 0.5,
+        "float": rng.normal(size=(queries, keys)),
+        "row": rng.random((1, 1, 1, keys)) < 0.5,
+        "column": rng.normal(size=(2, 1, queries, 1)),
+    }[mask_kind]
+    padded = None if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+    out = tg.scaled_dot_product_attention(*xs, mask=mask, is_causal=is_causal)
+    expected = attention_definition(*xs, padded, is_causal, 0.5)
+    np.testing.assert_allclose(out.numpy(), expected.numpy(), rtol=1e-12, atol=1e-13)
+    g = rng.normal(size=out.shape)
+    for got, want in zip(tg.grad(out, xs, g), tg.grad(expected, xs, g), strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_a_causal_query_does_not_depend_on_later_keys() -> None:
+    length = BLOCK + 5
+    q, k, v = inputs(length, length)
+    before = tg.scaled_dot_product_attention(q, k, v, is_causal=True).numpy()
+    for changed in (k, v):
+        changed.data[:, :, -1] = 1e6
+    after = tg.scaled_dot_product_attention(q, k, v, is_causal=True).numpy()
+    np.testing.assert_array_equal(after[:, :, :-1], before[:, :, :-1])
+    assert (after[:, :, -1] != before[:, :, -1]).any()
+
+
+def test_a_query_that_may_see_no_key_gets_zeros_and_no_gradient() -> None:
+    q, k, v = inputs(3, 3)
+    for mask in (np.array([[True] * 3, [False] * 3, [True] * 3]), np.array([[0.0] * 3, [-np.inf] * 3, [0.0] * 3])):
+        for create_graph in (False, True):
+            out = tg.scaled_dot_product_attention(q, k, v, mask=mask)
+            np.testing.assert_array_equal(out.numpy()[:, :, 1], 0)
+            dq, dk, dv = tg.grad(out.sum(), [q, k, v], create_graph=create_graph)
+            np.testing.assert_array_equal(dq.numpy()[:, :, 1], 0)
+            assert all(np.isfinite(d.numpy()).all() for d in (dq, dk, dv))
+
+
+def test_grouped_heads_are_repeated_key_heads() -> None:
+    q, k, v = inputs(5, 6, heads=6, kv_heads=2)
+    wide = [tg.tensor(np.repeat(x.numpy(), 3, axis=1), requires_grad=True) for x in (k, v)]
+    out, repeated = tg.scaled_dot_product_attention(q, k, v), tg.scaled_dot_product_attention(q, *wide)
+    np.testing.assert_allclose(out.numpy(), repeated.numpy(), rtol=1e-13)
+    g = np.random.default_rng(0).normal(size=out.shape)
+    for got, want in zip(tg.grad(out, [k, v], g), tg.grad(repeated, wide, g), strict=True):
+        summed = want.numpy().reshape(2, 2, 3, *want.shape[2:]).sum(axis=2)
+        np.testing.assert_allclose(got.numpy(), summed, rtol=1e-12, atol=1e-13)
+
+
+def test_large_scores_do_not_overflow() -> None:
+    q, k, v = inputs(4, 4)
+    out = tg.scaled_dot_product_attention(q * 1e6, k * 1e6, v)
+    assert np.isfinite(out.numpy()).all()
+    assert all(np.isfinite(d.numpy()).all() for d in tg.grad(out.sum(), [q, k, v]))
+
+
+def test_rope_turns_and_turns_back() -> None:
+    rng = np.random.default_rng(0)
+    angles = rng.normal(size=(5, 3))
+    cos, sin = np.cos(angles), np.sin(angles)
+    x = tg.tensor(rng.normal(size=(2, 3, 5, 6)), requires_grad=True)
+    y = tg.rope(x, cos, sin)
+    np.testing.assert_allclose(tg.rope(y, cos, -sin).numpy(), x.numpy(), rtol=1e-13, atol=1e-14)
+    np.testing.assert_allclose(np.linalg.norm(y.numpy(), axis=-1), np.linalg.norm(x.numpy(), axis=-1), rtol=1e-13)
+    # Orthogonal: the gradient of <y, g> is g turned back.
+    g = rng.normal(size=x.shape)
+    np.testing.assert_allclose(tg.grad(y, x, g)[0].numpy(), tg.rope(g, cos, -sin), rtol=1e-13)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 0, 4), (0, 3, 4), (2, 0, 3, 4), (2, 2, 2, 3, 4), (3, 4)])
+def test_rope_of_any_number_of_leading_axes(shape: tuple[int, ...]) -> None:
+    angles = np.ones((shape[-2], 2))
+    x = np.random.default_rng(0).normal(size=shape)
+    turned = (x[..., :2] + 1j * x[..., 2:]) * np.exp(1j * angles)
+    out = tg.rope(x, np.cos(angles), np.sin(angles))
+    np.testing.assert_allclose(out, np.concatenate([turned.real, turned.imag], axis=-1), rtol=1e-13)
+    moved = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, -2, 0)), 0, -2)  # the same values, other strides
+    np.testing.assert_array_equal(tg.rope(moved, np.cos(angles), np.sin(angles)), out)

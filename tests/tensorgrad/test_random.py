@@ -1,0 +1,182 @@
+"""Key: the published Philox numbers, streams that do not touch, distributions, pure functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+
+MASK = (1 << 64) - 1
+
+
+def philox(counter: list[int], key: list[int]) -> list[int]:
+    """Philox4x64-10 as Salmon et al. define it (2011, section 3.3), in Python integers."""
+    c, (k0, k1) = list(counter), key
+    for _ in range(10):
+        low, high = 0xD2E7470EE14C6C93 * c[0], 0xCA5A826395121157 * c[2]
+        c = [(high >> 64) ^ c[1] ^ k0, high & MASK, (low >> 64) ^ c[3] ^ k1, low & MASK]
+        k0, k1 = (k0 + 0x9E3779B97F4A7C15) & MASK, (k1 + 0xBB67AE8584CAA73B) & MASK
+    return c
+
+
+def test_the_definition_gives_the_published_numbers() -> None:
+    """The three known answers of Random123, the authors' library."""
+    assert philox([0] * 4, [0] * 2) == [0x16554D9ECA36314C, 0xDB20FE9D672D0FDC, 0xD7E772CEE186176B, 0x7E68B68AEC7BA23B]
+    assert philox([MASK] * 4, [MASK] * 2) == [
+        0x87B092C3013FE90B,
+        0x438C3C67BE8D0224,
+        0x9CC7D7C69CD777B6,
+        0xA09CAEBF594F0BA0,
+    ]
+
+
+@pytest.mark.parametrize("key", [tg.Key(0), tg.Key(12345), tg.Key(MASK, 77), tg.Key(3).fold_in(4)])
+def test_bits_are_philox_s(key: tg.Key) -> None:
+    expected = [word for block in range(1, 4) for word in philox([block, 0, 0, 0], [key.seed, key.stream])]
+    assert key.bits(12).tolist() == expected
+    np.testing.assert_array_equal(key.bits(7), np.random.Philox(key=key.seed + (key.stream << 64)).random_raw(7))
+
+
+def test_fold_in_draws_from_counters_that_no_stream_reaches() -> None:
+    folded = tg.Key(5, 6).fold_in(9)
+    assert [folded.seed, folded.stream] == philox([10, 0, 0, MASK], [5, 6])[:2]
+
+
+def test_a_shorter_draw_is_the_beginning_of_a_longer_one() -> None:
+    key = tg.Key(1)
+    np.testing.assert_array_equal(key.bits(5), key.bits(9)[:5])
+    np.testing.assert_array_equal(key.uniform((3,)), key.uniform((8,))[:3])
+    np.testing.assert_array_equal(key.uniform((6,)), key.uniform((2, 3)).ravel())
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda k: k.bits(5),
+        lambda k: k.uniform((5,)),
+        lambda k: k.normal((5,)),
+        lambda k: k.permutation(9),
+        lambda k: k.integers(0, 1000, (9,)),
+    ],
+)
+def test_draws_are_pure_functions_of_the_key(draw: Callable[[tg.Key], Any]) -> None:
+    state = np.random.get_state()[1].copy()  # noqa: NPY002  the global generator is to be left alone
+    np.testing.assert_array_equal(draw(tg.Key(3, 4)), draw(tg.Key(3, 4)))
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert (draw(tg.Key(3, 4)) != draw(tg.Key(3, 5))).any()
+    assert (draw(tg.Key(3, 4)) != draw(tg.Key(4, 4))).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_uniform(dtype: str) -> None:
+    u = tg.Key(2).uniform((100_001,), dtype=dtype)
+    assert u.dtype == dtype
+    assert u.min() >= 0
+    assert u.max() < 1
+    # Standard error of the mean 0.0009, of the mean square 0.0009, of a bin of 1/10 0.00095.
+    assert abs(u.mean() - 1 / 2) < 0.004
+    assert abs((u.astype(np.float64) ** 2).mean() - 1 / 3) < 0.004
+    assert np.abs(np.histogram(u, bins=10, range=(0, 1))[0] / u.size - 0.1).max() < 0.005
+    assert len(np.unique(u)) > 0.99 * u.size
+
+
+def test_the_largest_uniform_is_below_one() -> None:
+    class Full(tg.Key):
+        def bits(self, count: int) -> np.ndarray:
+            return np.full(count, MASK, np.uint64)
+
+    for dtype, bits in (("float32", 24), ("float64", 53)):
+        assert Full(0).uniform((1,), dtype=dtype)[0] == 1 - 2.0**-bits
+    assert np.isfinite(Full(0).normal((2,), dtype="float64")).all()
+
+
+def test_normal() -> None:
+    z = tg.Key(7).normal((100_001,), dtype="float64")
+    assert abs(z.mean()) < 0.013  # four standard errors
+    assert abs(z.var() - 1) < 0.018
+    assert abs((z**3).mean()) < 0.05
+    assert abs((z**4).mean() - 3) < 0.13
+    for edge in (-1.0, 0.5, 2.0):
+        assert abs((z < edge).mean() - (1 + math.erf(edge / math.sqrt(2))) / 2) < 0.007
+    np.testing.assert_array_equal(tg.Key(7).normal((9,)), tg.Key(7).normal((9,), dtype="float64").astype(np.float32))
+    assert tg.Key(7).normal(()).shape == ()
+    assert tg.Key(7).normal((0, 3)).shape == (0, 3)
+
+
+def test_integers() -> None:
+    v = tg.Key(1).integers(-3, 4, (70_000,))
+    assert v.dtype == np.int64
+    counts = np.bincount(v + 3, minlength=7)
+    assert len(counts) == 7
+    assert np.abs(counts - 10_000).max() < 400  # four standard errors
+    assert tg.Key(1).integers(5, 6, (3,)).tolist() == [5, 5, 5]
+    assert tg.Key(1).integers(0, 2**40, (4,)).max() > 2**32
+    with pytest.raises(ValueError, match="low < high"):
+        tg.Key(1).integers(3, 3)
+
+
+def test_permutation() -> None:
+    assert sorted(tg.Key(0).permutation(50).tolist()) == list(range(50))
+    assert tg.Key(0).permutation(0).tolist() == []
+    counts: dict[tuple[int, ...], int] = {}
+    for seed in range(6000):
+        order = tuple(tg.Key(9).fold_in(seed).permutation(3).tolist())
+        counts[order] = counts.get(order, 0) + 1
+    assert len(counts) == 6
+    chi_squared = sum((n - 1000) ** 2 / 1000 for n in counts.values())
+    assert chi_squared < 20.5  # five degrees of freedom: 1 in 1,000
+
+
+def test_streams_are_independent() -> None:
+    keys = [
+        tg.Key(0),
+        tg.Key(1),
+        tg.Key(0).fold_in(0),
+        tg.Key(0).fold_in(1),
+        tg.Key(1).fold_in(0),
+        tg.Key(0).fold_in(0).fold_in(0),
+    ]
+    draws = np.stack([key.uniform((20_000,), dtype="float64") for key in keys])
+    correlation = np.corrcoef(draws) - np.eye(len(keys))
+    assert np.abs(correlation).max() < 4 / math.sqrt(20_000)
+    first = {int(tg.Key(0).fold_in(i).bits(1)[0]) for i in range(2000)}
+    assert len(first) == 2000
+    assert tg.Key(0).fold_in(1).fold_in(2) != tg.Key(0).fold_in(2).fold_in(1)
+    assert tg.Key(0).split(3) == tuple(tg.Key(0).fold_in(i) for i in range(3))
+
+
+def test_fold_in_takes_elements_of_integer_arrays() -> None:
+    for kind in (np.int64, np.int32, np.uint8, np.uint64):
+        assert tg.Key(0).fold_in(kind(3)) == tg.Key(0).fold_in(3)
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (lambda: tg.Key(-1), "Key: expected seed"),
+        (lambda: tg.Key(1 << 64), "Key: expected seed"),
+        (lambda: tg.Key(True), "Key: expected seed"),
+        (lambda: tg.Key(1.0), "Key: expected seed"),
+        (lambda: tg.Key(0, -1), "Key: expected stream"),
+        (lambda: tg.Key(0).fold_in(-1), "fold_in: "),
+        (lambda: tg.Key(0).fold_in(1 << 64), "fold_in: "),
+        (lambda: tg.Key(0).fold_in("a"), "fold_in: "),
+        (lambda: tg.Key(0).fold_in(1.0), "fold_in: "),
+        (lambda: tg.Key(0).uniform((2,), dtype="int64"), "uniform: "),
+    ],
+)
+def test_errors(program: Callable[[], Any], message: str) -> None:
+    with pytest.raises((ValueError, tg.DTypeError), match=message):
+        program()
+
+
+def test_keys_are_values() -> None:
+    assert tg.Key(3) == tg.Key(3)
+    assert len({tg.Key(3), tg.Key(3), tg.Key(4)}) == 2
+    with pytest.raises(AttributeError):
+        tg.Key(3).seed = 4
