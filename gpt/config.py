@@ -226,7 +226,7 @@ class OptimConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """A whole training run. `TrainConfig()` is the preset `default`."""
+    """A whole training run."""
 
     steps: int = 1000  # optimizer steps
     batch_size: int = 16  # sequences in an optimizer step

@@ -1,7 +1,6 @@
 """Whole configurations by name.
 
-Each preset says only where it differs from `TrainConfig()`, which is the preset `default`: the job
-that runs in minutes on a laptop's processor.
+Each preset says only where it differs from `TrainConfig()`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,24 @@ from gpt.config import ModelConfig, OptimConfig, TokenizerConfig, TrainConfig
 from gpt.errors import UserError
 
 __all__ = ["PRESETS", "preset"]
+
+
+def default() -> TrainConfig:
+    """A Llama of 4.3 M parameters with QK-norm, sized to learn 2 MB of text in minutes on two CPU cores.
+
+    So short a run learns most per token from small batches and a high learning rate, which QK-norm
+    keeps stable (Dehghani et al. 2023, arXiv:2302.05442).
+    """
+    return TrainConfig(
+        steps=600,
+        batch_size=4,
+        eval_interval_steps=150,
+        eval_batches=60,
+        checkpoint_interval_steps=150,
+        model=ModelConfig(context_length=256, num_layers=4, num_heads=4, model_dim=256, qk_norm=True),
+        tokenizer=TokenizerConfig(kind="bpe", vocab_size=4096),
+        optim=OptimConfig(learning_rate=3e-3, min_learning_rate_ratio=0.05, warmup_steps=40),
+    )
 
 
 def shakespeare_char() -> TrainConfig:
@@ -150,7 +167,7 @@ def _gpt2(
 
 
 PRESETS: Mapping[str, Callable[[], TrainConfig]] = {
-    "default": TrainConfig,
+    "default": default,
     "shakespeare-char-cpu": shakespeare_char_cpu,
     "shakespeare-char": shakespeare_char,
     "llama-nano": llama_nano,

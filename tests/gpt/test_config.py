@@ -132,8 +132,7 @@ def test_flops_per_token() -> None:
     assert replace(model, is_head_tied=False).flops_per_token() == model.flops_per_token()
 
 
-def test_presets_are_valid_and_the_default_is_the_default() -> None:
-    assert preset("default") == TrainConfig()
+def test_presets_are_valid_and_found_by_name() -> None:
     for name, make in PRESETS.items():
         config = make()
         assert config == preset(name)
@@ -243,6 +242,6 @@ def test_precedence_is_preset_toml_overrides(tmp_path: Path) -> None:
     config = load_config("shakespeare-char", path, {"steps": 9, "model.dropout": 0.5})
     assert (config.steps, config.batch_size, config.seed) == (9, 6, 0)
     assert (config.model.num_layers, config.model.dropout, config.model.num_heads) == (2, 0.5, 6)
-    assert load_config() == TrainConfig()
+    assert load_config() == preset("default")
     with pytest.raises(UserError, match=r"model\.dropuot.*did you mean model\.dropout\?"):
         load_config(overrides={"model.dropuot": 0.5})

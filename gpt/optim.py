@@ -1,0 +1,106 @@
+"""AdamW over flat buffers: every parameter, gradient and moment of a model in one array each.
+
+`AdamW(model, ...)` moves the model's parameters into one buffer and gives each a view of it, and
+a view of the gradient buffer as its `.grad`, which backward adds into. The gradient's norm, the
+update, zeroing and saving are then single operations over all parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gpt.config import OptimConfig
+from gpt.errors import UserError
+from tensorgrad import Tensor
+from tensorgrad.array import Array, module_of
+from tensorgrad.kernels import kernels_for
+from tensorgrad.tree import named_tensors
+
+__all__ = ["AdamW"]
+
+_ALIGNMENT = 64  # elements: each view begins on a boundary of 256 bytes in float32
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2) and gradient clipping.
+
+    Matrices decay, vectors (biases, norms) do not: the matrices come first in the buffers.
+    """
+
+    def __init__(self, model: Any, config: OptimConfig) -> None:
+        self.config = config
+        tensors = named_tensors(model)
+        decayed = {name: x for name, x in tensors.items() if x.ndim >= 2}
+        others = {name: x for name, x in tensors.items() if x.ndim < 2}
+        self.names = tuple(decayed) + tuple(others)
+        like = next(iter(tensors.values())).data
+        size = sum(_aligned(x.size) for x in tensors.values())
+        self._num_decayed = sum(_aligned(x.size) for x in decayed.values())
+        xp = module_of(like)
+        self.parameters: Array = xp.zeros(size, like.dtype)
+        self.gradients: Array = xp.zeros(size, like.dtype)
+        self.first_moment: Array = xp.zeros(size, like.dtype)
+        self.second_moment: Array = xp.zeros(size, like.dtype)
+        start = 0
+        for x in (*decayed.values(), *others.values()):
+            part = slice(start, start + x.size)
+            view = self.parameters[part].reshape(x.shape)
+            view[...] = x.data
+            x.data = view
+            x.grad = Tensor(self.gradients[part].reshape(x.shape))
+            start += _aligned(x.size)
+
+    def zero_gradients(self) -> None:
+        """Start a new sum of gradients."""
+        self.gradients[...] = 0
+
+    def step(self, learning_rate: float, number: int) -> float:
+        """Update the parameters by the gradients; `number` counts the updates from 1.
+
+        Returns: the gradients' global norm before clipping. A norm that is not finite updates nothing.
+        """
+        norm = kernels_for(self.gradients).global_norm(self.gradients)
+        if not math.isfinite(norm):
+            return norm
+        clip = self.config.clip_norm
+        scale = min(1.0, clip / (norm + 1e-6)) if clip else 1.0
+        split = self._num_decayed
+        for part, weight_decay in ((slice(0, split), self.config.weight_decay), (slice(split, None), 0.0)):
+            kernels_for(self.parameters).adamw(
+                self.parameters[part],
+                self.gradients[part],
+                self.first_moment[part],
+                self.second_moment[part],
+                learning_rate=learning_rate,
+                beta1=self.config.beta1,
+                beta2=self.config.beta2,
+                eps=self.config.eps,
+                weight_decay=weight_decay,
+                gradient_scale=scale,
+                step=number,
+            )
+        return norm
+
+    def state(self) -> dict[str, Array]:
+        """What a resumed run needs besides the parameters."""
+        return {"first_moment": self.first_moment, "second_moment": self.second_moment}
+
+    def load_state(self, state: Mapping[str, Array]) -> None:
+        """Take over a state that `state` gave, for a model of the same shapes. Raises UserError."""
+        for name, buffer in self.state().items():
+            found = state.get(name)
+            if found is None or found.shape != buffer.shape or found.dtype != buffer.dtype:
+                got = "none" if found is None else f"{found.dtype} {found.shape}"
+                raise UserError(
+                    f"optimizer state: expected {name} of {buffer.dtype} {buffer.shape}, got {got}: "
+                    "the checkpoint belongs to another model"
+                )
+            buffer[...] = np.asarray(found)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

@@ -1,0 +1,154 @@
+"""AdamW over flat buffers, against the algorithm written out per parameter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tensorgrad
+from gpt.config import OptimConfig
+from gpt.errors import UserError
+from gpt.optim import AdamW
+from tensorgrad import Key
+
+SHAPES = {"matrix": (5, 3), "vector": (7,), "cube": (2, 3, 4), "scalar": ()}
+
+
+def make_model(seed: int = 0) -> dict[str, tensorgrad.Tensor]:
+    return {
+        name: tensorgrad.tensor(Key(seed).fold_in(i).normal(shape, dtype="float64"), requires_grad=True)
+        for i, (name, shape) in enumerate(SHAPES.items())
+    }
+
+
+def textbook_adamw(parameters, gradients, config, learning_rates):
+    """Loshchilov and Hutter 2019, algorithm 2, one parameter at a time, with clipping as PyTorch does it."""
+    parameters = {name: p.copy() for name, p in parameters.items()}
+    first = {name: np.zeros_like(p) for name, p in parameters.items()}
+    second = {name: np.zeros_like(p) for name, p in parameters.items()}
+    for t, rate in enumerate(learning_rates, start=1):
+        norm = np.sqrt(sum(np.sum(gradients[t - 1][name] ** 2) for name in parameters))
+        scale = min(1.0, config.clip_norm / (norm + 1e-6)) if config.clip_norm else 1.0
+        for name, p in parameters.items():
+            g = gradients[t - 1][name] * scale
+            first[name] = config.beta1 * first[name] + (1 - config.beta1) * g
+            second[name] = config.beta2 * second[name] + (1 - config.beta2) * g * g
+            first_hat = first[name] / (1 - config.beta1**t)
+            second_hat = second[name] / (1 - config.beta2**t)
+            decay = config.weight_decay if p.ndim >= 2 else 0.0
+            parameters[name] = p - rate * (first_hat / (np.sqrt(second_hat) + config.eps) + decay * p)
+    return parameters
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 0.5, 100.0])
+def test_steps_equal_the_algorithm_written_out(clip_norm):
+    config = OptimConfig(clip_norm=clip_norm, weight_decay=0.3, beta1=0.8, beta2=0.95)
+    model = make_model()
+    start = {name: x.data.copy() for name, x in model.items()}
+    optimizer = AdamW(model, config)
+    rates = [0.1, 0.05, 0.2]
+    gradients = [
+        {name: Key(9).fold_in(t).fold_in(i).normal(s, dtype="float64") for i, (name, s) in enumerate(SHAPES.items())}
+        for t in range(3)
+    ]
+    for t, rate in enumerate(rates):
+        optimizer.zero_gradients()
+        for name, x in model.items():
+            (x * gradients[t][name]).sum().backward()
+        norm = optimizer.step(rate, t + 1)
+        assert norm == pytest.approx(np.sqrt(sum(np.sum(g**2) for g in gradients[t].values())), rel=1e-12)
+    expected = textbook_adamw(start, gradients, config, rates)
+    for name, x in model.items():
+        np.testing.assert_allclose(x.data, expected[name], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.oracle
+def test_steps_equal_pytorch():
+    torch = pytest.importorskip("torch")
+    config = OptimConfig(clip_norm=0.7, weight_decay=0.2, beta2=0.98)
+    model = make_model(3)
+    twins = {name: torch.tensor(x.data.copy(), requires_grad=True) for name, x in model.items()}
+    groups = [
+        {"params": [p for p in twins.values() if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in twins.values() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    peer = torch.optim.AdamW(groups, lr=0.03, betas=(config.beta1, config.beta2), eps=config.eps)
+    optimizer = AdamW(model, config)
+    for number in range(1, 6):
+        optimizer.zero_gradients()
+        peer.zero_grad()
+        for x in model.values():
+            (x**3 + x).sum().backward()
+        for p in twins.values():
+            (p**3 + p).sum().backward()
+        ours = optimizer.step(0.03, number)
+        theirs = torch.nn.utils.clip_grad_norm_(list(twins.values()), config.clip_norm)
+        peer.step()
+        assert ours == pytest.approx(float(theirs), rel=1e-12)
+    for name, x in model.items():
+        np.testing.assert_allclose(x.data, twins[name].detach().numpy(), rtol=1e-12)
+
+
+def test_parameters_and_gradients_are_views_of_the_buffers():
+    model = make_model()
+    before = {name: x.data.copy() for name, x in model.items()}
+    optimizer = AdamW(model, OptimConfig())
+    for name, x in model.items():
+        np.testing.assert_array_equal(x.data, before[name])
+        assert np.shares_memory(x.data, optimizer.parameters)
+        assert np.shares_memory(x.grad.data, optimizer.gradients)
+        assert x.data.ctypes.data % 8 == 0
+        x.sum().backward()
+        np.testing.assert_array_equal(x.grad.data, np.ones(x.shape))
+        assert np.shares_memory(x.grad.data, optimizer.gradients)
+    assert optimizer.gradients.sum() == sum(x.size for x in model.values())
+
+
+def test_a_tied_parameter_is_one_parameter():
+    shared = tensorgrad.ones((2, 2), requires_grad=True)
+    optimizer = AdamW({"a": shared, "b": [shared]}, OptimConfig())
+    assert optimizer.names == ("a",)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing():
+    model = make_model()
+    optimizer = AdamW(model, OptimConfig())
+    optimizer.gradients[3] = np.inf
+    before = optimizer.parameters.copy()
+    assert optimizer.step(0.1, 1) == np.inf
+    np.testing.assert_array_equal(optimizer.parameters, before)
+    assert not optimizer.first_moment.any()
+    assert not optimizer.second_moment.any()
+
+
+def test_state_continues_exactly():
+    def run(model, optimizer, numbers):
+        for number in numbers:
+            optimizer.zero_gradients()
+            for x in model.values():
+                (x * x).sum().backward()
+            optimizer.step(0.01, number)
+
+    model = make_model()
+    optimizer = AdamW(model, OptimConfig())
+    run(model, optimizer, [1, 2])
+    twin = {name: tensorgrad.tensor(x.data, requires_grad=True) for name, x in model.items()}
+    resumed = AdamW(twin, OptimConfig())
+    resumed.load_state({name: a.copy() for name, a in optimizer.state().items()})
+    run(model, optimizer, [3, 4])
+    run(twin, resumed, [3, 4])
+    np.testing.assert_array_equal(resumed.parameters, optimizer.parameters)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"first_moment": np.zeros(3), "second_moment": np.zeros(3)},
+        {"first_moment": np.zeros(256, np.float32), "second_moment": np.zeros(256, np.float32)},
+    ],
+)
+def test_the_state_of_another_model_is_refused(state):
+    optimizer = AdamW(make_model(), OptimConfig())
+    with pytest.raises(UserError, match="optimizer state: expected first_moment of float64"):
+        optimizer.load_state(state)
