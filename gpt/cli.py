@@ -213,6 +213,7 @@ def _sample(command: Sample) -> None:
         raise UserError(f"--num-samples: expected 1 or more, got {command.num_samples}: raise it")
     import gpt
     from gpt.generate import Sampling, generate
+    from tensorgrad import threads
 
     sampling = Sampling(
         max_tokens=command.max_tokens,
@@ -222,15 +223,16 @@ def _sample(command: Sample) -> None:
         min_p=command.min_p,
         stop=command.stop,
     )
-    loaded = gpt.load(command.run)
-    for index in range(command.num_samples):
-        if index:
-            print("\n---")
-        print(command.prompt, end="", flush=True)
-        seed = command.seed + index
-        for piece in generate(loaded.model, loaded.tokenizer, command.prompt, sampling=sampling, seed=seed):
-            print(piece, end="", flush=True)
-        print()
+    with threads():
+        loaded = gpt.load(command.run)
+        for index in range(command.num_samples):
+            if index:
+                print("\n---")
+            print(command.prompt, end="", flush=True)
+            seed = command.seed + index
+            for piece in generate(loaded.model, loaded.tokenizer, command.prompt, sampling=sampling, seed=seed):
+                print(piece, end="", flush=True)
+            print()
 
 
 def _eval(command: Eval) -> None:
@@ -239,19 +241,21 @@ def _eval(command: Eval) -> None:
     import gpt
     from gpt.evaluate import evaluate_text
     from gpt.text import read_corpus
+    from tensorgrad import threads
 
     corpora = [(path, read_corpus([path])) for path in command.files]
-    loaded = gpt.load(command.run)
-    total = _Total()
-    for path, corpus in corpora:
-        subtotal = _Total()
-        for document in corpus.documents:
-            result = evaluate_text(loaded.model, loaded.tokenizer, document.text)
-            subtotal = subtotal.plus(result.loss * result.num_tokens, result.num_tokens, result.num_bytes)
-        print(f"{path}: {subtotal}")
-        total = total.plus(subtotal.nats, subtotal.num_tokens, subtotal.num_bytes)
-    if len(corpora) > 1:
-        print(f"all: {total}")
+    with threads():
+        loaded = gpt.load(command.run)
+        total = _Total()
+        for path, corpus in corpora:
+            subtotal = _Total()
+            for document in corpus.documents:
+                result = evaluate_text(loaded.model, loaded.tokenizer, document.text)
+                subtotal = subtotal.plus(result.loss * result.num_tokens, result.num_tokens, result.num_bytes)
+            print(f"{path}: {subtotal}")
+            total = total.plus(subtotal.nats, subtotal.num_tokens, subtotal.num_bytes)
+        if len(corpora) > 1:
+            print(f"all: {total}")
 
 
 def _export(command: Export) -> None:

@@ -25,7 +25,7 @@ def default() -> TrainConfig:
         steps=600,
         batch_size=4,
         eval_interval_steps=150,
-        eval_batches=60,
+        eval_batches=15,
         checkpoint_interval_steps=150,
         model=ModelConfig(context_length=256, num_layers=4, num_heads=4, model_dim=256, qk_norm=True),
         tokenizer=TokenizerConfig(kind="bpe", vocab_size=4096),

@@ -46,7 +46,7 @@ from gpt.report import ProgressLine, loss_plot, run_summary
 from gpt.schedule import learning_rate
 from gpt.text import Corpus, read_corpus, split_documents
 from gpt.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer, load_tokenizer, train_bpe
-from tensorgrad import Key
+from tensorgrad import Key, threads
 from tensorgrad.array import Array
 from tensorgrad.random import RowKeys
 
@@ -290,7 +290,12 @@ class _Session:
 
 def _run(config: TrainConfig, run_dir: Path, checkpoint: Path | None) -> Run:
     """Go from the checkpoint (None: from the start) to the last step, and look at the result."""
-    session = _Session.open(config, run_dir, checkpoint)
+    with threads():
+        return _run_steps(_Session.open(config, run_dir, checkpoint))
+
+
+def _run_steps(session: _Session) -> Run:
+    config, run_dir = session.config, session.run_dir
     metrics_path = run_dir / "metrics.jsonl"
     truncate_after(metrics_path, session.step)
     speed = SpeedMeter()

@@ -31,6 +31,7 @@ from tensorgrad.errors import (
     ShapeError,
     TensorgradError,
 )
+from tensorgrad.kernels.threads import threads
 from tensorgrad.ops import *  # noqa: F403
 from tensorgrad.random import Key
 from tensorgrad.tape import Scatter, is_recording, no_grad, record, record_joint
@@ -70,6 +71,7 @@ __all__ = [
     "record",
     "record_joint",
     "tensor",
+    "threads",
     "tree",
     "value_and_grad",
     "vjp",

@@ -1,26 +1,21 @@
-"""How the kernels cut their work.
+"""How the kernels cut their work: blocks of rows of a few thousand elements.
 
-On the CPU, work on rows is cut into blocks of a few thousand elements: what one step of a kernel
-leaves in the processor's cache the next one finds there, and several threads share the blocks
-(NumPy releases the interpreter's lock inside an array operation). How rows are cut depends on
-shapes alone, and partial sums are added in the order of the blocks, so results do not depend on the
-number of threads.
+What one step of a kernel leaves in the processor's cache the next one finds there, and threads can
+share the blocks. On a GPU there is one block, everything.
 """
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 
 from tensorgrad.array import Array, module_of
 from tensorgrad.dtype import accumulation_dtype
+from tensorgrad.kernels.threads import run_all
 
 BLOCK_ELEMENTS = 1 << 16
 
@@ -34,30 +29,7 @@ def for_blocks(x: Array, work: Callable[[slice], Result]) -> list[Result]:
         return [work(slice(0, length))]
     step = max(1, BLOCK_ELEMENTS // max(1, math.prod(x.shape[1:])))
     blocks = [slice(start, min(start + step, length)) for start in range(0, length, step)]
-    threads = min(num_threads(), len(blocks))
-    if threads < 2:
-        return [work(block) for block in blocks]
-    share = -(-len(blocks) // threads)
-    futures = [
-        # The caller's context: numpy.errstate lives there.
-        _pool().submit(contextvars.copy_context().run, _run_all, work, blocks[start : start + share])
-        for start in range(0, len(blocks), share)
-    ]
-    return [result for future in futures for result in future.result()]
-
-
-def _run_all(work: Callable[[slice], Result], blocks: list[slice]) -> list[Result]:
-    return [work(block) for block in blocks]
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num_threads(), thread_name_prefix="tensorgrad")
-
-
-@functools.cache
-def num_threads() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return run_all([functools.partial(work, block) for block in blocks])
 
 
 def add_in_order(parts: list[Array], like: Array) -> Array:

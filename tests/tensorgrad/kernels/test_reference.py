@@ -13,6 +13,7 @@ from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import Kernels, kernels_for, reference
 from tensorgrad.kernels.reference import blocks
 from tensorgrad.kernels.reference.attention import QUERY_BLOCK
+from tensorgrad.kernels.threads import threads
 
 BLOCK = blocks.BLOCK_ELEMENTS
 # (rows, width): one, none, a few; more rows than a block, ragged; rows wider than a block; one column.
@@ -225,7 +226,7 @@ def test_attention_s_statistics_and_gradients(lengths: tuple[int, int], dtype: s
         np.testing.assert_array_equal(a, was)
 
 
-def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
     x, g = normal((BLOCK // 4, 16), "float32"), normal((BLOCK // 4, 16), "float32", 1)
     weight = normal((16,), "float32", 2)
 
@@ -233,10 +234,11 @@ def test_results_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.Monk
         _, mean, rstd = reference.layer_norm(x, weight, None, 1e-5)
         return [*reference.layer_norm_gradient(g, x, weight, mean, rstd), np.asarray(reference.global_norm(x.ravel()))]
 
-    several = results()
-    monkeypatch.setattr(blocks, "num_threads", lambda: 1)
-    for one, many in zip(results(), several, strict=True):
-        np.testing.assert_array_equal(one, many)
+    alone = results()
+    for count in (1, 2, 3):
+        with threads(count):
+            for one, many in zip(alone, results(), strict=True):
+                np.testing.assert_array_equal(one, many)
 
 
 # --- the rest ----------------------------------------------------------------------------------

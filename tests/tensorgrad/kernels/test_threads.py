@@ -1,0 +1,113 @@
+"""The pool that kernels and matrix products share."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from tensorgrad.kernels import gemm
+from tensorgrad.kernels.threads import available_cores, is_threaded, run_all, threads
+
+
+def blas_threads() -> list[int]:
+    return [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
+
+
+def test_results_come_in_the_order_of_the_tasks() -> None:
+    tasks = [lambda i=i: i * i for i in range(23)]
+    expected = [i * i for i in range(23)]
+    assert run_all(tasks) == expected
+    for count in (1, 2, 5, 40):
+        with threads(count):
+            assert run_all(tasks) == expected
+    with threads(2):
+        assert run_all([]) == []
+
+
+def test_the_work_is_shared_among_threads_of_the_pool() -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    def task() -> str:
+        both.wait()  # passes only if two tasks run at the same time
+        return threading.current_thread().name
+
+    with threads(2):
+        names = run_all([task, task])
+    assert len(set(names)) == 2
+    assert all(name.startswith("tensorgrad") for name in names)
+
+
+def test_the_blas_has_one_thread_within_and_its_own_again_after() -> None:
+    before = blas_threads()
+    with threads(2):
+        assert set(blas_threads()) <= {1}
+        assert is_threaded()
+    assert blas_threads() == before
+    assert not is_threaded()
+
+
+def test_an_error_in_a_task_reaches_the_caller_and_everything_is_restored() -> None:
+    before = blas_threads()
+
+    def fail() -> None:
+        raise RuntimeError("from a task")
+
+    with pytest.raises(RuntimeError, match="from a task"), threads(2):
+        run_all([fail, fail])
+    assert blas_threads() == before
+    assert not is_threaded()
+
+
+def test_a_task_may_run_tasks_itself() -> None:
+    with threads(1):
+        assert run_all([lambda: run_all([lambda: 1, lambda: 2])] * 2) == [[1, 2], [1, 2]]
+    with threads(2):
+        assert run_all([lambda: run_all([lambda: 1, lambda: 2])] * 9) == [[1, 2]] * 9
+
+
+def test_another_thread_has_no_pool() -> None:
+    seen = []
+    with threads(2):
+        other = threading.Thread(target=lambda: seen.append(is_threaded()))
+        other.start()
+        other.join()
+    assert seen == [False]
+
+
+def test_errstate_of_the_caller_holds_in_the_threads() -> None:
+    def task() -> float:
+        return float(np.divide(np.ones(1), np.zeros(1))[0])
+
+    with threads(2), np.errstate(divide="ignore"):
+        assert run_all([task, task]) == [np.inf, np.inf]
+    with threads(2), np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        run_all([task, task])
+
+
+def test_a_count_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 1 or more, got 0"), threads(0):
+        pass
+    assert available_cores() >= 1
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(600, 300, 200), (200, 300, 600), (601, 257, 203), (4, 5, 6), (3000, 64, 3)])
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_a_product_in_parts_is_the_product(m: int, k: int, n: int, is_transposed: bool) -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(k, m)).T if is_transposed else rng.normal(size=(m, k))
+    b = rng.normal(size=(n, k)).T if is_transposed else rng.normal(size=(k, n))
+    results = []
+    for count in (1, 2, 3):
+        with threads(count):
+            results.append(gemm.matmul(a, b))
+    np.testing.assert_allclose(results[0], a @ b, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+def test_shapes_that_do_not_fit_are_refused_in_parts_too() -> None:
+    with threads(2), pytest.raises(ValueError, match="mismatch"):
+        gemm.matmul(np.ones((600, 300)), np.ones((301, 600)))
