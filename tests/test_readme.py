@@ -1,0 +1,28 @@
+"""The README's Python examples run as they stand there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[-2])
+def test_an_example_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "runs/default-001" in block:
+        (tmp_path / "text.txt").write_text("Return the number of items in the container. " * 60)
+        monkeypatch.chdir(tmp_path)
+        from gpt.cli import main
+
+        small = "--steps 1 --model.num-layers 1 --model.context-length 32 --tokenizer.kind bytes".split()
+        assert main(["train", "text.txt", *small]) == 0
+    exec(compile(block, "README.md", "exec"), {})
+
+
+def test_there_are_examples_of_both_packages() -> None:
+    assert len(BLOCKS) == 3
+    assert any("check_grads" in block and len(block.strip().split("\n")) <= 16 for block in BLOCKS)
