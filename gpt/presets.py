@@ -22,11 +22,11 @@ def default() -> TrainConfig:
     2023, arXiv:2302.05442).
     """
     return TrainConfig(
-        steps=560,
+        steps=520,
         batch_size=4,
-        eval_interval_steps=140,
+        eval_interval_steps=130,
         eval_batches=15,
-        checkpoint_interval_steps=140,
+        checkpoint_interval_steps=130,
         model=ModelConfig(context_length=256, num_layers=4, num_heads=4, model_dim=256, qk_norm=True),
         tokenizer=TokenizerConfig(kind="bpe", vocab_size=4096),
         optim=OptimConfig(learning_rate=2e-3, min_learning_rate_ratio=0.05, warmup_steps=40, beta2=0.95),

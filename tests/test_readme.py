@@ -18,7 +18,7 @@ def test_an_example_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.chdir(tmp_path)
         from gpt.cli import main
 
-        small = "--steps 1 --model.num-layers 1 --model.context-length 32 --tokenizer.kind bytes".split()
+        small = ["--steps", "1", "--model.num-layers", "1", "--model.context-length", "32", "--tokenizer.kind", "bytes"]
         assert main(["train", "text.txt", *small]) == 0
     exec(compile(block, "README.md", "exec"), {})
 
