@@ -15,14 +15,10 @@ from __future__ import annotations
 
 import math
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -39,6 +35,7 @@ from gpt.data import IGNORED_TARGET, TokenData, write_shards
 from gpt.errors import UserError
 from gpt.evaluate import Evaluation, evaluate_tokens
 from gpt.generate import Sampling, generate
+from gpt.interrupt import stop_signals
 from gpt.metrics import MetricsLog, Record, SpeedMeter, read_metrics, truncate_after
 from gpt.model import GPT
 from gpt.optim import AdamW
@@ -301,7 +298,7 @@ def _run_steps(session: _Session) -> Run:
     speed = SpeedMeter()
     losses: list[float] = []  # since the last line of metrics
     bad_steps = 0
-    with _stop_signals() as stop, MetricsLog(metrics_path) as log, ProgressLine(config.steps) as progress:
+    with stop_signals() as stop, MetricsLog(metrics_path) as log, ProgressLine(config.steps) as progress:
         progress.message(f"model: {config.model.num_parameters:,} parameters; run folder: {run_dir}")
         while session.step < config.steps:
             started_s = time.perf_counter()
@@ -382,24 +379,3 @@ def _prompts(heldout: TokenData, key: Key) -> Iterator[list[int]]:
     for place in places:
         end = min(int(place) + _PROMPT_TOKENS, heldout.num_tokens)
         yield heldout.shards.tokens(np.arange(int(place), end)).tolist()
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event set by the first Ctrl-C or SIGTERM, so that the step is finished and saved; a second one interrupts."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may set handlers
-        return
-    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
