@@ -82,6 +82,7 @@ def train(config: TrainConfig, paths: Sequence[str], run_dir: Path) -> Run:
     _say_corpus(corpus)
     temporary = run_dir.with_name(f".{run_dir.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    new_parents = [folder for folder in run_dir.parents if not folder.exists()]
     try:
         config = _prepare(config, corpus, temporary)
         if run_dir.exists():
@@ -89,6 +90,9 @@ def train(config: TrainConfig, paths: Sequence[str], run_dir: Path) -> Run:
         temporary.rename(run_dir)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        for folder in new_parents:
+            if folder.exists():
+                folder.rmdir()
         raise
     return _run(config, run_dir, None)
 

@@ -271,7 +271,7 @@ def test_a_text_that_cannot_be_trained_on_leaves_nothing_behind(tmp_path, conten
     path = tmp_path / "bad"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        train.train(SMALL, [str(path)], tmp_path / "run")
+        train.train(SMALL, [str(path)], tmp_path / "runs" / "today" / "run")
     assert [item.name for item in tmp_path.iterdir()] == ["bad"]
 
 
