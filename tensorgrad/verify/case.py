@@ -1,0 +1,97 @@
+"""Case: one call of a public function, inputs to try it at, and its value by other means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.array import Array
+
+__all__ = ["Case", "Shape", "Table", "vector"]
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call to certify: `f` of Tensors, a Tensor; `expected` of NumPy arrays, the same by NumPy's own means."""
+
+    op: str  # the public function that it is about
+    name: str
+    f: Callable[..., Any]
+    expected: Callable[..., Any]
+    shapes: tuple[Shape, ...]
+    domain: str | tuple[str, ...] = "any"  # where the inputs lie, all or each: see `draw`
+    is_differentiable: bool = True
+    same: Shape | None = None  # where one tensor can stand in for all inputs: its shape
+
+    def inputs(self, shapes: tuple[Shape, ...] | None = None) -> list[Array]:
+        """One float64 array per input, away from points where the function has no derivative."""
+        shapes = self.shapes if shapes is None else shapes
+        rng = np.random.default_rng([len(self.name), len(shapes)])
+        if self.domain == "distinct":  # also across inputs
+            sizes = [math.prod(shape) for shape in shapes]
+            parts = np.split(draw("distinct", (sum(sizes),), rng), np.cumsum(sizes)[:-1])
+            return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        domains = (self.domain,) * len(shapes) if isinstance(self.domain, str) else self.domain
+        return [draw(domain, shape, rng) for domain, shape in zip(domains, shapes, strict=True)]
+
+
+def draw(domain: str, shape: Shape, rng: np.random.Generator) -> Any:
+    """Random numbers of a domain: "any" keeps 0.1 away from 0, "distinct" every two at least 0.06 apart."""
+    if domain == "any":
+        return rng.uniform(0.1, 1.6, shape) * rng.choice([-1, 1], shape)
+    if domain == "positive":
+        return rng.uniform(0.5, 2.5, shape)
+    if domain == "above one":
+        return rng.uniform(1.2, 2.5, shape)
+    if domain == "below one":  # in size
+        return rng.uniform(0.1, 0.8, shape) * rng.choice([-1, 1], shape)
+    if domain == "unit":  # a probability
+        return rng.uniform(0.1, 0.9, shape)
+    if domain == "distinct":
+        size = math.prod(shape)
+        return ((rng.permutation(size) - size / 2 + 0.3) * 0.1 + rng.uniform(-0.02, 0.02, size)).reshape(shape)
+    if domain == "invertible":  # square matrices, singular values in 0.7 .. 2
+        return _with_singular_values(shape, rng)
+    if domain == "positive definite":
+        root = _with_singular_values(shape, rng)
+        return root @ root.swapaxes(-1, -2)
+    raise ValueError(f"case: no domain {domain!r}")
+
+
+def _with_singular_values(shape: Shape, rng: np.random.Generator) -> Any:
+    """Matrices (..., M, N) whose singular values are evenly spaced in 0.7 .. 2, so no two are close."""
+    u, _, v = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
+    return (u * np.linspace(2, 0.7, u.shape[-1])) @ v
+
+
+class Table:
+    """The cases of one part of the library; `table.case(...)` adds one for each set of shapes."""
+
+    def __init__(self) -> None:
+        self.cases: list[Case] = []
+
+    def case(
+        self,
+        op: str,
+        f: Callable[..., Any],
+        expected: Callable[..., Any],
+        *shape_sets: tuple[Shape, ...],
+        label: str = "",
+        domain: str | tuple[str, ...] = "any",
+        is_differentiable: bool = True,
+        same: Shape | None = None,
+    ) -> None:
+        for shapes in shape_sets:
+            sizes = "-".join("x".join(map(str, shape)) or "scalar" for shape in shapes)
+            self.cases.append(Case(op, f"{op}:{label}{sizes}", f, expected, shapes, domain, is_differentiable, same))
+
+
+def vector(function: Callable[[float], float]) -> Callable[[Array], Array]:
+    """A function of Python's `math`, over arrays."""
+    return lambda x: np.array([function(float(v)) for v in x.ravel()], np.float64).reshape(x.shape)

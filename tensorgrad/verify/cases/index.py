@@ -1,0 +1,97 @@
+"""Ops that select elements by position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import tensorgrad as tg
+from tensorgrad.array import Array
+from tensorgrad.verify.case import Table
+
+__all__ = ["table"]
+
+table = Table()
+case = table.case
+
+ROWS = np.array([[0, 2, 0], [1, -1, 2]])
+MASK = np.array([True, False, True])
+
+
+def looked_up(x: Array, rows: Any = ROWS) -> Array:
+    """x[rows] through a one-hot product."""
+    return np.tensordot(np.eye(len(x))[np.asarray(rows) % len(x)], x, 1)
+
+
+case("getitem", lambda x: x[ROWS], looked_up, ((3, 4),), ((3,),), ((3, 0),), label="array-")
+case("getitem", lambda x: x[::-2, None, 1:], lambda x: x[[2, 0]][:, 1:].reshape(2, 1, -1), ((3, 4),), label="slices-")
+case("getitem", lambda x: x[..., -1], lambda x: np.take(x, x.shape[-1] - 1, axis=-1), ((3, 4),), ((2,),), label="last-")
+case("getitem", lambda x: x[MASK], lambda x: np.compress(MASK, x, axis=0), ((3, 4),), ((3,),), label="mask-")
+case(
+    "getitem", lambda x: x[x.data > 0], lambda x: x.ravel()[np.flatnonzero(x > 0)], ((3, 4),), ((0, 2),), label="where-"
+)
+case(
+    "getitem",
+    lambda x: x[[0, 0, 2], 1:, [1, 1, 0]],
+    lambda x: np.stack([x[0, 1:, 1], x[0, 1:, 1], x[2, 1:, 0]]),
+    ((3, 2, 2),),
+    label="mixed-",
+)
+case("getitem", lambda x: x[tg.tensor([1, 1])], lambda x: np.stack([x[1], x[1]]), ((3, 2),), label="tensor-")
+case("getitem", lambda x: x[((0, 0, 1),)], lambda x: np.stack([x[0], x[0], x[1]]), ((3, 2),), label="nested-")
+case("getitem", lambda x: x[()], lambda x: x, ((3, 2),), ((),), label="empty-")
+case("take", lambda x: tg.take(x, ROWS, axis=0), looked_up, ((3, 4),), ((3,),))
+case(
+    "take",
+    lambda x: tg.take(x, [0, 0], axis=-1),
+    lambda x: np.stack([x[..., 0], x[..., 0]], axis=-1),
+    ((3, 4),),
+    label="last-",
+)
+case(
+    "take_along_axis",
+    lambda x: tg.take_along_axis(x, np.array([[1, 1], [0, 3], [-1, 2]]), axis=1),
+    lambda x: np.array([[x[0, 1], x[0, 1]], [x[1, 0], x[1, 3]], [x[2, 3], x[2, 2]]]),
+    ((3, 4),),
+)
+case("embedding", lambda w: tg.embedding(w, ROWS % 3), looked_up, ((3, 4),), ((3, 1),), ((3, 0),))
+case(
+    "embedding",
+    lambda w: tg.embedding(w, np.zeros((2, 0), int)),
+    lambda w: np.zeros((2, 0, 4)),
+    ((3, 4),),
+    label="none-",
+)
+case(
+    "index_update",
+    lambda x, v: tg.index_update(x, (slice(None), [2, 0]), v),
+    lambda x, v: np.stack(
+        [np.broadcast_to(v, (3, 2))[:, 1], x[:, 1], np.broadcast_to(v, (3, 2))[:, 0], x[:, 3]], axis=1
+    ),
+    ((3, 4), (3, 2)),
+    ((3, 4), (2,)),
+    ((3, 4), ()),
+)
+case(
+    "index_update",
+    lambda x: tg.index_update(x, MASK, 0.5),
+    lambda x: np.where(MASK[:, None], 0.5, x),
+    ((3, 2),),
+    label="number-",
+)
+case(
+    "index_add",
+    lambda x, v: tg.index_add(x, ROWS, v),
+    lambda x, v: x + np.tensordot(np.eye(3)[ROWS % 3], np.broadcast_to(v, (2, 3, 4)), ((0, 1), (0, 1))),
+    ((3, 4), (2, 3, 4)),
+    ((3, 4), (3, 1)),
+    ((3, 4), ()),
+)
+case(
+    "index_add",
+    lambda x, v: tg.index_add(x, (..., slice(1, None)), v),
+    lambda x, v: x + np.pad(v, ((0, 0), (1, 0))),
+    ((2, 3), (2, 2)),
+    label="slice-",
+)

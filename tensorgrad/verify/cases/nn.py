@@ -1,0 +1,177 @@
+"""The ops of neural networks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+import tensorgrad as tg
+from tensorgrad.array import Array
+from tensorgrad.verify.case import Table, vector
+from tensorgrad.verify.cases.elementwise import UNARY
+
+__all__ = ["table"]
+
+table = Table()
+case = table.case
+
+
+def soft(x: Array, axis: int = -1) -> Any:
+    e = np.exp(x)
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def normalised(x: Array, eps: float) -> Any:
+    return (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + eps)
+
+
+def attended(q: Array, k: Array, v: Array, mask: Any = None, is_causal: bool = False, scale: Any = None) -> Array:
+    """Attention as loops over samples, heads and queries."""
+    out = np.zeros((*q.shape[:3], v.shape[-1]))
+    for b, h, t in np.ndindex(*q.shape[:3]):
+        group = h // (q.shape[1] // k.shape[1])
+        scores = k[b, group] @ q[b, h, t] * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+        seen = np.arange(len(scores)) <= t if is_causal else np.ones(len(scores), bool)
+        if mask is not None:
+            row = np.broadcast_to(mask, (*q.shape[:3], len(scores)))[b, h, t]
+            seen, scores = (seen & row, scores) if row.dtype == bool else (seen, scores + row)
+        weights = np.exp(scores) * seen
+        if weights.sum() > 0:
+            out[b, h, t] = weights @ v[b, group] / weights.sum()
+    return out
+
+
+for axis in (-1, 0, 1):
+    shapes = (((3, 4),), ((2, 1),), ((3, 0, 2),) if axis == 0 else ((0, 3),) if axis else ((3, 0, 1),))
+    case(
+        "softmax", lambda x, a=axis: tg.softmax(x, axis=a), lambda x, a=axis: soft(x, a), *shapes[:2], label=f"{axis}-"
+    )
+    case(
+        "log_softmax",
+        lambda x, a=axis: tg.log_softmax(x, axis=a),
+        lambda x, a=axis: np.log(soft(x, a)),
+        *shapes[:2],
+        label=f"{axis}-",
+    )
+case("softmax", tg.softmax, soft, ((0, 3),), ((2, 3, 2),))
+case("log_softmax", tg.log_softmax, lambda x: np.log(soft(x)), ((0, 3),), ((2, 3, 2),))
+TARGETS = np.array([[1, 0, -100], [2, 2, 1]])
+COUNTED = TARGETS >= 0
+
+
+def row_losses(x: Array) -> Any:
+    return -(np.log(soft(x)) * np.eye(4)[TARGETS % 4]).sum(axis=-1) * COUNTED
+
+
+for how, combine in (("none", lambda v: v), ("sum", np.sum), ("mean", lambda v: v.sum() / COUNTED.sum())):
+    case(
+        "cross_entropy",
+        lambda x, r=how: tg.cross_entropy(x, TARGETS, reduction=r),
+        lambda x, c=combine: np.asarray(c(row_losses(x))),
+        ((2, 3, 4),),
+        label=f"{how}-",
+    )
+case("cross_entropy", lambda x: tg.cross_entropy(x, np.array(1)), lambda x: -np.log(soft(x)[1]), ((3,),), label="row-")
+case(
+    "cross_entropy",
+    lambda x: tg.cross_entropy(x, np.zeros((2, 1), np.uint8), ignore_index=7),
+    lambda x: np.zeros(()),
+    ((2, 1, 1),),
+)
+case(
+    "cross_entropy", lambda x: tg.cross_entropy(x, np.zeros(0, int), reduction="sum"), lambda x: np.zeros(()), ((0, 3),)
+)
+for eps in (1e-5, 0.3):
+    case(
+        "layer_norm",
+        lambda x, w, b, e=eps: tg.layer_norm(x, w, b, eps=e),
+        lambda x, w, b, e=eps: normalised(x, e) * w + b,
+        ((3, 4), (4,), (4,)),
+        ((2, 3, 5), (5,), (5,)),
+        ((5,), (5,), (5,)),
+        ((0, 4), (4,), (4,)),
+        label=f"{eps}-",
+        same=(5,),
+    )
+case("layer_norm", tg.layer_norm, lambda x, w: normalised(x, 1e-5) * w, ((3, 4), (4,)), label="weight-", same=(5,))
+case("layer_norm", lambda x, w: tg.layer_norm(x, w, eps=0.1), lambda x, w: 0 * x * w, ((3, 1), (1,)), label="narrow-")
+case(
+    "rms_norm",
+    lambda x, w: tg.rms_norm(x, w, eps=0.01),
+    lambda x, w: x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 0.01) * w,
+    ((3, 4), (4,)),
+    ((2, 3, 5), (5,)),
+    ((1,), (1,)),
+    ((0, 2), (2,)),
+    same=(5,),
+)
+case("gelu", tg.gelu, vector(lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2), *UNARY)
+case(
+    "gelu",
+    lambda x: tg.gelu(x, approximate="tanh"),
+    vector(lambda v: v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) / 2),
+    *UNARY,
+    label="tanh-",
+)
+case("silu", tg.silu, vector(lambda v: v / (1 + math.exp(-v))), *UNARY)
+case(
+    "swiglu",
+    tg.swiglu,
+    lambda x: vector(lambda v: v / (1 + math.exp(-v)))(x[..., :2]) * x[..., 2:],
+    ((3, 4),),
+    ((4,),),
+    ((0, 4),),
+)
+ANGLES = np.random.default_rng(5).normal(size=(3, 2))
+case(
+    "rope",
+    lambda x: tg.rope(x, np.cos(ANGLES).astype(x.dtype), np.sin(ANGLES).astype(x.dtype)),
+    # As complex numbers: each pair is turned by its angle.
+    lambda x: np.concatenate([(z := (x[..., :2] + 1j * x[..., 2:]) * np.exp(1j * ANGLES)).real, z.imag], axis=-1),
+    ((3, 4),),
+    ((2, 3, 4),),
+    ((2, 2, 3, 4),),
+    ((0, 2, 3, 4),),
+)
+KEY = tg.Key(3)
+for rate in (0.0, 0.4):
+    case(
+        "dropout",
+        lambda x, r=rate: tg.dropout(x, KEY, rate=r),
+        lambda x, r=rate: x * (KEY.uniform(x.shape) >= r) / (1 - r),
+        *UNARY,
+        label=f"{rate}-",
+    )
+BOOL_MASK = np.random.default_rng(1).random((2, 1, 3, 5)) < 0.6
+BOOL_MASK[0, 0, 1] = False  # a query that sees nothing
+FLOAT_MASK = np.random.default_rng(2).normal(size=(4, 1, 5))
+for label, options in (
+    ("plain", {}),
+    ("causal", {"is_causal": True}),
+    ("bool", {"mask": BOOL_MASK}),
+    ("bool-causal", {"mask": BOOL_MASK, "is_causal": True}),
+    ("float", {"mask": FLOAT_MASK}),
+    ("scaled", {"scale": 0.3}),
+):
+    case(
+        "scaled_dot_product_attention",
+        lambda q, k, v, o=options: tg.scaled_dot_product_attention(
+            q, k, v, **{n: m.astype(q.dtype) if n == "mask" and m.dtype != bool else m for n, m in o.items()}
+        ),
+        lambda q, k, v, o=options: attended(q, k, v, **o),
+        ((2, 4, 3, 2), (2, 2, 5, 2), (2, 2, 5, 3)),
+        label=f"{label}-",
+    )
+case(
+    "scaled_dot_product_attention",
+    lambda q, k, v: tg.scaled_dot_product_attention(q, k, v, is_causal=True),
+    lambda q, k, v: attended(q, k, v, is_causal=True),
+    ((1, 1, 4, 2), (1, 1, 2, 2), (1, 1, 2, 1)),
+    ((1, 1, 1, 1), (1, 1, 1, 1), (1, 1, 1, 1)),
+    ((0, 1, 2, 2), (0, 1, 2, 2), (0, 1, 2, 2)),
+    ((1, 1, 2, 2), (1, 1, 0, 2), (1, 1, 0, 2)),
+    ((1, 1, 0, 2), (1, 1, 2, 2), (1, 1, 2, 2)),
+    same=(1, 2, 3, 2),
+)
