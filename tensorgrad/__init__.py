@@ -32,7 +32,14 @@ from tensorgrad.errors import (
     TensorgradError,
 )
 from tensorgrad.kernels.threads import threads
-from tensorgrad.ops import *  # noqa: F403
+from tensorgrad.ops.broadcast import *  # noqa: F403
+from tensorgrad.ops.elementwise import *  # noqa: F403
+from tensorgrad.ops.index import *  # noqa: F403
+from tensorgrad.ops.linalg import *  # noqa: F403
+from tensorgrad.ops.logic import *  # noqa: F403
+from tensorgrad.ops.nn import *  # noqa: F403
+from tensorgrad.ops.reduce import *  # noqa: F403
+from tensorgrad.ops.shape import *  # noqa: F403
 from tensorgrad.random import Key
 from tensorgrad.tape import Scatter, is_recording, no_grad, record, record_joint
 from tensorgrad.tensor import Tensor

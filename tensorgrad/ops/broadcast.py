@@ -13,6 +13,12 @@ from tensorgrad.ops.common import Axis, TensorLike, as_shape, normalise_axes, op
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
+__all__ = [
+    "broadcast_to",
+    "reshape",
+    "sum",
+]
+
 
 def reshape(x: TensorLike, shape: Sequence[int]) -> Tensor:
     """The same elements in row-major order under another shape; one size may be -1."""

@@ -32,6 +32,37 @@ from tensorgrad.ops.logic import constant, no_vjp
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
+__all__ = [
+    "abs",
+    "add",
+    "astype",
+    "clip",
+    "cos",
+    "divide",
+    "erf",
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "logaddexp",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "pow",
+    "relu",
+    "rsqrt",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sqrt",
+    "square",
+    "subtract",
+    "tanh",
+    "to_device",
+    "where",
+]
+
 # --- arithmetic --------------------------------------------------------------------------------
 
 

@@ -14,6 +14,15 @@ from tensorgrad.ops.common import TensorLike, normalise_axis, operand, operands
 from tensorgrad.tape import Scatter, data, record
 from tensorgrad.tensor import Tensor
 
+__all__ = [
+    "embedding",
+    "getitem",
+    "index_add",
+    "index_update",
+    "take",
+    "take_along_axis",
+]
+
 
 def getitem(x: TensorLike, index: Any) -> Tensor:
     """x[index] with NumPy's meaning: integers, slices, None, ..., integer arrays, bool masks.

@@ -15,6 +15,12 @@ from tensorgrad.ops.shape import matrix_transpose
 from tensorgrad.tape import record, record_joint
 from tensorgrad.tensor import Tensor
 
+__all__ = [
+    "einsum",
+    "linear",
+    "matmul",
+]
+
 
 def matmul(x: TensorLike, y: TensorLike) -> Tensor:
     """The matrix product over the last two axes; leading axes broadcast.

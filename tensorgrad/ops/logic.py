@@ -10,6 +10,19 @@ from tensorgrad.ops.common import REFUSED, TensorLike, broadcast_error, operand,
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
+__all__ = [
+    "equal",
+    "greater",
+    "greater_equal",
+    "isfinite",
+    "less",
+    "less_equal",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "not_equal",
+]
+
 
 def constant(out: Any, *inputs: Any) -> Tensor:
     """The result of an op whose derivative is zero or has no meaning: a Tensor without history, or an array."""

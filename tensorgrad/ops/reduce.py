@@ -21,6 +21,21 @@ from tensorgrad.ops.shape import concat, flip, permute_dims, squeeze
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
+__all__ = [
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "cumulative_sum",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "std",
+    "var",
+]
+
 
 def mean(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean; nan for no elements."""

@@ -14,6 +14,22 @@ from tensorgrad.ops.index import getitem
 from tensorgrad.tape import data, record, record_joint
 from tensorgrad.tensor import Tensor
 
+__all__ = [
+    "concat",
+    "expand_dims",
+    "flip",
+    "matrix_transpose",
+    "moveaxis",
+    "permute_dims",
+    "roll",
+    "split",
+    "squeeze",
+    "stack",
+    "tril",
+    "triu",
+    "unstack",
+]
+
 
 def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
     """The axes in another order: axis i of the result is axis `axes[i]` of x."""
