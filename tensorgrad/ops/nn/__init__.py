@@ -5,7 +5,7 @@ tests' oracle, and what a gradient of the gradient is computed by: a vjp that is
 being recorded, and records the definition's vjp in the place of the kernel's.
 """
 
-from tensorgrad.ops.nn.activation import gelu, silu, swiglu
+from tensorgrad.ops.nn.activation import gelu, relu, silu, swiglu
 from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention
 from tensorgrad.ops.nn.dropout import dropout
 from tensorgrad.ops.nn.norm import layer_norm, rms_norm
@@ -17,6 +17,7 @@ __all__ = [
     "gelu",
     "layer_norm",
     "log_softmax",
+    "relu",
     "rms_norm",
     "rope",
     "scaled_dot_product_attention",

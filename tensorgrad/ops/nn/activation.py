@@ -1,18 +1,28 @@
-"""Activations: gelu, silu, swiglu."""
+"""Activations: relu, gelu, silu, swiglu."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+from tensorgrad.array import module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.common import TensorLike, float_operand
 from tensorgrad.ops.elementwise import add, erf, multiply, sigmoid, square, tanh
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.shape import split
-from tensorgrad.tape import record
+from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
+
+
+def relu(x: TensorLike) -> Tensor:
+    """max(x, 0); the derivative at 0 is 0."""
+    a = float_operand("relu", x)
+    xp = module_of(a)
+    return record(
+        xp.maximum(a, 0), (x, lambda g, y: multiply(g, (data(y) > 0).astype(data(y).dtype))), keep_output=True
+    )
 
 
 def gelu(x: TensorLike, *, approximate: str = "none") -> Tensor:

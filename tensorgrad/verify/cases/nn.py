@@ -9,7 +9,7 @@ import numpy as np
 
 import tensorgrad as tg
 from tensorgrad.array import Array
-from tensorgrad.verify.case import Table, vector
+from tensorgrad.verify.case import Table
 from tensorgrad.verify.cases.elementwise import UNARY
 
 __all__ = ["table"]
@@ -106,23 +106,6 @@ case(
     ((1,), (1,)),
     ((0, 2), (2,)),
     same=(5,),
-)
-case("gelu", tg.gelu, vector(lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2), *UNARY)
-case(
-    "gelu",
-    lambda x: tg.gelu(x, approximate="tanh"),
-    vector(lambda v: v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) / 2),
-    *UNARY,
-    label="tanh-",
-)
-case("silu", tg.silu, vector(lambda v: v / (1 + math.exp(-v))), *UNARY)
-case(
-    "swiglu",
-    tg.swiglu,
-    lambda x: vector(lambda v: v / (1 + math.exp(-v)))(x[..., :2]) * x[..., 2:],
-    ((3, 4),),
-    ((4,),),
-    ((0, 4),),
 )
 ANGLES = np.random.default_rng(5).normal(size=(3, 2))
 case(
