@@ -8,21 +8,33 @@
 Start reading at `tape.py` and `backward.py`; then any file in `ops/`.
 """
 
-from tensorgrad import ops, tree
+from math import e, inf, nan, pi
+from typing import TYPE_CHECKING, Any
+
+from tensorgrad import creation, ops, tree
 from tensorgrad.backward import grad
 from tensorgrad.check import check_grads
-from tensorgrad.creation import (
-    arange,
-    asarray,
-    eye,
-    from_dlpack,
-    full,
-    ones,
-    ones_like,
-    tensor,
-    zeros,
-    zeros_like,
+from tensorgrad.creation import *  # noqa: F403
+from tensorgrad.dtype import (
+    as_dtype,
+    can_cast,
+    finfo,
+    float16,
+    float32,
+    float64,
+    iinfo,
+    int8,
+    int16,
+    int32,
+    int64,
+    isdtype,
+    result_type,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
 )
+from tensorgrad.dtype import bool_ as bool
 from tensorgrad.errors import (
     DeviceError,
     DTypeError,
@@ -47,8 +59,24 @@ from tensorgrad.transforms import hessian, hvp, jacobian, jvp, recompute, value_
 
 __version__ = "0.1.0"
 
+newaxis = None  # in an index: a new axis of size 1
+
+
+if not TYPE_CHECKING:  # where it would let any name pass
+
+    def __getattr__(name: str) -> Any:
+        """The dtype `tensorgrad.bfloat16`, where ml_dtypes is installed, which is imported only then."""
+        try:
+            if name == "bfloat16":
+                return as_dtype(name)
+            raise AttributeError(f"module 'tensorgrad' has no attribute {name!r}")
+        except DTypeError as problem:
+            raise AttributeError(str(problem)) from None
+
+
 __all__ = [
     *ops.__all__,
+    *creation.__all__,
     "DTypeError",
     "DeviceError",
     "GradientError",
@@ -58,30 +86,42 @@ __all__ = [
     "ShapeError",
     "Tensor",
     "TensorgradError",
-    "arange",
-    "asarray",
+    "bool",
+    "can_cast",
     "check_grads",
-    "eye",
-    "from_dlpack",
-    "full",
+    "e",
+    "finfo",
+    "float16",
+    "float32",
+    "float64",
     "grad",
     "hessian",
     "hvp",
+    "iinfo",
+    "inf",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
     "is_recording",
+    "isdtype",
     "jacobian",
     "jvp",
+    "nan",
+    "newaxis",
     "no_grad",
-    "ones",
-    "ones_like",
     "ops",
+    "pi",
     "recompute",
     "record",
     "record_joint",
-    "tensor",
+    "result_type",
     "threads",
     "tree",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint8",
     "value_and_grad",
     "vjp",
-    "zeros",
-    "zeros_like",
 ]

@@ -1,14 +1,21 @@
-"""Element types: their names, which of them have gradients, what sums are accumulated in."""
+"""Element types: their names and kinds, what they promote to, what sums are accumulated in."""
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tensorgrad.errors import DTypeError
 
-__all__ = ["DType", "DTypeLike", "accumulation_dtype", "as_dtype", "is_float", "tolerance"]
+__all__ = [
+    *("DType", "DTypeLike", "accumulation_dtype", "as_dtype", "is_float", "tolerance"),
+    *("bool_", "float16", "float32", "float64", "int8", "int16", "int32", "int64"),
+    *("uint8", "uint16", "uint32", "uint64", "FInfo", "IInfo"),
+    *("can_cast", "finfo", "iinfo", "isdtype", "result_type"),
+]
 
 DType: TypeAlias = "np.dtype[Any]"
 DTypeLike: TypeAlias = "str | type | np.dtype[Any]"
@@ -17,6 +24,11 @@ _NAMES = (
     *("float64", "float32", "float16", "bfloat16", "bool"),
     *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
 )
+
+float64, float32, float16 = np.dtype(np.float64), np.dtype(np.float32), np.dtype(np.float16)
+int64, int32, int16, int8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.int16), np.dtype(np.int8)
+uint64, uint32, uint16, uint8 = np.dtype(np.uint64), np.dtype(np.uint32), np.dtype(np.uint16), np.dtype(np.uint8)
+bool_ = np.dtype(np.bool_)
 
 # Largest relative error of one rounded result that tests accept, per dtype: a few units in the last place.
 _TOLERANCES = {"float64": 1e-14, "float32": 2e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
@@ -54,3 +66,117 @@ def tolerance(dtype: DTypeLike) -> float:
     if name not in _TOLERANCES:
         raise DTypeError(f"tolerance: expected a float dtype, got {name}: integers are exact")
     return _TOLERANCES[name]
+
+
+# --- the array API's functions of dtypes -------------------------------------------------------
+
+_KINDS = {
+    "bool": ("bool",),
+    "signed integer": ("int8", "int16", "int32", "int64"),
+    "unsigned integer": ("uint8", "uint16", "uint32", "uint64"),
+    "real floating": ("float16", "bfloat16", "float32", "float64"),
+    "complex floating": (),
+}
+_KINDS["integral"] = _KINDS["signed integer"] + _KINDS["unsigned integer"]
+_KINDS["numeric"] = _KINDS["integral"] + _KINDS["real floating"]
+
+
+@dataclass(frozen=True)
+class FInfo:
+    """What a float dtype can represent."""
+
+    bits: int
+    eps: float  # the distance from 1 to the next larger number
+    max: float
+    min: float
+    smallest_normal: float
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class IInfo:
+    """What an integer dtype can represent."""
+
+    bits: int
+    max: int
+    min: int
+    dtype: DType
+
+
+def finfo(x: Any, /) -> FInfo:
+    """The limits of a float dtype, or of a tensor's. Raises DTypeError for another."""
+    dtype = _dtype_of(x)
+    if not is_float(dtype):
+        raise DTypeError(f"finfo: expected a float dtype, got {dtype}: use iinfo for integers")
+    if dtype.name == "bfloat16":
+        import ml_dtypes  # the dtype is there, so the package is
+
+        limits = ml_dtypes.finfo(dtype)
+    else:
+        limits = np.finfo(dtype)
+    eps, largest, least, smallest = map(float, (limits.eps, limits.max, limits.min, limits.smallest_normal))
+    return FInfo(dtype.itemsize * 8, eps, largest, least, smallest, dtype)
+
+
+def iinfo(x: Any, /) -> IInfo:
+    """The limits of an integer dtype, or of a tensor's. Raises DTypeError for another."""
+    dtype = _dtype_of(x)
+    if dtype.kind not in "iu":
+        raise DTypeError(f"iinfo: expected an integer dtype, got {dtype}: use finfo for floats")
+    limits = np.iinfo(dtype)
+    return IInfo(limits.bits, int(limits.max), int(limits.min), dtype)
+
+
+def isdtype(dtype: DTypeLike, kind: Any) -> bool:
+    """Whether `dtype` is of a kind: another dtype, a name like "integral" or "real floating", or any of a tuple."""
+    name = as_dtype(dtype).name
+    for one in kind if isinstance(kind, tuple) else (kind,):
+        if name in (_KINDS[one] if isinstance(one, str) and one in _KINDS else (as_dtype(one).name,)):
+            return True
+    return False
+
+
+def result_type(*arrays_and_dtypes: Any) -> DType:
+    """The dtype that tensors, dtypes and Python numbers promote to, by the array API's table.
+
+    Ops on tensors do not promote: this tells which dtype to convert them to. A Python number takes
+    the dtype of the others. Raises DTypeError across kinds (bool, integer, float), and for uint64
+    with a signed integer, which no dtype holds.
+    """
+    numbers = [x for x in arrays_and_dtypes if _is_number(x)]
+    dtypes = [_dtype_of(x) for x in arrays_and_dtypes if not _is_number(x)]
+    if not dtypes:
+        raise DTypeError(f"result_type: expected at least one tensor or dtype, got {arrays_and_dtypes}")
+    result = functools.reduce(_promote, dtypes)
+    for number in numbers:
+        kinds = "b" if isinstance(number, bool) else "iuf" if isinstance(number, int) else "f"
+        if ("f" if is_float(result) else result.kind) not in kinds:
+            raise DTypeError(f"result_type: expected a number that {result} can meet, got {number!r}")
+    return result
+
+
+def can_cast(from_: Any, to: DTypeLike, /) -> bool:
+    """Whether a dtype, or a tensor's, promotes to `to` (`result_type` of both is `to`)."""
+    target = as_dtype(to)
+    try:
+        return _promote(_dtype_of(from_), target) == target
+    except DTypeError:
+        return False
+
+
+def _is_number(x: Any) -> bool:
+    return type(x) in (bool, int, float)
+
+
+def _promote(a: DType, b: DType) -> DType:
+    result = np.promote_types(a, b)
+    for kind in ("bool", "integral", "real floating"):
+        if all(dtype.name in _KINDS[kind] for dtype in (a, b, result)):
+            return result
+    raise DTypeError(f"result_type: expected dtypes that promote to one of their kind, got {a} and {b}: use astype")
+
+
+def _dtype_of(x: Any) -> DType:
+    """The dtype of a Tensor or an array; of a dtype or a name, itself."""
+    found = getattr(x, "dtype", None)
+    return as_dtype(found if isinstance(found, np.dtype) else x)

@@ -90,7 +90,7 @@ def test_public_names_exist_and_are_documented():
     assert sorted(set(tensorgrad.__all__)) == sorted(tensorgrad.__all__)
     for name in tensorgrad.__all__:
         value = getattr(tensorgrad, name)
-        assert value.__doc__, name
+        assert name == "newaxis" or value.__doc__, name
 
 
 @pytest.mark.parametrize("package", ["tensorgrad", "gpt", "gpt.cli"])

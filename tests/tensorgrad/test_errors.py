@@ -135,7 +135,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "item": (lambda: f32(2).item(), tg.ShapeError, r"item: .*\(2,\)"),
     "truth": (lambda: bool(f32(2) == 1.0), tg.ShapeError, "item: "),
     "ragged": (lambda: tg.tensor([[1.0], [1.0, 2.0]]), tg.ShapeError, "tensor: .*ragged"),
-    "zeros": (lambda: tg.zeros(3), tg.ShapeError, "zeros: expected a shape"),
+    "zeros": (lambda: tg.zeros(3.0), tg.ShapeError, "zeros: expected a shape"),
     "ones": (lambda: tg.ones((2, -1)), tg.ShapeError, "sizes >= 0"),
     "eye": (lambda: tg.eye(-1), tg.ShapeError, "eye: "),
     "arange": (lambda: tg.arange(0, 3, 0), tg.ShapeError, "arange: .*step"),
