@@ -46,13 +46,28 @@ class Kernels(Protocol):
 
     def log_softmax_gradient(self, g_NC: Array, y_NC: Array) -> Array: ...
 
-    def cross_entropy(self, logits_NV: Array, targets_N: Array, ignore_index: int) -> tuple[Array, Array]:
-        """The loss of each row (0 where ignored), and its log-sum-exp: (N,), (N,)."""
+    def cross_entropy(
+        self, logits_NV: Array, targets_N: Array, spread_V: Array | None
+    ) -> tuple[Array, Array | None, Array, Array]:
+        """For each row: -log p[target]; -log p @ spread, if given; the largest logit, and the sum of exp(x - largest).
+
+        p is softmax(logits). All (N,).
+        """
         ...
 
     def cross_entropy_gradient(
-        self, g_N: Array, logits_NV: Array, targets_N: Array, logsumexp_N: Array, ignore_index: int
-    ) -> Array: ...
+        self,
+        softmax_N: Array,
+        target_N: Array,
+        spread_N: Array,
+        logits_NV: Array,
+        targets_N: Array,
+        spread_V: Array | None,
+        largest_N: Array,
+        total_N: Array,
+    ) -> Array:
+        """softmax_N * p - target_N * onehot(target) - spread_N * spread, in the dtype of the logits, (N, V)."""
+        ...
 
     def layer_norm(self, x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
         """The output, and each row's mean and 1 / standard deviation: (N, C), (N, 1), (N, 1)."""

@@ -62,48 +62,60 @@ def log_softmax_gradient(g_NC: Array, y_NC: Array) -> Array:
     return out  # type: ignore[no-any-return]
 
 
-def _shifted(x: Array) -> Array:
-    """x minus each row's largest element, so that exp cannot overflow, in a fresh wide array."""
-    x = wide(x)
-    return x - x.max(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+def _shifted(x_NC: Array, largest_N: Array | None = None) -> Array:
+    """x minus each row's largest element, written to `largest_N`, so that exp cannot overflow; a fresh wide array."""
+    x = wide(x_NC)
+    largest = x.max(axis=-1, keepdims=True)
+    if largest_N is not None:
+        largest_N[...] = largest[:, 0]
+    return x - largest  # type: ignore[no-any-return]
 
 
-def cross_entropy(logits_NV: Array, targets_N: Array, ignore_index: int) -> tuple[Array, Array]:
+def cross_entropy(
+    logits_NV: Array, targets_N: Array, spread_V: Array | None
+) -> tuple[Array, Array | None, Array, Array]:
     xp = module_of(logits_NV)
-    logsumexp = xp.empty(targets_N.shape, accumulation_dtype(logits_NV.dtype))
+    losses, largest, total = (xp.empty(targets_N.shape, accumulation_dtype(logits_NV.dtype)) for _ in range(3))
+    spread_losses = None if spread_V is None else xp.empty_like(losses)
 
     def work(rows: slice) -> None:
-        x = wide(logits_NV[rows])
-        largest = x.max(axis=-1)
-        t = x - largest[:, None]
+        t = _shifted(logits_NV[rows], largest[rows])
+        # Subtracted before the logarithm is: large logits of one size cancel without rounding.
+        losses[rows] = -t[xp.arange(t.shape[0]), targets_N[rows]]
+        if spread_losses is not None:
+            spread_losses[rows] = -xp.einsum("nv,v->n", t, spread_V)
         xp.exp(t, out=t)
-        logsumexp[rows] = xp.log(t.sum(axis=-1)) + largest
+        total[rows] = t.sum(axis=-1)
 
     for_blocks(logits_NV, work)
-    is_counted = targets_N != ignore_index
-    safe = xp.where(is_counted, targets_N, 0)
-    picked = xp.take_along_axis(logits_NV, safe[:, None], axis=1)[:, 0]
-    losses = xp.where(is_counted, logsumexp - picked, 0).astype(logsumexp.dtype)
-    return losses, logsumexp
+    log_total = xp.log(total)
+    losses += log_total
+    if spread_V is not None:
+        spread_losses += log_total * spread_V.sum()
+    return losses, spread_losses, largest, total
 
 
 def cross_entropy_gradient(
-    g_N: Array, logits_NV: Array, targets_N: Array, logsumexp_N: Array, ignore_index: int
+    softmax_N: Array,
+    target_N: Array,
+    spread_N: Array,
+    logits_NV: Array,
+    targets_N: Array,
+    spread_V: Array | None,
+    largest_N: Array,
+    total_N: Array,
 ) -> Array:
     xp = module_of(logits_NV)
-    is_counted = targets_N != ignore_index
-    safe = xp.where(is_counted, targets_N, 0)
-    weight_N = g_N.astype(logsumexp_N.dtype, copy=False)
     out = xp.empty(logits_NV.shape, logits_NV.dtype)
 
     def work(rows: slice) -> None:
-        t = wide(logits_NV[rows]) - logsumexp_N[rows, None]
+        t = wide(logits_NV[rows]) - largest_N[rows, None]
         xp.exp(t, out=t)
-        t[xp.arange(t.shape[0]), safe[rows]] -= 1
-        xp.multiply(t, weight_N[rows, None], out=t)
+        t *= (softmax_N[rows] / total_N[rows])[:, None]
+        t[xp.arange(t.shape[0]), targets_N[rows]] -= target_N[rows]
+        if spread_V is not None:
+            t -= spread_N[rows, None] * spread_V
         out[rows] = t
 
     for_blocks(logits_NV, work)
-    # Written, not multiplied by 0: the logits of an ignored row may not be finite.
-    out[~is_counted] = 0
     return out  # type: ignore[no-any-return]

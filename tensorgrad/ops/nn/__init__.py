@@ -7,9 +7,10 @@ being recorded, and records the definition's vjp in the place of the kernel's.
 
 from tensorgrad.ops.nn.activation import gelu, relu, silu, swiglu
 from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention
+from tensorgrad.ops.nn.cross_entropy import cross_entropy, nll_loss
 from tensorgrad.ops.nn.dropout import dropout
 from tensorgrad.ops.nn.norm import layer_norm, rms_norm
-from tensorgrad.ops.nn.softmax import cross_entropy, log_softmax, softmax
+from tensorgrad.ops.nn.softmax import log_softmax, softmax
 
 __all__ = [
     "cross_entropy",
@@ -17,6 +18,7 @@ __all__ = [
     "gelu",
     "layer_norm",
     "log_softmax",
+    "nll_loss",
     "relu",
     "rms_norm",
     "rope",

@@ -1,7 +1,7 @@
 """The cases of every public function, in the files that mirror `tensorgrad.ops`."""
 
 from tensorgrad.verify.case import Case
-from tensorgrad.verify.cases import activation, elementwise, index, linalg, nn, reduce, shape
+from tensorgrad.verify.cases import activation, elementwise, index, linalg, loss, nn, reduce, shape
 
 __all__ = ["CASES"]
 
@@ -13,5 +13,6 @@ PARTS = (
     linalg,
     activation,
     nn,
+    loss,
 )
 CASES: list[Case] = [case for part in PARTS for case in part.table.cases]

@@ -172,21 +172,26 @@ def test_layer_norm_and_rms_norm(shape: tuple[int, int], dtype: str) -> None:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_cross_entropy(shape: tuple[int, int], dtype: str) -> None:
     rows, classes = shape
-    logits = normal(shape, dtype)
+    logits, spread = normal(shape, dtype), normal((classes,), dtype, 1) ** 2
     rng = np.random.default_rng(0)
     targets = rng.integers(0, classes, rows)
-    targets[rng.random(rows) < 0.3] = -1
-    counted = targets >= 0
-    losses, logsumexp = reference.cross_entropy(logits, targets, -1)
     wide = logits.astype(np.float64)
     p = soft(wide)
-    picked = p[np.arange(rows), np.maximum(targets, 0)]
-    assert_close(losses, np.where(counted, -np.log(picked), 0), dtype)
-    g = rng.normal(size=rows).astype(dtype)
     one_hot = np.zeros(shape)
-    one_hot[np.arange(rows)[counted], targets[counted]] = 1
-    expected = (p - one_hot) * (g * counted)[:, None]
-    assert_close(reference.cross_entropy_gradient(g, logits, targets, logsumexp, -1), expected, dtype)
+    one_hot[np.arange(rows), targets] = 1
+    losses, spread_losses, largest, total = reference.cross_entropy(logits, targets, spread)
+    assert_close(losses, -np.log(p[np.arange(rows), targets]), dtype)
+    assert_close(spread_losses, -(np.log(p) * spread).sum(axis=1), dtype, 4 + classes / 500)
+    assert_close(largest, wide.max(axis=1), dtype)
+    assert_close(total, np.exp(wide - wide.max(axis=1, keepdims=True)).sum(axis=1), dtype, 4 + classes / 500)
+    a, b, c = (normal((rows,), dtype, seed) for seed in range(3))
+    expected = a[:, None] * p - b[:, None] * one_hot - c[:, None] * spread
+    results = reference.cross_entropy_gradient(a, b, c, logits, targets, spread, largest, total)
+    assert results.dtype == dtype
+    assert_close(results, expected, dtype)
+    assert reference.cross_entropy(logits, targets, None)[1] is None
+    results = reference.cross_entropy_gradient(a, b, c, logits, targets, None, largest, total)
+    assert_close(results, a[:, None] * p - b[:, None] * one_hot, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

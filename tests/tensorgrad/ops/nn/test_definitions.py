@@ -11,9 +11,11 @@ import pytest
 import tensorgrad as tg
 from tensorgrad.ops.nn.activation import gelu_definition, silu_definition, swiglu_definition
 from tensorgrad.ops.nn.attention import attention_definition, rope_definition
+from tensorgrad.ops.nn.cross_entropy import cross_entropy_definition
 from tensorgrad.ops.nn.norm import layer_norm_definition, rms_norm_definition
-from tensorgrad.ops.nn.softmax import cross_entropy_definition, log_softmax_definition, softmax_definition
+from tensorgrad.ops.nn.softmax import log_softmax_definition, softmax_definition
 
+WEIGHT = np.array([0.5, 2.0, 1.0, 0.3, 0.0])
 IDS = np.array([[1, -100, 4], [0, 2, 2]])
 COS, SIN = np.cos(np.arange(6.0).reshape(3, 2)), np.sin(np.arange(6.0).reshape(3, 2))
 MASK = np.tril(np.ones((3, 4), bool), 1)[None, None]
@@ -27,12 +29,17 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[tuple[int, 
     "log_softmax": (lambda x: tg.log_softmax(x, axis=0), lambda x: log_softmax_definition(x, 0), ((2, 3, 4),)),
     "cross_entropy": (
         lambda x: tg.cross_entropy(x, IDS),
-        lambda x: cross_entropy_definition(x, IDS, -100, "mean"),
+        lambda x: cross_entropy_definition(x, IDS, None, -100, 0.0, 0.0, "mean"),
         ((2, 3, 5),),
     ),
     "cross_entropy none": (
         lambda x: tg.cross_entropy(x, IDS, reduction="none"),
-        lambda x: cross_entropy_definition(x, IDS, -100, "none"),
+        lambda x: cross_entropy_definition(x, IDS, None, -100, 0.0, 0.0, "none"),
+        ((2, 3, 5),),
+    ),
+    "cross_entropy everything": (
+        lambda x: tg.cross_entropy(x, IDS, weight=WEIGHT, label_smoothing=0.2, z_loss=0.1),
+        lambda x: cross_entropy_definition(x, IDS, WEIGHT, -100, 0.2, 0.1, "mean"),
         ((2, 3, 5),),
     ),
     "layer_norm": (tg.layer_norm, lambda *xs: layer_norm_definition(*xs, eps=1e-5), ((2, 3, 5), (5,), (5,))),
