@@ -1,0 +1,43 @@
+"""The diagonals of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorgrad.array import module_of
+from tensorgrad.dtype import DTypeLike
+from tensorgrad.ops.broadcast import sum
+from tensorgrad.ops.common import TensorLike, as_integer, operand
+from tensorgrad.ops.elementwise import astype
+from tensorgrad.ops.linalg.operand import matrix_operand
+from tensorgrad.tape import record
+from tensorgrad.tensor import Tensor
+
+
+def diagonal(x: TensorLike, *, offset: int = 0) -> Tensor:
+    """The diagonals of the matrices in the last two axes, (..., M, N) to (..., K), as a copy.
+
+    `offset` > 0 counts diagonals above the main one, < 0 below; K is 0 for one that is not there.
+    """
+    a, offset = matrix_operand("diagonal", x), as_integer("diagonal", "offset", offset)
+    shape = a.shape
+    return record(a.diagonal(offset, -2, -1).copy(), (x, lambda g: _on_diagonal(g, shape, offset)))
+
+
+def _on_diagonal(x: Any, shape: tuple[int, ...], offset: int) -> Any:
+    """The gradient of `diagonal`, and its gradient: zeros of `shape` but for x on a diagonal."""
+    a = operand("diagonal", x)
+    xp = module_of(a)
+    out = xp.zeros(shape, a.dtype)
+    place = xp.arange(a.shape[-1])
+    out[..., place + max(-offset, 0), place + max(offset, 0)] = a
+    return record(out, (x, lambda g: diagonal(g, offset=offset)))
+
+
+def trace(x: TensorLike, *, offset: int = 0, dtype: DTypeLike | None = None) -> Tensor:
+    """The sum of each matrix's diagonal, (..., M, N) to (...); integers are summed as `sum` does.
+
+    `dtype`: what x is converted to first.
+    """
+    matrix_operand("trace", x)
+    return sum(diagonal(x if dtype is None else astype(x, dtype), offset=offset), axis=-1)
