@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tensorgrad.array import Array, device_of, is_array, module_of
+from tensorgrad.array import Array, device_of, is_array, module_of, own
 from tensorgrad.dtype import is_float
 from tensorgrad.errors import DeviceError, DTypeError, ShapeError
 from tensorgrad.tape import data
@@ -86,15 +86,34 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
     )
 
 
+def float_operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
+    """`operands`, of a float dtype."""
+    a, b = operands(op, x, y)
+    float_operand(op, a if is_array(a) else b)
+    return a, b
+
+
 def is_number(op: str, value: Any, like: Array) -> bool:
     """Whether `value` is a Python number that an array of `like`'s dtype can meet without changing dtype."""
-    if type(value) is float:
+    kind = type(value)
+    if kind is float:
         if not is_float(like.dtype):
             raise DTypeError(
                 f"{op}: expected an integer to go with dtype {like.dtype}, got {value!r}: convert with .astype"
             )
         return True
-    return type(value) is int or type(value) is bool
+    if kind is int and like.dtype.kind == "b":
+        raise DTypeError(f"{op}: expected True or False to go with dtype bool, got {value!r}: convert with .astype")
+    return kind is int or kind is bool
+
+
+def combined(op: str, function: str, a: Any, b: Any) -> Array:
+    """The array module's `function` of two checked operands. Raises ShapeError, DTypeError."""
+    like = a if is_array(a) else b
+    try:
+        return own(getattr(module_of(like), function)(a, b), like)
+    except REFUSED:
+        raise broadcast_error(op, a, b) from None
 
 
 def shape_of(x: Any) -> tuple[int, ...]:

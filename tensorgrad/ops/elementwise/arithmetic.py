@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from tensorgrad.array import module_of
 from tensorgrad.ops.broadcast import sum_to
-from tensorgrad.ops.common import REFUSED, TensorLike, broadcast_error, number_operand, operand, operands, shape_of
+from tensorgrad.ops.common import (
+    REFUSED,
+    TensorLike,
+    broadcast_error,
+    float_operand,
+    number_operand,
+    operands,
+    shape_of,
+)
 from tensorgrad.ops.logic import constant
-from tensorgrad.tape import data, record
+from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
-__all__ = ["abs", "add", "divide", "multiply", "negative", "sign", "square", "subtract"]
+__all__ = ["abs", "add", "divide", "multiply", "negative", "positive", "reciprocal", "sign", "square", "subtract"]
 
 
 def add(x: TensorLike, y: TensorLike) -> Tensor:
@@ -50,7 +58,7 @@ def multiply(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def divide(x: TensorLike, y: TensorLike) -> Tensor:
-    """x / y."""
+    """x / y; of integers, a float64."""
     a, b = operands("divide", x, y)
     try:
         out = a / b
@@ -60,8 +68,15 @@ def divide(x: TensorLike, y: TensorLike) -> Tensor:
     return record(
         out,
         (x, lambda g: sum_to(divide(g, y), x_shape)),
-        (y, lambda g: sum_to(negative(divide(multiply(g, x), square(y))), y_shape)),
+        # x / y / y, as y * y could overflow where this does not
+        (y, lambda g: sum_to(negative(multiply(g, divide(divide(x, y), y))), y_shape)),
     )
+
+
+def reciprocal(x: TensorLike) -> Tensor:
+    """1 / x."""
+    a = float_operand("reciprocal", x)
+    return record(1 / a, (x, lambda g, y: negative(multiply(g, square(y)))), keep_output=True)
 
 
 def negative(x: TensorLike) -> Tensor:
@@ -69,19 +84,25 @@ def negative(x: TensorLike) -> Tensor:
     return record(-number_operand("negative", x), (x, negative))
 
 
+def positive(x: TensorLike) -> Tensor:
+    """+x, a copy of x."""
+    return record(+number_operand("positive", x), (x, lambda g: g))
+
+
 def square(x: TensorLike) -> Tensor:
     """x * x."""
-    a = operand("square", x)
+    a = number_operand("square", x)
     return record(a * a, (x, lambda g: multiply(g, multiply(x, 2))))
 
 
 def abs(x: TensorLike) -> Tensor:
-    """|x|; the derivative at 0 is 0."""
-    a = operand("abs", x)
-    return record(module_of(a).abs(a), (x, lambda g: multiply(g, sign(data(x)))))
+    """|x|; the derivative is 0 at 0, and at nan."""
+    a = number_operand("abs", x)
+    xp = module_of(a)
+    return record(xp.abs(a), (x, lambda g: multiply(g, xp.subtract(a > 0, a < 0, dtype=a.dtype))))
 
 
 def sign(x: TensorLike) -> Tensor:
-    """-1, 0 or 1; its derivative is 0."""
+    """-1, 0 or 1, nan of nan; a constant to gradients."""
     a = number_operand("sign", x)
     return constant(module_of(a).sign(a), x)

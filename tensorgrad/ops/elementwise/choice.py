@@ -4,41 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorgrad import array as arrays
 from tensorgrad.array import module_of
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.ops.broadcast import sum_to
-from tensorgrad.ops.common import REFUSED, TensorLike, broadcast_error, is_number, operand, operands, shape_of
+from tensorgrad.ops.common import REFUSED, TensorLike, combined, number_operand, operand, operands, shape_of
 from tensorgrad.ops.elementwise.arithmetic import multiply
 from tensorgrad.ops.logic import no_vjp
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
-__all__ = ["clip", "maximum", "minimum", "where"]
+__all__ = ["clip", "maximum", "minimum", "nan_to_num", "where"]
 
 
 def maximum(x: TensorLike, y: TensorLike) -> Tensor:
-    """The larger of x and y; at a tie each gets half of the gradient; nan if either is."""
+    """The larger of x and y, nan if either is. At a tie each gets half of the gradient, at a nan each all of it."""
     return _extremum("maximum", x, y)
 
 
 def minimum(x: TensorLike, y: TensorLike) -> Tensor:
-    """The smaller of x and y; at a tie each gets half of the gradient; nan if either is."""
+    """The smaller of x and y, nan if either is. At a tie each gets half of the gradient, at a nan each all of it."""
     return _extremum("minimum", x, y)
 
 
 def _extremum(op: str, x: TensorLike, y: TensorLike) -> Tensor:
     a, b = operands(op, x, y)
-    xp = module_of(a if arrays.is_array(a) else b)
-    try:
-        out = getattr(xp, op)(a, b)
-    except REFUSED:
-        raise broadcast_error(op, a, b) from None
+    out = combined(op, op, a, b)
     x_shape, y_shape = shape_of(a), shape_of(b)
 
     def share(chosen: Any, other: Any) -> Any:
-        wins = chosen > other if op == "maximum" else chosen < other
-        return (wins + 0.5 * (chosen == other)).astype(out.dtype)
+        loses = chosen < other if op == "maximum" else chosen > other
+        return (1 - loses - 0.5 * (chosen == other)).astype(out.dtype)
 
     return record(
         out,
@@ -47,24 +42,42 @@ def _extremum(op: str, x: TensorLike, y: TensorLike) -> Tensor:
     )
 
 
-def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
-    """x limited to [low, high], Python numbers or None; the gradient passes where low <= x <= high."""
-    a = operand("clip", x)
-    for bound in (low, high):
-        if bound is not None and not is_number("clip", bound, a):
-            raise DTypeError(f"clip: expected bounds to be Python numbers or None, got {type(bound).__name__}")
-    xp = module_of(a)
-    out = a if low is None else xp.maximum(a, low)
-    out = out if high is None else xp.minimum(out, high)
+def clip(x: TensorLike, min: TensorLike | None = None, max: TensorLike | None = None) -> Tensor:  # noqa: A002
+    """x limited to min <= x <= max, numbers or tensors that broadcast with it, or None; max where min > max.
 
-    def vjp(g: Any) -> Any:
-        return multiply(g, (out == a).astype(a.dtype))
+    Grad:    as torch.clamp: x gets it where min <= x <= max, so also at a bound; elsewhere the bound
+             does that the result is (min only where min < max), and nobody where a nan is involved.
+    """
+    a = number_operand("clip", x)
+    low, high = (None if bound is None else operands("clip", x, bound)[1] for bound in (min, max))
+    out = a
+    if low is not None:
+        out = combined("clip", "maximum", out, low)
+    if high is not None:
+        out = combined("clip", "minimum", out, high)
+    shape, low_shape, high_shape = a.shape, shape_of(low), shape_of(high)
 
-    return record(out, (x, vjp))
+    def reaches_x() -> Any:
+        inside = a == a
+        inside = inside if low is None else inside & (a >= low)
+        return inside if high is None else inside & (a <= high)
+
+    def reaches_min() -> Any:
+        return a < low if high is None else (a < low) & (low < high)
+
+    def reaches_max() -> Any:
+        return a > high if low is None else (a > high) | (high < low)
+
+    return record(
+        out,
+        (x, lambda g: sum_to(where(reaches_x(), g, 0.0), shape)),
+        (min, lambda g: sum_to(where(reaches_min(), g, 0.0), low_shape)),
+        (max, lambda g: sum_to(where(reaches_max(), g, 0.0), high_shape)),
+    )
 
 
 def where(condition: Any, x: TensorLike, y: TensorLike) -> Tensor:
-    """x where the bool `condition` holds, else y; all three broadcast."""
+    """x where the bool `condition` holds, else y; all three broadcast. Only the chosen one gets the gradient."""
     test = operand("where", condition)
     if test.dtype != bool:
         raise DTypeError(f"where: expected a bool condition, got {test.dtype}: compare it with something")
@@ -81,3 +94,11 @@ def where(condition: Any, x: TensorLike, y: TensorLike) -> Tensor:
         (x, lambda g: sum_to(where(test, g, 0.0), x_shape)),
         (y, lambda g: sum_to(where(test, 0.0, g), y_shape)),
     )
+
+
+def nan_to_num(x: TensorLike, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """x with other numbers for nan, inf and -inf; None: the dtype's largest and smallest. They get no gradient."""
+    a = number_operand("nan_to_num", x)
+    xp = module_of(a)
+    out = xp.nan_to_num(a, nan=nan, posinf=posinf, neginf=neginf)
+    return record(out, (x, lambda g: where(xp.isfinite(a), g, 0.0)))

@@ -12,15 +12,22 @@ from tensorgrad.tensor import Tensor
 __all__ = ["astype", "to_device"]
 
 
-def astype(x: TensorLike, dtype: DTypeLike) -> Tensor:
-    """x converted to `dtype`; the gradient is converted back. To an integer dtype: a constant."""
+def astype(x: TensorLike, dtype: DTypeLike, *, copy: bool = True, device: str | None = None) -> Tensor:
+    """x converted to `dtype`, and moved to `device`; the gradient is converted and moved back.
+
+    To or from a dtype that is not float: a constant. With copy=False x itself where nothing changes.
+    """
     a = operand("astype", x)
     target = as_dtype(dtype)
-    out = a.astype(target, copy=False)
+    if device is not None and device != arrays.device_of(a):
+        return to_device(astype(x, target, copy=False), device)
+    if not copy and a.dtype == target:
+        return x  # type: ignore[return-value]
+    out = a.astype(target)
     if not is_float(target):
         return constant(out, x)
     source = a.dtype
-    return record(out, (x, lambda g: astype(g, source)))
+    return record(out, (x, lambda g: astype(g, source, copy=False)))
 
 
 def to_device(x: TensorLike, device: str) -> Tensor:

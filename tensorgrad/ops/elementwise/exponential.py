@@ -1,21 +1,41 @@
-"""Exponentials, logarithms, powers and roots, and the functions made of them."""
+"""Exponentials, logarithms, powers and roots."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from tensorgrad import array as arrays
-from tensorgrad.array import module_of
-from tensorgrad.kernels import kernels_for
+from tensorgrad.array import is_array, module_of
 from tensorgrad.ops.broadcast import sum_to
-from tensorgrad.ops.common import REFUSED, TensorLike, broadcast_error, float_operand, operands, shape_of
+from tensorgrad.ops.common import (
+    REFUSED,
+    TensorLike,
+    broadcast_error,
+    combined,
+    float_operand,
+    float_operands,
+    operands,
+    shape_of,
+)
 from tensorgrad.ops.elementwise.arithmetic import add, divide, multiply, negative, square, subtract
 from tensorgrad.ops.elementwise.choice import where
-from tensorgrad.tape import data, record
+from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
-__all__ = ["erf", "exp", "expm1", "log", "log1p", "logaddexp", "pow", "rsqrt", "sigmoid", "sqrt"]
+__all__ = [
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "pow",
+    "rsqrt",
+    "sigmoid",
+    "sqrt",
+]
 
 
 def exp(x: TensorLike) -> Tensor:
@@ -25,11 +45,18 @@ def exp(x: TensorLike) -> Tensor:
     return record(out, (x, lambda g, y: multiply(g, y)), keep_output=True)
 
 
+def exp2(x: TensorLike) -> Tensor:
+    """2 ** x."""
+    a = float_operand("exp2", x)
+    out = module_of(a).exp2(a)
+    return record(out, (x, lambda g, y: multiply(g, multiply(y, math.log(2)))), keep_output=True)
+
+
 def expm1(x: TensorLike) -> Tensor:
     """exp(x) - 1, exact near 0."""
     a = float_operand("expm1", x)
-    out = module_of(a).expm1(a)
-    return record(out, (x, lambda g, y: multiply(g, add(y, 1))), keep_output=True)
+    # exp(x), not out + 1, which has lost a small exp(x)
+    return record(module_of(a).expm1(a), (x, lambda g: multiply(g, exp(x))))
 
 
 def log(x: TensorLike) -> Tensor:
@@ -46,13 +73,22 @@ def log1p(x: TensorLike) -> Tensor:
     return record(out, (x, lambda g: divide(g, add(x, 1))))
 
 
+def log2(x: TensorLike) -> Tensor:
+    """The logarithm to base 2: -inf at 0, nan below."""
+    a = float_operand("log2", x)
+    return record(module_of(a).log2(a), (x, lambda g: divide(g, multiply(x, math.log(2)))))
+
+
+def log10(x: TensorLike) -> Tensor:
+    """The logarithm to base 10: -inf at 0, nan below."""
+    a = float_operand("log10", x)
+    return record(module_of(a).log10(a), (x, lambda g: divide(g, multiply(x, math.log(10)))))
+
+
 def logaddexp(x: TensorLike, y: TensorLike) -> Tensor:
-    """log(exp(x) + exp(y)), without overflow."""
-    a, b = operands("logaddexp", x, y)
-    try:
-        out = module_of(a if arrays.is_array(a) else b).logaddexp(a, b)
-    except REFUSED:
-        raise broadcast_error("logaddexp", a, b) from None
+    """log(exp(x) + exp(y)), without overflow. The derivatives are nan where x = y = inf or -inf."""
+    a, b = float_operands("logaddexp", x, y)
+    out = combined("logaddexp", "logaddexp", a, b)
     x_shape, y_shape = shape_of(a), shape_of(b)
     return record(
         out,
@@ -62,7 +98,10 @@ def logaddexp(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def pow(x: TensorLike, y: TensorLike) -> Tensor:
-    """x ** y. The derivative in x at y = 0 is 0; in y it is out * log(x), taken as 0 where x = 0 <= y."""
+    """x ** y. Integers: y >= 0.
+
+    Grad:    dx = y x ** (y - 1) g, 0 where y = 0; dy = out log(x) g, 0 where x = 0 <= y.
+    """
     a, b = operands("pow", x, y)
     try:
         out = a**b
@@ -71,28 +110,29 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
     x_shape, y_shape = shape_of(a), shape_of(b)
 
     def vjp_x(g: Any) -> Any:
-        if arrays.is_array(b):
+        if is_array(b):
             # x ** (y - 1) is infinite at x = 0, y = 0, where the factor y makes the derivative 0.
-            slope = where(data(y) == 0, 0.0, multiply(y, pow(x, where(data(y) == 0, 1.0, subtract(y, 1)))))
+            slope = where(b == 0, 0.0, multiply(y, pow(x, where(b == 0, 1.0, subtract(y, 1)))))
         else:
             slope = multiply(pow(x, b - 1), b) if b != 0 else module_of(a).zeros_like(a)
         return sum_to(multiply(g, slope), x_shape)
 
     def vjp_y(g: Any) -> Any:
-        base_is_zero = data(x) == 0
-        log_x = log(where(base_is_zero, 1.0, x)) if arrays.is_array(a) else _log_of_number(a)
+        log_x: Any
+        if is_array(a):
+            is_zero = (a == 0) & (b >= 0)
+            log_x = log(where(is_zero, 1.0, x))
+        elif a == 0:
+            log_x = where(b >= 0, module_of(b).zeros_like(b), -math.inf)
+        else:
+            log_x = math.log(a) if a > 0 else math.nan
         return sum_to(multiply(g, multiply(pow(x, y), log_x)), y_shape)
 
     return record(out, (x, vjp_x), (y, vjp_y))
 
 
-def _log_of_number(a: float) -> float:
-    """log(a) as `pow` takes it: 0 at 0, and nan below, where `math.log` would raise."""
-    return math.log(a or 1) if a >= 0 else math.nan
-
-
 def sqrt(x: TensorLike) -> Tensor:
-    """The square root; its derivative at 0 is inf."""
+    """The square root; its derivative is inf at 0, -inf at -0."""
     a = float_operand("sqrt", x)
     out = module_of(a).sqrt(a)
     return record(out, (x, lambda g, y: divide(g, multiply(y, 2))), keep_output=True)
@@ -112,11 +152,5 @@ def sigmoid(x: TensorLike) -> Tensor:
     # exp(-|x|) never overflows, and each sign of x has its own quotient of it.
     small = xp.exp(-xp.abs(a))
     out = xp.where(a >= 0, 1, small) / (1 + small)
-    return record(out, (x, lambda g, y: multiply(g, multiply(y, subtract(1, y)))), keep_output=True)
-
-
-def erf(x: TensorLike) -> Tensor:
-    """The error function, 2 / sqrt(pi) * integral of exp(-t * t) over 0 .. x."""
-    a = float_operand("erf", x)
-    scale = 2 / math.sqrt(math.pi)
-    return record(kernels_for(a).erf(a), (x, lambda g: multiply(g, multiply(exp(negative(square(x))), scale))))
+    # sigmoid(-x), not 1 - out, which has lost it where out is nearly 1
+    return record(out, (x, lambda g, y: multiply(g, multiply(y, sigmoid(negative(x))))), keep_output=True)
