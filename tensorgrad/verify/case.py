@@ -41,8 +41,12 @@ class Case:
         return [draw(domain, shape, rng) for domain, shape in zip(domains, shapes, strict=True)]
 
 
-def draw(domain: str, shape: Shape, rng: np.random.Generator) -> Any:
-    """Random numbers of a domain: "any" keeps 0.1 away from 0, "distinct" every two at least 0.06 apart."""
+def draw(domain: str, shape: Shape, rng: np.random.Generator) -> Array:
+    """Random numbers of a domain, in float64: "any" keeps 0.1 away from 0, "distinct" every two at least 0.06 apart."""
+    return np.asarray(_draw(domain, shape, rng))
+
+
+def _draw(domain: str, shape: Shape, rng: np.random.Generator) -> Any:
     if domain == "any":
         return rng.uniform(0.1, 1.6, shape) * rng.choice([-1, 1], shape)
     if domain == "positive":

@@ -1,7 +1,7 @@
-"""The cases of every public function, in the files that mirror `tensorgrad.ops`."""
+"""The cases of every public function, in the files that mirror `tensorgrad.ops`, and of what differentiates."""
 
 from tensorgrad.verify.case import Case
-from tensorgrad.verify.cases import activation, elementwise, index, linalg, loss, nn, reduce, shape
+from tensorgrad.verify.cases import activation, elementwise, index, linalg, loss, nn, reduce, shape, transforms
 
 __all__ = ["CASES"]
 
@@ -14,5 +14,6 @@ PARTS = (
     activation,
     nn,
     loss,
+    transforms,
 )
 CASES: list[Case] = [case for part in PARTS for case in part.table.cases]

@@ -1,0 +1,243 @@
+"""The checks of one function: each of its cases, in every memory layout and dtype, on every device.
+
+The truth: of the value, the case's own expression; of the Jacobian, differences of order 8 (`check.difference`) of the
+function's values in float64, one input element at a time; of the second order, such differences of its gradients,
+which the Jacobian has certified. Every element is compared, by one measure that is the same for every function:
+
+    error = |got - true| / max(|true|, FLOOR * max(1, |what was differenced|))
+
+So each element counts relative to itself, or where it is smaller than that, to what differences can tell of it; none is
+measured by the size of another. A narrow dtype is compared with float64 at the same, rounded, inputs. How far it may be
+off is derived: ROUNDINGS times what float64 itself changes by when every input and cotangent is off by one rounding
+(the root mean square of PERTURBATIONS such changes, and one rounding of the result), and four roundings of 1.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.array import Array, cuda_module, to_device, to_numpy
+from tensorgrad.dtype import DType, accumulation_dtype, as_dtype
+from tensorgrad.errors import DeviceError, DTypeError, GradientError
+from tensorgrad.tape import leaf
+from tensorgrad.tensor import Tensor
+from tensorgrad.verify.case import Case, Shape, draw
+from tensorgrad.verify.derivatives import along, by_backward, by_differences, joined
+from tensorgrad.verify.findings import Findings, Names, elements
+from tensorgrad.verify.layout import EXPANDED, LAYOUTS, Layout
+
+__all__ = ["devices", "examine"]
+
+FLOOR = 1e-4
+VALUE_FLOOR = 1e-2
+ROUNDINGS = 16
+PERTURBATIONS = 8
+
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+
+
+def devices() -> list[str]:
+    """Where functions can run here."""
+    try:
+        cuda_module()
+    except DeviceError:
+        return ["cpu"]
+    return ["cpu", "cuda"]
+
+
+def dtypes() -> list[DType]:
+    """The float dtypes; bfloat16 where NumPy has it, which takes a package that comes with CuPy."""
+    found = []
+    for name in EPS:
+        try:
+            found.append(as_dtype(name))
+        except DTypeError:
+            continue
+    return found
+
+
+def examine(op: str, cases: Iterable[Case]) -> Findings:
+    """Check all `cases` of the function named `op`."""
+    findings = Findings(op)
+    for case in cases:
+        findings.cases += 1
+        for version in [case] if case.same is None else [case, _of_one_tensor(case, case.same)]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                _examine(version, findings)
+    return findings
+
+
+def _of_one_tensor(case: Case, shape: Shape) -> Case:
+    """The same call, with one tensor as all of its inputs."""
+    count = len(case.shapes)
+    return replace(
+        case,
+        name=f"{case.name} of one tensor",
+        f=lambda x: case.f(*[x] * count),
+        expected=lambda x: case.expected(*[x] * count),
+        shapes=(shape,),
+    )
+
+
+def _examine(case: Case, findings: Findings) -> None:
+    truth: _Truth | None = None
+    for layout, lay in LAYOUTS.items():
+        if truth is not None and all(lay(a).flags.c_contiguous for a in (*truth.inputs, truth.weights)):
+            continue  # nothing here has the axes to lie differently
+        if truth is None or layout == EXPANDED:
+            try:
+                truth = _truth(case, lay, has_ties=layout == EXPANDED and case.domain == "distinct")
+            except Exception as problem:
+                findings.fail(f"case {case.name}, {layout}: raised {type(problem).__name__}: {problem}")
+                return
+        for device in devices():
+            for dtype in dtypes():
+                where = f"case {case.name}, {layout} {dtype} on {device}"
+                _Trial(case, truth, lay, dtype, device, where, findings).run()
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """Inputs of a case, a cotangent of its output, and what is right there."""
+
+    inputs: list[Array]
+    weights: Array
+    value: Array
+    jacobian: Array
+    hessian: Array
+
+
+def _truth(case: Case, lay: Layout, has_ties: bool) -> _Truth:
+    inputs = [lay(x).copy() for x in case.inputs()]
+    value = np.asarray(case.expected(*inputs))
+    weights = lay(draw("any", value.shape, np.random.default_rng(len(case.name)))).copy()
+    if not case.is_differentiable:
+        return _Truth(inputs, weights, value, np.zeros(0), np.zeros(0))
+    if problem := _mismatch(case, value, case.f(*map(leaf, inputs))):
+        raise GradientError(problem)
+    if has_ties:  # where a choice has no differences, the same numbers in plain memory are the measure
+        plain = by_backward(case.f, inputs, weights)
+        return _Truth(inputs, weights, value, plain.by_vjp, plain.hessian)
+    return _Truth(inputs, weights, value, *by_differences(case.f, inputs, weights))
+
+
+class _Trial:
+    """One case in one layout and dtype on one device."""
+
+    def __init__(
+        self, case: Case, truth: _Truth, lay: Layout, dtype: DType, device: str, where: str, findings: Findings
+    ) -> None:
+        self.case, self.truth, self.lay, self.dtype, self.device = case, truth, lay, dtype, device
+        self.where, self.findings = where, findings
+        self.output = elements("output", truth.value.shape)
+        self.input = elements("input", *(x.shape for x in truth.inputs))
+
+    def run(self) -> None:
+        """Check it. What is raised is a finding, and so is an input that was written to."""
+        inputs = self.placed(self.truth.inputs, self.dtype)
+        before = [to_numpy(x).copy() for x in inputs]
+        try:
+            self.check(inputs)
+        except Exception as problem:
+            self.findings.fail(f"{self.where}: raised {type(problem).__name__}: {problem}")
+        if not all(np.array_equal(to_numpy(x), b) for x, b in zip(inputs, before, strict=True)):
+            self.findings.fail(f"{self.where}: an input was written to")
+
+    def placed(self, arrays: Iterable[Array], dtype: DType) -> list[Array]:
+        return [self.lay(to_device(a.astype(dtype), self.device)) for a in arrays]
+
+    def compare(self, column: str, what: str, got: Array, true: Array, scale: Array, *names: Names) -> None:
+        self.findings.compare(column, f"{self.where}, {what}", got, true, scale, *names)
+
+    def check(self, inputs: list[Array]) -> None:
+        try:
+            out = self.case.f(*map(leaf, inputs))
+        except DTypeError:
+            if self.dtype.itemsize == 2:  # not every backend has these
+                return
+            raise
+        if problem := _mismatch(self.case, self.truth.value, out):
+            self.findings.fail(f"{self.where}: {problem}")
+        elif not self.case.is_differentiable:
+            self.check_constant(out, inputs)
+        # 16 bits may be summed in more.
+        elif out.dtype not in (self.dtype, accumulation_dtype(self.dtype)):
+            self.findings.fail(f"{self.where}: expected a result of dtype {self.dtype}, got {out.dtype}")
+        elif self.dtype == np.float64:
+            self.check_float64(inputs)
+        else:
+            self.check_narrow(inputs, out.dtype)
+
+    def check_constant(self, out: Tensor, inputs: list[Array]) -> None:
+        """The value of a function without derivatives: exactly what is expected, or if float, within roundings."""
+        true = np.asarray(self.case.expected(*(to_numpy(x).astype(np.float64) for x in inputs))).ravel()
+        is_float = true.dtype.kind == "f"
+        allowed = ROUNDINGS * EPS[self.dtype.name] * np.maximum(1, np.abs(true)) if is_float else np.zeros(true.shape)
+        self.compare("constant", "value", joined([out]), true.astype(np.float64), allowed, self.output)
+
+    def check_float64(self, inputs: list[Array]) -> None:
+        """Every derivative against the truth, and against NumPy's on another device."""
+        truth, output, input = self.truth, self.output, self.input
+        got = by_backward(self.case.f, inputs, *self.placed([truth.weights], self.dtype))
+        value, gradient = truth.value.ravel(), truth.weights.ravel() @ truth.jacobian
+        self.compare("value", "value", got.value, value, np.maximum(np.abs(value), VALUE_FLOOR), output)
+        scale = _scale(truth.jacobian, value)
+        self.compare("vjp", "vjp", got.by_vjp, truth.jacobian, scale, output, input)
+        self.compare("jvp", "jvp", got.by_jvp, truth.jacobian, scale, output, input)
+        scale = _scale(gradient, gradient)
+        self.compare("vjp", "gradient", got.gradient, gradient, scale, input)
+        self.compare("vjp", "gradient with create_graph", got.recorded, gradient, scale, input)
+        self.compare(
+            "second", "second order", got.hessian, truth.hessian, _scale(truth.hessian, gradient), input, input
+        )
+        if self.device != "cpu":
+            other = by_backward(self.case.f, truth.inputs, truth.weights)
+            for what in ("value", "by_vjp", "by_jvp", "hessian"):
+                a, b = np.ravel(getattr(got, what)), np.ravel(getattr(other, what))
+                scale = np.maximum(np.abs(b), VALUE_FLOOR)
+                self.compare("device", f"{what} against the cpu", a, b, scale, elements("element", b.shape))
+
+    def check_narrow(self, inputs: list[Array], out_dtype: DType) -> None:
+        """The value and every element of the derivatives along one direction, against float64."""
+        truth, eps = self.truth, EPS[self.dtype.name]
+        rng = np.random.default_rng(len(self.case.name))
+        (weights,) = self.placed([truth.weights], out_dtype)
+        tangents = [to_device(draw("any", x.shape, rng).astype(self.dtype), self.device) for x in truth.inputs]
+        got = along(self.case.f, inputs, weights, tangents)
+        wide = [to_numpy(a).astype(np.float64) for a in (*inputs, weights, *tangents)]
+
+        def exact(arrays: list[Array]) -> list[Array]:
+            return along(self.case.f, arrays[: len(inputs)], arrays[len(inputs)], arrays[len(inputs) + 1 :])
+
+        true = exact(wide)
+        moved = [
+            exact([np.asarray(a * (1 + eps * rng.choice([-1, 1], a.shape))) for a in wide])
+            for _ in range(PERTURBATIONS)
+        ]
+        column = "float32" if self.dtype == np.float32 else "16 bits"
+        names = (self.output, self.input, self.output, self.input)
+        for i, what in enumerate(("value", "gradient", "jvp", "second order")):
+            spread = np.sqrt(np.mean([np.square(m[i] - true[i]) for m in moved], axis=0))
+            allowed = ROUNDINGS * (spread + eps * np.abs(true[i])) + 4 * eps
+            self.compare(column, what, got[i], true[i], allowed, names[i])
+
+
+def _mismatch(case: Case, value: Array, out: Any) -> str:
+    """How `out` is no Tensor such as the case promises; empty if it is one."""
+    if type(out) is Tensor and out.shape == value.shape and out.requires_grad == case.is_differentiable:
+        return ""
+    kind = "needs a gradient" if case.is_differentiable else "is a constant"
+    got = out if type(out) is Tensor else type(out).__name__
+    return f"expected a Tensor of shape {value.shape} that {kind}, got {got}"
+
+
+def _scale(true: Array, differenced: Array) -> Array:
+    """What an error in each element is relative to: see the head of this file."""
+    floor = FLOOR * np.maximum(1, np.abs(differenced))
+    return np.maximum(np.abs(true), floor if true.ndim == 1 else floor[:, None])

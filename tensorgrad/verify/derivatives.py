@@ -1,0 +1,117 @@
+"""Every derivative of a function at a point: by backward, and by differences.
+
+A point is a list of arrays, N elements in all; the function's output has M. Derivatives are plain matrices over these
+elements, in order: the Jacobian (M, N), and the Hessian (N, N) of sum(output * weights).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.array import Array, module_of, to_numpy
+from tensorgrad.backward import grad
+from tensorgrad.check import difference
+from tensorgrad.tape import leaf
+from tensorgrad.tensor import Tensor
+
+__all__ = ["Derivatives", "along", "by_backward", "by_differences", "one_hots"]
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """The derivatives of one function at one point, each by as many ways as there are."""
+
+    value: Array  # (M,)
+    by_vjp: Array  # the Jacobian, (M, N): row after row, one backward each
+    by_jvp: Array  # the Jacobian again, column after column
+    gradient: Array  # (N,) of sum(output * weights), by one backward on arrays
+    recorded: Array  # (N,) the same with create_graph
+    hessian: Array  # (N, N)
+
+
+def by_backward(f: Function, point: Sequence[Array], weights: Array) -> Derivatives:
+    """All derivatives of f by running its tape back: once per output for vjps, once per input for jvps and the Hessian.
+
+    A vjp is linear in its cotangent, so that its own gradient with respect to the cotangent is the jvp.
+    """
+    leaves = [leaf(x) for x in point]
+    out = f(*leaves)
+    rows = [joined(grad(out, leaves, Tensor(g), keep_graph=True)) for g in one_hots(out.data)]
+    gradient = grad(out, leaves, Tensor(weights), keep_graph=True)
+    cotangent = leaf(weights)
+    recorded = grad(out, leaves, cotangent, create_graph=True)
+    columns, hessian = [], []
+    for slope in recorded:
+        for g in one_hots(slope.data):
+            if slope.requires_grad:
+                column, *row = grad(slope, [cotangent, *leaves], Tensor(g), keep_graph=True)
+                columns.append(joined([column]))
+                hessian.append(joined(row))
+            else:  # f does not depend on this input
+                columns.append(np.zeros(out.data.size))
+                hessian.append(np.zeros(len(joined(leaves))))
+    count, size = out.data.size, sum(x.size for x in point)
+    return Derivatives(
+        value=joined([out]),
+        by_vjp=np.reshape(rows, (count, size)),
+        by_jvp=np.reshape(columns, (size, count)).T,
+        gradient=joined(gradient),
+        recorded=joined(recorded),
+        hessian=np.reshape(hessian, (size, size)),
+    )
+
+
+def by_differences(f: Function, point: Sequence[Array], weights: Array) -> tuple[Array, Array]:
+    """The Jacobian of f, from its values, and the Hessian of sum(f * weights), from its gradients."""
+
+    def value(*xs: Array) -> Array:
+        return joined([f(*map(leaf, xs))])
+
+    def gradient(*xs: Array) -> Array:
+        leaves = [leaf(x) for x in xs]
+        return joined(grad(f(*leaves), leaves, Tensor(weights)))
+
+    size = sum(x.size for x in point)
+    jacobian = _columns(value, point)
+    return np.reshape(jacobian, (size, weights.size)).T, np.reshape(_columns(gradient, point), (size, size))
+
+
+def _columns(f: Function, point: Sequence[Array]) -> list[Array]:
+    """The derivative of f along each element of the point."""
+
+    def column(i: int, e: Array) -> Any:
+        return difference(lambda h: f(*point[:i], np.asarray(point[i] + h * e), *point[i + 1 :]))
+
+    return [column(i, e) for i, x in enumerate(point) for e in one_hots(x)]
+
+
+def along(f: Function, point: Sequence[Array], weights: Array, tangents: Sequence[Array]) -> list[Array]:
+    """f's value, the gradient of sum(f * weights), and what both change by along `tangents`: (M,), (N,), (M,), (N,)."""
+    leaves = [leaf(x) for x in point]
+    out = f(*leaves)
+    gradient = grad(out, leaves, Tensor(weights), keep_graph=True)
+    cotangent = leaf(weights)
+    recorded = grad(out, leaves, cotangent, create_graph=True)
+    pairs = [(slope, Tensor(t)) for slope, t in zip(recorded, tangents, strict=True) if slope.requires_grad]
+    outputs, gradients = zip(*pairs, strict=True) if pairs else ((), ())
+    changes = [Tensor(np.zeros_like(data)) for data in (out.data, *point)]
+    if pairs:
+        changes = list(grad(outputs, [cotangent, *leaves], gradients))
+    return [joined([out]), joined(gradient), joined(changes[:1]), joined(changes[1:])]
+
+
+def one_hots(like: Array) -> list[Array]:
+    """One array for each element of `like`: 1 there, 0 elsewhere."""
+    xp = module_of(like)
+    return [e.reshape(like.shape) for e in xp.eye(like.size, dtype=like.dtype)]
+
+
+def joined(tensors: Sequence[Tensor]) -> Array:
+    """All elements, one after the other, in float64 on the CPU."""
+    return np.concatenate([np.zeros(0), *(to_numpy(t.data).ravel() for t in tensors)], dtype=np.float64)
