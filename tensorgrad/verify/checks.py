@@ -97,7 +97,8 @@ def _examine(case: Case, findings: Findings) -> None:
                 findings.fail(f"case {case.name}, {layout}: raised {type(problem).__name__}: {problem}")
                 return
         for device in devices():
-            for dtype in dtypes():
+            # What is constant may be one of integers made from the inputs, which 16 bits would round to others.
+            for dtype in dtypes() if case.is_differentiable else dtypes()[:2]:
                 where = f"case {case.name}, {layout} {dtype} on {device}"
                 _Trial(case, truth, lay, dtype, device, where, findings).run()
 
