@@ -9,21 +9,37 @@ from tensorgrad.ops.nn.activation import gelu, relu, silu, swiglu
 from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention
 from tensorgrad.ops.nn.cross_entropy import cross_entropy, nll_loss
 from tensorgrad.ops.nn.dropout import dropout
+from tensorgrad.ops.nn.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    smooth_l1_loss,
+)
 from tensorgrad.ops.nn.norm import layer_norm, rms_norm
 from tensorgrad.ops.nn.softmax import log_softmax, softmax
 
 __all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "cross_entropy",
     "dropout",
     "gelu",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
     "layer_norm",
     "log_softmax",
+    "mse_loss",
     "nll_loss",
     "relu",
     "rms_norm",
     "rope",
     "scaled_dot_product_attention",
     "silu",
+    "smooth_l1_loss",
     "softmax",
     "swiglu",
 ]

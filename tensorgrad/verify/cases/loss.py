@@ -117,3 +117,96 @@ case(
 case(
     "cross_entropy", lambda x: tg.cross_entropy(x, np.zeros(0, int), reduction="sum"), lambda x: np.zeros(()), ((0, 3),)
 )
+
+# --- of numbers and probabilities ----------------------------------------------------------------
+
+PAIRS = (((3, 4), (3, 4)), ((), ()), ((0, 3), (0, 3)), ((2, 1, 3), (2, 1, 3)))
+POSITION_WEIGHT = np.array([0.5, 2.0, 1.0, 0.3])
+
+
+def huber(x: Array, y: Array, delta: float) -> Any:
+    d = np.abs(x - y)
+    return np.where(d < delta, d * d / 2, delta * (d - delta / 2))
+
+
+for how, combine in REDUCTIONS:
+    # The mean of nothing is nan, which no difference quotient can be taken of.
+    pairs = tuple(pair for pair in PAIRS if how != "mean" or 0 not in pair[0])
+
+    def loss(
+        op: str,
+        expected: Callable[..., Any],
+        domain: str | tuple[str, ...] = "any",
+        label: str = "",
+        how: str = how,
+        combine: Callable[[Any, Any], Any] = combine,
+        pairs: Any = pairs,
+        same: Any = (3, 4),
+        **options: Any,
+    ) -> None:
+        case(
+            op,
+            lambda x, y: getattr(tg, op)(x, y, reduction=how, **options),
+            lambda x, y: np.asarray(combine(expected(x, y), np.ones(x.shape))),
+            *pairs,
+            label=f"{how}-{label}",
+            domain=domain,
+            same=same,
+        )
+
+    loss("mse_loss", lambda x, y: x * x - 2 * x * y + y * y)
+    loss("l1_loss", lambda x, y: np.where(x > y, x - y, y - x), "distinct", same=None)
+    # All differences beyond the threshold, or all within: at the threshold there is no second derivative.
+    for size in (0.2, 3.0):
+        for domain in (("above one", "unit"), ("unit", "above one")):
+            label = f"{size}-{domain[0]}-"
+            loss("huber_loss", lambda x, y, d=size: huber(x, y, d), domain, label, delta=size, same=None)
+            loss("smooth_l1_loss", lambda x, y, d=size: huber(x, y, d) / d, domain, label, beta=size, same=None)
+    loss("smooth_l1_loss", lambda x, y: np.abs(x - y), "distinct", "0-", beta=0, same=None)
+    loss("kl_div", lambda x, y: y * np.log(y / np.exp(x)), ("any", "unit"), same=None)
+    loss("kl_div", lambda x, y: np.exp(y) * (y - x), label="log-", log_target=True)
+    loss("binary_cross_entropy", lambda x, y: -np.log(x**y * (1 - x) ** (1 - y)), "unit")
+    loss(
+        "binary_cross_entropy_with_logits",
+        lambda x, y: -np.log(np.exp(x * y) / (1 + np.exp(x))),
+        "unit",
+    )
+    for op in ("binary_cross_entropy", "binary_cross_entropy_with_logits"):
+
+        def probability(x: Array, op: str = op) -> Any:
+            return x if op == "binary_cross_entropy" else 1 / (1 + np.exp(-x))
+
+        case(
+            op,
+            lambda x, y, w, op=op, r=how: getattr(tg, op)(x, y, weight=w, reduction=r),
+            lambda x, y, w, p=probability, c=combine: np.asarray(
+                c(-w * np.log(p(x) ** y * (1 - p(x)) ** (1 - y)), np.ones(x.shape))
+            ),
+            ((3, 4), (3, 4), (4,)),
+            ((3, 4), (3, 4), (3, 1)),
+            ((3, 4), (3, 4), ()),
+            ((), (), ()),
+            label=f"{how}-weight-",
+            domain="unit",
+            same=(3, 4),
+        )
+    case(
+        "binary_cross_entropy_with_logits",
+        lambda x, y, w, r=how: tg.binary_cross_entropy_with_logits(x, y, pos_weight=w, reduction=r),
+        lambda x, y, w, c=combine: np.asarray(
+            c(w * y * np.log(1 + np.exp(-x)) + (1 - y) * np.log(1 + np.exp(x)), np.ones(x.shape))
+        ),
+        ((3, 4), (3, 4), (4,)),
+        ((3, 4), (3, 4), (3, 1)),
+        label=f"{how}-positive-",
+        domain=("any", "unit", "unit"),
+    )
+case(
+    "kl_div",
+    lambda x, y: tg.kl_div(x, y, reduction="batchmean"),
+    lambda x, y: np.asarray((y * (np.log(y) - x)).sum() / (len(x) if x.ndim else 1)),
+    ((3, 4), (3, 4)),
+    ((), ()),
+    label="batchmean-",
+    domain=("any", "unit"),
+)
