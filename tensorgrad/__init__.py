@@ -40,6 +40,7 @@ from tensorgrad.errors import (
     DTypeError,
     GradientError,
     GraphError,
+    NonFiniteError,
     ShapeError,
     TensorgradError,
 )
@@ -55,6 +56,7 @@ from tensorgrad.ops.shape import *  # noqa: F403
 from tensorgrad.random import Key
 from tensorgrad.tape import Scatter, is_recording, no_grad, record, record_joint
 from tensorgrad.tensor import Tensor
+from tensorgrad.tools.non_finite import find_non_finite
 from tensorgrad.transforms import hessian, hvp, jacobian, jvp, recompute, value_and_grad, vjp
 
 __version__ = "0.1.0"
@@ -82,6 +84,7 @@ __all__ = [
     "GradientError",
     "GraphError",
     "Key",
+    "NonFiniteError",
     "Scatter",
     "ShapeError",
     "Tensor",
@@ -90,6 +93,7 @@ __all__ = [
     "can_cast",
     "check_grads",
     "e",
+    "find_non_finite",
     "finfo",
     "float16",
     "float32",

@@ -29,3 +29,14 @@ class GraphError(TensorgradError, RuntimeError):
 
 class GradientError(TensorgradError, AssertionError):
     """`check_grads` found a gradient that differs from the numerical one."""
+
+
+class NonFiniteError(TensorgradError, ArithmeticError):
+    """`find_non_finite` found the first op that made a nan or an inf of finite values."""
+
+    def __init__(self, message: str, path: tuple[str, ...], is_backward: bool, file: str, line: int) -> None:
+        super().__init__(message)
+        self.path = path  # the op that the program called, then the ops inside it that led there
+        self.is_backward = is_backward  # whether its gradient is to blame, not its result
+        self.file = file  # where the program called it
+        self.line = line

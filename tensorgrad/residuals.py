@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tensorgrad.array import Array, is_array
-from tensorgrad.tape import Joint, Node, Scatter
+from tensorgrad.tape import Joint, Node, Scatter, data
 from tensorgrad.tensor import Tensor
 
 __all__ = ["owners", "residuals"]
@@ -51,7 +51,7 @@ def owners(arrays: list[Array]) -> list[Array]:
 def _held_by(x: Any) -> Iterator[Any]:
     """What a value holds that a vjp could use: nothing for a number, a node or a module."""
     if type(x) is Tensor:
-        yield x.data
+        yield data(x)
     elif type(x) is Scatter:
         yield from (x.values, x.index)
     elif isinstance(x, types.FunctionType):

@@ -19,6 +19,7 @@ anywhere, so activations die by reference count while `backward.py` runs the tap
 
 from __future__ import annotations
 
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +45,8 @@ _serials = itertools.count()
 class Node:
     """One recorded value: its parents, and the vjps that reach them. A leaf has neither, but a `grad`."""
 
-    __slots__ = ("__weakref__", "dtype", "grad", "output", "parents", "serial", "shape", "vjps")
+    # `site` is only set while a tool watches: the `tools.watch.Site` of the call that recorded the node.
+    __slots__ = ("__weakref__", "dtype", "grad", "output", "parents", "serial", "shape", "site", "vjps")
 
     def __init__(self, parents: tuple[Node, ...], vjps: Any, out: Array) -> None:
         self.parents = parents
@@ -63,7 +65,9 @@ class Node:
         if not self.parents:
             return "freed"
         vjp = self.vjps.vjp if type(self.vjps) is Joint else self.vjps[0]
-        return str(vjp.__qualname__).split(".")[0]
+        while isinstance(vjp, functools.partial):
+            vjp = vjp.func
+        return str(getattr(vjp, "__qualname__", type(vjp).__name__)).split(".")[0]
 
 
 def new_serial() -> int:

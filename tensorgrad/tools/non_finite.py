@@ -1,0 +1,138 @@
+"""The first bad value: which op made a nan or an inf of finite values, and where the program called it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tensorgrad.array import module_of
+from tensorgrad.dtype import is_float
+from tensorgrad.errors import NonFiniteError
+from tensorgrad.residuals import residuals
+from tensorgrad.tape import Scatter
+from tensorgrad.tools.watch import Call, Watcher, arrays_in, watching
+
+__all__ = ["find_non_finite"]
+
+
+@contextmanager
+def find_non_finite() -> Iterator[None]:
+    """Within it, the first op whose result is not finite although its operands are raises NonFiniteError.
+
+    So does the first one, on the way back, whose vjp makes a gradient that is not finite out of a
+    finite one. The error names the op, where the program called it, and the ranges of what it was
+    given. What is nan or inf already is not to blame, nor an inf made of an inf (a mask of -inf
+    passes), but a nan made of infs is. Ops inside an op count only if its own result is not finite.
+
+        with tensorgrad.find_non_finite():
+            loss = model.loss(ids, targets)
+            loss.backward()
+
+    The forward belongs inside as well: where an op was called is noted as it is recorded. Every
+    result is read once more, so a step takes about half again as long; outside it nothing is paid.
+    """
+    with watching(_Finder()):
+        yield
+
+
+Values = list[tuple[str, Any]]  # arrays and floats, each with what it is
+
+
+class Contents(NamedTuple):
+    """How many elements are bad."""
+
+    nans: int
+    infs: int
+
+
+class _Finder(Watcher):
+    """`call.notes[self]`: the path to the first bad value made inside the call, whose end shows if it matters."""
+
+    def end(self, call: Call, result: Any) -> None:
+        if result is None or call.is_backward:
+            return
+        operands = [(name + place, a) for name, value in call.arguments.items() for place, a in arrays_in([value])]
+        results = [("result" + place, a) for place, a in arrays_in([result])]
+        self._judge(call, operands, results)
+
+    def cotangents(self, call: Call, result: Any) -> None:
+        assert call.node is not None
+        given = [("gradient", a) for _, a in arrays_in([_values(call.arguments["g"])])]
+        kept = [("kept", a) for a in residuals(call.node)]
+        sent = [("gradient sent on" + place, a) for place, a in arrays_in([_values(result)])]
+        self._judge(call, given + kept, sent)
+
+    def _judge(self, call: Call, before: Values, after: Values) -> None:
+        outer, site = call.caller, call.site
+        is_part = outer is not None and (not call.is_backward or site is outer.site)
+        bad = _contents(after)
+        given = Contents(0, 0)
+        if not call.is_backward:
+            # Looked at in any case: the gradients of an op that was given bad values are excused too.
+            if bad != given or not is_part:
+                given = _contents(before)
+            if site is not None and not is_part:
+                site.had_bad_operands = given != Contents(0, 0)
+        elif bad != given:
+            # What an op keeps may be infinite by itself, as the log-sum-exp of a row that is masked out.
+            is_excused = site is None or site.had_bad_operands
+            given = _contents(before if is_excused else before[:1])
+        if not (bad.nans and not given.nans) and not (bad.infs and not given.nans and not given.infs):
+            return
+        path = (call.name, *call.notes.get(self, ()))
+        if outer is not None and is_part:
+            outer.notes.setdefault(self, path)
+            return
+        if site is not None:
+            path = (site.op, *path)
+        path = tuple(name for i, name in enumerate(path) if i == 0 or name != path[i - 1])
+        file, line = (site.file, site.line) if site is not None else ("unknown", 0)
+        raise NonFiniteError(_message(call, path, before, after, bad), path, call.is_backward, file, line)
+
+
+def _message(call: Call, path: tuple[str, ...], before: Values, after: Values, bad: Contents) -> str:
+    inside = f" (inside it {', '.join(path[1:])})" if path[1:] else ""
+    count = " and ".join(f"{n} {name}" for n, name in ((bad.nans, "nan"), (bad.infs, "inf")) if n)
+    what = "a finite gradient on the way back" if call.is_backward else "a finite result"
+    where = f"called at {call.site}" if call.site is not None else "recorded outside find_non_finite"
+    lines = [f"{path[0]}{inside}: expected {what}, got {count}, {where}: look at what it was given"]
+    lines += [f"    {name}: {_range(a)}" for name, a in before + after]
+    return "\n".join(lines)
+
+
+def _values(result: Any) -> Any:
+    """Cotangents with the values of Scatters in their place."""
+    if type(result) is Scatter:
+        return result.values
+    return [_values(part) for part in result] if isinstance(result, (list, tuple)) else result
+
+
+def _contents(values: Values) -> Contents:
+    nans = infs = 0
+    for _, a in values:
+        if type(a) is float:
+            nans, infs = nans + math.isnan(a), infs + math.isinf(a)
+        elif is_float(a.dtype):
+            xp = module_of(a)
+            if not xp.isfinite(a).all():
+                nans, infs = nans + int(xp.isnan(a).sum()), infs + int(xp.isinf(a).sum())
+    return Contents(nans, infs)
+
+
+def _range(a: Any) -> str:
+    """Shape, dtype, the finite elements' range and the count of the others."""
+    if type(a) is float:
+        return str(a)
+    text = f"{a.dtype} {a.shape}"
+    if not a.size:
+        return text + ", empty"
+    if not is_float(a.dtype):
+        return text + f", {a.min()} .. {a.max()}"
+    nans, infs = _contents([("", a)])
+    finite = a[module_of(a).isfinite(a)].astype(np.float64)
+    text += f", {finite.min():.6g} .. {finite.max():.6g}" if finite.size else ""
+    return text + "".join(f", {n} {name}" for n, name in ((nans, "nan"), (infs, "inf")) if n)

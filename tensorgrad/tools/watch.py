@@ -1,0 +1,219 @@
+"""Who calls which op: calls of public ops and steps of a backward, as they begin and end.
+
+Python itself reports every call of this thread (`sys.setprofile`), with the frame that holds its
+arguments; those whose code is an op's, or `_step_back`'s, are passed on to a `Watcher`. Nothing is
+wrapped or decorated, so a program that nobody watches does not know of this file. While somebody
+does, each Python call costs a few tenths of a microsecond more, and results are the same bit by bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensorgrad import backward, ops, tape
+from tensorgrad.array import is_array
+from tensorgrad.tape import Joint, Node, data
+from tensorgrad.tensor import Tensor
+
+__all__ = ["Call", "Site", "Watcher", "arrays_in", "site_of", "watching"]
+
+
+@dataclass(slots=True, eq=False)
+class Site:
+    """Where a program called an op, once: what is recorded in that call, on all levels, shares this object."""
+
+    op: str  # the public op, or the function that calls `record` itself
+    file: str
+    line: int
+    had_bad_operands: bool = False  # as `find_non_finite` has seen
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class Call:
+    """An op, or the step of a backward through a node, from its beginning to its end."""
+
+    __slots__ = ("arguments", "caller", "frame", "name", "node", "notes", "site", "vjp_codes", "watchers")
+
+    def __init__(self, name: str, frame: types.FrameType, caller: Call | None) -> None:
+        self.name = name  # of the op; at a step, of the op that recorded the node
+        self.frame = frame
+        self.caller = caller  # the call that this one is part of
+        self.arguments: dict[str, Any] = {}
+        self.site: Site | None = None  # None at a step through a node that was recorded unwatched
+        self.node: Node | None = None  # at a step, which one
+        self.vjp_codes: set[types.CodeType] = set()
+        self.watchers: tuple[Watcher, ...] = ()  # those that saw it begin
+        self.notes: dict[Watcher, Any] = {}  # what they remember of it
+
+    @property
+    def is_backward(self) -> bool:
+        return self.node is not None
+
+
+class Watcher:
+    """What happens at each event; a tool overrides what it needs."""
+
+    def begin(self, call: Call) -> None:
+        """An op is called with `call.arguments`, or a backward steps through `call.node` with argument "g"."""
+
+    def end(self, call: Call, result: Any) -> None:
+        """It returns. None: it raised an error, or was a step."""
+
+    def cotangents(self, call: Call, result: Any) -> None:
+        """A vjp of the step's node returns what it sends to one parent, or a joint one to all of them."""
+
+
+@contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Within it, this thread's ops and steps are reported to `watcher`; watchers may be nested."""
+    previous = sys.getprofile()
+    events = previous if isinstance(previous, _Events) else _Events()
+    events.watchers = (*events.watchers, watcher)
+    sys.setprofile(events)
+    try:
+        yield
+    finally:
+        sys.setprofile(previous)
+        events.watchers = events.watchers[:-1]
+        events.leave_dead_calls()
+
+
+def site_of(node: Node) -> Site | None:
+    """Where the node's op was called, if it was watched then."""
+    return getattr(node, "site", None)
+
+
+def arrays_in(values: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """The Tensors' arrays, arrays and floats in arguments or results, with the place of each in its container."""
+    for x in values:
+        if isinstance(x, (list, tuple)):
+            yield from ((f"[{i}]{place}", a) for i, part in enumerate(x) for place, a in arrays_in([part]))
+        else:
+            a = data(x)
+            if isinstance(a, np.generic):
+                a = np.asarray(a)
+            if is_array(a) or type(a) is float:
+                yield "", a
+
+
+class _Events:
+    """The profile function: keeps the stack of calls that have not returned."""
+
+    def __init__(self) -> None:
+        self.watchers: tuple[Watcher, ...] = ()
+        self.top: Call | None = None
+        self.names = _op_codes()
+
+    def __call__(self, frame: types.FrameType, event: str, value: Any) -> None:
+        code = frame.f_code
+        if event == "call":
+            name = self.names.get(code)
+            if name is not None:
+                self._begin(name, frame)
+        elif event == "return":
+            top = self.top
+            if code in _RECORDS and type(value) is Tensor and value.node is not None:
+                site = top.site if top is not None and not top.is_backward else self._site(frame, "")
+                if site is not None:
+                    site.op = site.op or value.node.op
+                    value.node.site = site  # type: ignore[attr-defined]
+            if top is not None and top.frame is frame:
+                self._end(value)
+                top = self.top
+            if top is not None and code in top.vjp_codes and frame.f_back is top.frame and value is not None:
+                for watcher in top.watchers:
+                    watcher.cotangents(top, value)
+
+    def leave_dead_calls(self) -> None:
+        """End the calls that an error of a watcher has left: Python reported nothing meanwhile."""
+        alive = set()
+        frame: types.FrameType | None = sys._getframe()
+        while frame is not None:
+            alive.add(frame)
+            frame = frame.f_back
+        while self.top is not None and self.top.frame not in alive:
+            self._end(None)
+
+    def _begin(self, name: str, frame: types.FrameType) -> None:
+        top, code = self.top, frame.f_code
+        if code in _RECORDS:
+            # An op of the program itself: a function that calls `record`.
+            if (top is not None and not top.is_backward) or frame.f_back is None or _is_ours(frame.f_back):
+                return
+            name = frame.f_back.f_code.co_name
+        call = Call(name, frame, top)
+        arguments = frame.f_locals
+        if code is _STEP:
+            node: Node = arguments["node"]
+            call.name, call.node, call.site = node.op, node, site_of(node)
+            call.arguments = {"g": arguments["g"]}
+            call.vjp_codes = _codes_of(node)
+        else:
+            if code is tape.record.__code__:
+                call.arguments = {str(i): x for i, (x, _) in enumerate(arguments["edges"])}
+            elif code is tape.record_joint.__code__:
+                call.arguments = {str(i): x for i, x in enumerate(arguments["inputs"])}
+            else:
+                count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4)  # 4: *args
+                call.arguments = {key: arguments[key] for key in code.co_varnames[:count]}
+            call.site = top.site if top is not None and not top.is_backward else self._site(frame, name)
+        self.top = call
+        call.watchers = self.watchers
+        for watcher in call.watchers:
+            watcher.begin(call)
+
+    def _end(self, result: Any) -> None:
+        call = self.top
+        assert call is not None
+        self.top = call.caller
+        for watcher in call.watchers:
+            watcher.end(call, result)
+
+    def _site(self, frame: types.FrameType, name: str) -> Site | None:
+        """The line of the program that led to this frame of an op; in a vjp, where its node was recorded."""
+        step = self.top
+        current: types.FrameType | None = frame
+        while current is not None and _is_ours(current):
+            if step is not None and current is step.frame:
+                return step.site
+            current = current.f_back
+        if current is not None and frame.f_code in _RECORDS and current is frame.f_back:
+            current = current.f_back or current  # an op of the program itself: who called it is of interest
+        return Site(name, "unknown", 0) if current is None else Site(name, current.f_code.co_filename, current.f_lineno)
+
+
+_STEP = backward._step_back.__code__
+_RECORDS = (tape.record.__code__, tape.record_joint.__code__)
+
+
+@functools.cache
+def _op_codes() -> dict[types.CodeType, str]:
+    """The public ops by their code, and what else begins a call."""
+    codes: dict[types.CodeType, str] = {getattr(ops, name).__code__: name for name in ops.__all__}
+    return codes | dict.fromkeys((_STEP, *_RECORDS), "")
+
+
+def _codes_of(node: Node) -> set[types.CodeType]:
+    vjps = (node.vjps.vjp,) if type(node.vjps) is Joint else node.vjps
+    return {code for code in map(_code_of, vjps) if code is not None}
+
+
+def _code_of(f: Callable[..., Any]) -> types.CodeType | None:
+    while isinstance(f, functools.partial):
+        f = f.func
+    return getattr(f, "__code__", None)
+
+
+def _is_ours(frame: types.FrameType) -> bool:
+    """Whether the frame is the library's, or of what the standard library puts between it and a program."""
+    return frame.f_globals.get("__name__", "").partition(".")[0] in ("tensorgrad", "contextlib", "functools")

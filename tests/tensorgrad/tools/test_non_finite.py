@@ -1,0 +1,346 @@
+"""The first bad value: planted in every op, forward and backward, it is found with the right op and line."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+from gpt.config import ModelConfig
+from gpt.model import GPT
+from tensorgrad import tape
+from tensorgrad.tree import named_tensors, replace_tensors
+from tensorgrad.verify.case import Case
+from tensorgrad.verify.cases import CASES as ALL_CASES
+
+
+def here() -> int:
+    """The line that this is called on."""
+    return sys._getframe(1).f_lineno
+
+
+def error_of(f: Callable[[], Any]) -> tg.NonFiniteError:
+    with np.errstate(all="ignore"), tg.find_non_finite(), pytest.raises(tg.NonFiniteError) as caught:
+        f()
+    error: tg.NonFiniteError = caught.value
+    assert Path(error.file) == Path(__file__)
+    return error
+
+
+# --- planted faults ----------------------------------------------------------------------------
+
+
+def filled(x: Any, value: float) -> Any:
+    """x with every element `value`, if it is of floats."""
+    if type(x) is tg.Scatter:
+        return tg.Scatter(x.shape, x.index, filled(x.values, value), repeats=x.repeats)
+    if isinstance(x, (list, tuple)):
+        return [filled(part, value) for part in x]
+    return x if x is None or x.dtype.kind != "f" else np.full(x.shape, value, x.dtype)
+
+
+def in_library(f: Any) -> Any:
+    """f as if it were code of the library: what is planted is a fault of an op, not of the program."""
+    return types.FunctionType(f.__code__, {**globals(), "__name__": "tensorgrad.planted"}, f.__name__)
+
+
+class Plant:
+    """The first floats that `op` records, itself or through ops that it is made of, become `value`."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, op: str, value: float, *, backward: bool) -> None:
+        self.code = getattr(tg, op).__code__
+        self.value = value
+        self.backward = backward
+        self.is_done = False
+        modules = [module for name, module in sys.modules.items() if name.startswith("tensorgrad.")]
+        for name in ("record", "record_joint"):
+            original, planted = getattr(tape, name), functools.partial(in_library(getattr(Plant, name)), self)
+            for module in modules:
+                if module is not tape and getattr(module, name, None) is original:
+                    patch.setattr(module, name, planted)
+
+    def is_due(self, out: Any) -> bool:
+        frame: types.FrameType | None = sys._getframe()
+        while frame is not None and frame.f_code is not self.code:
+            frame = frame.f_back
+        is_due = not self.is_done and frame is not None and out.dtype.kind == "f" and out.size > 0
+        self.is_done |= is_due
+        return is_due
+
+    @staticmethod
+    def spoiled(vjp: Callable[..., Any], value: float) -> Callable[..., Any]:
+        return functools.wraps(vjp)(lambda *args: filled(vjp(*args), value))
+
+    def record(self, out: Any, *edges: Any, **options: Any) -> Any:
+        if self.is_due(np.asarray(out)):
+            if self.backward:
+                edges = tuple((x, Plant.spoiled(vjp, self.value)) for x, vjp in edges)
+            else:
+                out = np.full_like(out, self.value)
+        return tape.record(out, *edges, **options)
+
+    def record_joint(self, out: Any, inputs: Any, vjp: Any) -> Any:
+        if self.is_due(np.asarray(out)):
+            if self.backward:
+                vjp = Plant.spoiled(vjp, self.value)
+            else:
+                out = np.full_like(out, self.value)
+        return tape.record_joint(out, inputs, vjp)
+
+
+@contextmanager
+def planted(op: str, value: float, *, backward: bool) -> Iterator[Plant]:
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        yield Plant(patch, op, value, backward=backward)
+
+
+CASES = [case for case in ALL_CASES if case.op in tg.ops.__all__]
+IDS = [f"{i}-{case.name}" for i, case in enumerate(CASES)]
+every_case = pytest.mark.parametrize("case", CASES, ids=IDS)
+every_differentiable = pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.is_differentiable],
+    ids=[name for name, case in zip(IDS, CASES, strict=True) if case.is_differentiable],
+)
+
+
+class Program:
+    """A case's call, forward and if asked backward, which remembers its line."""
+
+    def __init__(self, case: Case, *, backward: bool) -> None:
+        self.case, self.backward = case, backward
+        self.leaves = [tg.tensor(a, requires_grad=True) for a in case.inputs()]
+        self.line = 0
+
+    def __call__(self) -> list[np.ndarray]:
+        """What a planted value should reach."""
+        self.line = here() + 1
+        out = self.case.f(*self.leaves)
+        if not self.backward:
+            results = out if isinstance(out, tuple) else (out,)
+            return [x.numpy() for x in results if x.dtype.kind == "f"]
+        return [g.numpy() for g in tg.grad(out, self.leaves, np.ones_like(out.numpy()))]
+
+
+def is_caught(case: Case, value: float, *, backward: bool) -> bool:
+    """Whether the value that is planted in the case's op raises the error, which must then be right."""
+    program = Program(case, backward=backward)
+    with planted(case.op, value, backward=backward):
+        reaches_the_end = not all(np.isfinite(a).all() for a in program())
+    error = None
+    with planted(case.op, value, backward=backward):
+        try:
+            with tg.find_non_finite():
+                program()
+        except tg.NonFiniteError as caught:
+            error = caught
+    if error is None:
+        assert not reaches_the_end
+        return False
+    assert error.path[0] == case.op
+    assert error.is_backward == backward
+    assert (Path(error.file), error.line) == (Path(__file__), program.line)
+    return True
+
+
+BAD = (math.nan, math.inf, -math.inf)
+
+
+@every_case
+def test_planted_forward(case: Case) -> None:
+    is_caught(case, BAD[len(case.name) % 3], backward=False)
+
+
+@every_differentiable
+def test_planted_backward(case: Case) -> None:
+    is_caught(case, BAD[len(case.name) % 3], backward=True)
+
+
+@pytest.mark.parametrize("op", sorted({case.op for case in CASES if case.is_differentiable}))
+def test_of_every_op_some_case_is_caught(op: str) -> None:
+    """Else the two tests above would prove nothing of it."""
+    cases = [case for case in CASES if case.op == op and case.is_differentiable]
+    for value in BAD:
+        for backward in (False, True):
+            assert any(is_caught(case, value, backward=backward) for case in cases), (value, backward)
+
+
+@every_case
+def test_what_is_right_passes(case: Case) -> None:
+    leaves = [tg.tensor(a, requires_grad=True) for a in case.inputs()]
+    with tg.find_non_finite():
+        out = case.f(*leaves)
+        if case.is_differentiable:
+            for g in tg.grad(out, leaves, np.ones_like(out.numpy()), create_graph=True):
+                if g.requires_grad:
+                    tg.grad(g.sum(), leaves, keep_graph=True)
+
+
+# --- programs ----------------------------------------------------------------------------------
+
+
+def test_an_operand_that_is_bad_already_is_not_to_blame() -> None:
+    x = tg.tensor([[0.0, 1.0], [2.0, 3.0]], requires_grad=True)
+    mask = np.array([[0.0, -np.inf], [0.0, 0.0]], np.float32)
+    with tg.find_non_finite():
+        weights = tg.softmax(x + mask)
+        (weights * tg.where(tg.tensor([True, False]), x, -np.inf)[:, :1]).sum().backward()
+        tg.scaled_dot_product_attention(*[x[None, None]] * 3, mask=mask)
+
+
+def test_a_nan_made_of_infs_is_to_blame() -> None:
+    x = tg.tensor([1.0, 2.0])
+    error = error_of(lambda: tg.softmax(tg.where(x < 0, x, -np.inf)))
+    assert error.path == ("softmax",)
+
+
+def test_the_gradient_of_a_branch_not_taken() -> None:
+    """where() keeps the bad value out of the result, not out of the gradient: 0 / 0."""
+    x = tg.tensor([0.0, 1.0], requires_grad=True)
+
+    def f() -> None:
+        root = tg.sqrt(x)
+        tg.where(x > 0, root, 0.0).sum().backward()
+
+    error = error_of(f)
+    assert error.path == ("sqrt", "divide")
+    assert error.is_backward
+    assert error.line == f.__code__.co_firstlineno + 1
+
+
+def test_an_op_inside_an_op_is_named() -> None:
+    x = tg.ones((3,), requires_grad=True)
+    error = error_of(lambda: tg.std(x).backward())
+    assert error.path == ("std", "sqrt", "divide")
+
+
+def test_ops_inside_count_only_if_the_result_is_bad() -> None:
+    x = tg.tensor([-800.0, 800.0], dtype="float64", requires_grad=True)
+    with tg.find_non_finite():
+        tg.grad(tg.sigmoid(x).sum(), x, create_graph=True)[0].sum().backward()
+        tg.recompute(tg.softmax)(x * 1e300).sum().backward()
+
+
+def test_no_elements() -> None:
+    assert error_of(lambda: tg.mean(tg.zeros((0,)))).path == ("mean",)
+
+
+def test_an_op_of_the_program_itself() -> None:
+    def cube(x: tg.Tensor) -> tg.Tensor:
+        return tg.record(x.numpy() ** 3, (x, lambda g: g * x * x * 3 * math.inf))
+
+    x = tg.tensor([1e30], requires_grad=True)
+    line = here() + 1
+    error = error_of(lambda: cube(x))
+    assert (error.path, error.line, error.is_backward) == (("cube",), line, False)
+    y = tg.tensor([2.0], requires_grad=True)
+    line = here() + 1
+    error = error_of(lambda: cube(y).backward())
+    assert (error.path[0], error.line, error.is_backward) == ("cube", line, True)
+
+
+def test_recomputed() -> None:
+    x = tg.tensor([0.0], requires_grad=True)
+
+    def root(x: tg.Tensor) -> tg.Tensor:
+        return tg.sqrt(x)
+
+    error = error_of(lambda: tg.recompute(root)(x).sum().backward())
+    assert error.path == ("sqrt", "divide")
+    assert error.line == root.__code__.co_firstlineno + 1
+
+
+def test_recorded_before() -> None:
+    y = tg.sqrt(tg.tensor([0.0], requires_grad=True))
+    with np.errstate(all="ignore"), tg.find_non_finite(), pytest.raises(tg.NonFiniteError) as caught:
+        y.backward()
+    assert caught.value.path == ("sqrt", "divide")
+    assert "recorded outside find_non_finite" in str(caught.value)
+
+
+def test_the_message() -> None:
+    x = tg.tensor([0.0, 0.5, 2.0], requires_grad=True)
+    error = error_of(lambda: tg.divide(x, x - x))
+    assert str(error) == (
+        f"divide: expected a finite result, got 1 nan and 2 inf, called at {__file__}:{error.line}: "
+        "look at what it was given\n"
+        "    x: float32 (3,), 0 .. 2\n"
+        "    y: float32 (3,), 0 .. 0\n"
+        "    result: float32 (3,), 1 nan, 2 inf"
+    )
+    error = error_of(lambda: tg.log(x + 0.0 * tg.exp(x)).sum())
+    assert "    x: float32 (3,), 0 .. 2\n    result: float32 (3,), -0.693147 .. 0.693147, 1 inf" in str(error)
+
+
+GPT2 = ModelConfig(
+    num_layers=3,
+    num_heads=2,
+    model_dim=16,
+    context_length=8,
+    vocab_size=11,
+    positions="learned",
+    norm="layer_norm",
+    activation="gelu",
+    has_bias=True,
+)
+LLAMA = ModelConfig(num_layers=3, num_heads=2, model_dim=16, context_length=8, vocab_size=11, is_head_tied=False)
+IDS_BT = np.arange(12).reshape(2, 6) % 11
+
+
+@pytest.mark.parametrize("config", [GPT2, LLAMA], ids=["gpt2", "llama"])
+def test_a_model_with_one_weight_too_large(config: ModelConfig) -> None:
+    model = GPT.init(config, tg.Key(1))
+    name = "blocks.1.mlp.up.weight" if config is GPT2 else "blocks.1.mlp.gate_up.weight"
+    weight = named_tensors(model)[name].numpy().copy()
+    weight[3, 5] = 3e38
+    broken = replace_tensors(model, {name: tg.tensor(weight, requires_grad=True)})
+    error = error_in_model(model, broken)
+    assert (error.path, error.is_backward) == (("linear",), False)
+    assert Path(error.file).name == "linear.py"
+
+
+def test_a_model_whose_gradient_overflows() -> None:
+    """Logits of a usual size, as the product of very large and very small weights; their gradients are added up."""
+    model = GPT.init(LLAMA, tg.Key(1))
+    signs_V1 = np.where(np.arange(11) % 2, 1, -1)[:, None]
+    large_VC = (signs_V1 * np.full(16, 3e38)).astype(np.float32)
+    broken = replace_tensors(
+        model,
+        {
+            "head.weight": tg.tensor(large_VC, requires_grad=True),
+            "norm.weight": tg.full((16,), 3e-38, requires_grad=True),
+        },
+    )
+    error = error_in_model(model, broken)
+    assert (error.path, error.is_backward) == (("linear", "matmul"), True)
+    assert Path(error.file).name == "linear.py"
+
+
+def error_in_model(model: GPT, broken: GPT) -> tg.NonFiniteError:
+    """What the second model raises; the first one is to pass."""
+    with np.errstate(all="ignore"), tg.find_non_finite():
+        model.loss(IDS_BT, IDS_BT).backward()
+        with pytest.raises(tg.NonFiniteError) as caught:
+            broken.loss(IDS_BT, IDS_BT, reduction="sum").backward()
+    error: tg.NonFiniteError = caught.value
+    return error
+
+
+def test_nothing_is_left_behind() -> None:
+    x = tg.tensor([0.0], requires_grad=True)
+    assert sys.getprofile() is None
+    with tg.find_non_finite():
+        assert sys.getprofile() is not None
+    assert sys.getprofile() is None
+    error_of(lambda: 1 / x)
+    assert sys.getprofile() is None
+    assert not hasattr((x * 2).node, "site")
