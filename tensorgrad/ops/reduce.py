@@ -13,8 +13,8 @@ from tensorgrad.array import module_of
 from tensorgrad.dtype import accumulation_dtype, is_float
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import reshape, spread, sum
-from tensorgrad.ops.common import Axis, TensorLike, float_operand, normalise_axes, normalise_axis, operand
-from tensorgrad.ops.elementwise import add, astype, exp, multiply, sqrt, square, subtract, where
+from tensorgrad.ops.common import Axis, TensorLike, float_operand, normalise_axes, normalise_axis, operand, shape_of
+from tensorgrad.ops.elementwise import add, astype, divide, exp, multiply, subtract, where
 from tensorgrad.ops.index import getitem, take_along_axis
 from tensorgrad.ops.logic import constant
 from tensorgrad.ops.shape import concat, flip, permute_dims, squeeze
@@ -41,22 +41,47 @@ def mean(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean; nan for no elements."""
     a = float_operand("mean", x)
     axes = normalise_axes("mean", axis, a.ndim)
+    total = sum(x, axis=axes, keepdims=keepdims)
     count = math.prod(a.shape[i] for i in axes)
-    return multiply(sum(x, axis=axes, keepdims=keepdims), 1 / count if count else math.nan)
+    return divide(total, count) if count else multiply(total, math.nan)
 
 
 def var(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The mean squared distance from the mean, divided by n - `correction` instead of n."""
-    a = float_operand("var", x)
-    axes = normalise_axes("var", axis, a.ndim)
-    freedom = math.prod(a.shape[i] for i in axes) - correction
-    centred = subtract(x, mean(x, axis=axes, keepdims=True))
-    return multiply(sum(square(centred), axis=axes, keepdims=keepdims), 1 / freedom if freedom > 0 else math.nan)
+    """The mean squared distance from the mean, divided by n - `correction` instead of n; nan where that is not > 0."""
+    out, axes, freedom = _variance("var", x, axis, correction, keepdims)
+    shape = shape_of(data(x))
+
+    def vjp(g: Any) -> Any:
+        centred = subtract(x, mean(x, axis=axes, keepdims=True))
+        return multiply(spread(multiply(g, 2 / freedom), shape, axes, keepdims), centred)
+
+    return record(out, (x, vjp))
 
 
 def std(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
-    """The square root of `var`; its derivative at 0 is not finite."""
-    return sqrt(var(x, axis=axis, correction=correction, keepdims=keepdims))
+    """The square root of `var`; its derivative at 0, where all elements are equal, is taken as 0."""
+    variance, axes, freedom = _variance("std", x, axis, correction, keepdims)
+    shape = shape_of(data(x))
+
+    def vjp(g: Any, y: Any) -> Any:
+        is_flat = data(y) == 0
+        slope = where(is_flat, 0.0, divide(g, multiply(where(is_flat, 1.0, y), freedom)))
+        centred = subtract(x, mean(x, axis=axes, keepdims=True))
+        return multiply(spread(slope, shape, axes, keepdims), centred)
+
+    return record(module_of(data(x)).sqrt(variance), (x, vjp), keep_output=True)
+
+
+def _variance(op: str, x: Any, axis: Axis, correction: float, keepdims: bool) -> tuple[Any, tuple[int, ...], float]:
+    """(the variance, the axes, n - correction)."""
+    a = float_operand(op, x)
+    axes = normalise_axes(op, axis, a.ndim)
+    freedom = math.prod(a.shape[i] for i in axes) - correction
+    # Taken from the first element first, so that equal elements have exactly no variance.
+    centred = a - a[tuple(slice(0, 1) if i in axes else slice(None) for i in range(a.ndim))]
+    centred = centred - centred.mean(axis=axes, keepdims=True) if centred.size else centred
+    freedom = freedom if freedom > 0 else math.nan
+    return (centred * centred).sum(axis=axes, keepdims=keepdims) / freedom, axes, freedom
 
 
 def prod(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -73,6 +98,8 @@ def prod(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     y = reshape(permute_dims(x, kept + axes), (*(a.shape[i] for i in kept), count))
     if not count:
         y = add(sum(y, axis=-1, keepdims=True), 1)
+    if count == 1:
+        y = multiply(y, 1)  # the caller's to write into, not a view of x
     while y.shape[-1] > 1:
         half = y.shape[-1] // 2
         pairs = multiply(getitem(y, (..., slice(0, half))), getitem(y, (..., slice(half, 2 * half))))
@@ -106,9 +133,9 @@ def _extremum(op: str, x: TensorLike, axis: Axis, keepdims: bool) -> Tensor:
     out = getattr(a, op)(axis=axes, keepdims=keepdims)
 
     def vjp(g: Any, y: Any) -> Any:
-        best = a == spread(data(y), a.shape, axes, keepdims)
-        # A nan equals nothing: no element of its row gets a gradient.
-        share = best / xp.maximum(xp.sum(best, axis=axes, keepdims=True), 1)
+        found = spread(data(y), a.shape, axes, keepdims)
+        best = (a == found) | ((a != a) & (found != found))  # nan is the largest and the smallest
+        share = best / xp.sum(best, axis=axes, keepdims=True)
         return multiply(spread(g, a.shape, axes, keepdims), share.astype(a.dtype))
 
     return record(out, (x, vjp), keep_output=True)
