@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tensorgrad.array import Array, module_of
 from tensorgrad.kernels.reference.blocks import for_blocks, wide
 
@@ -143,12 +145,12 @@ def _gelu_parts(x: Array, g: Array | None, approximate: str) -> Array:
 
 
 def _sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)) as (1 + tanh(x / 2)) / 2, which cannot overflow, in a fresh array."""
-    y = x * 0.5
-    module_of(x).tanh(y, out=y)
+    """1 / (1 + exp(-x)) in a fresh array; where exp overflows it is 0, as it should be."""
+    xp = module_of(x)
+    with np.errstate(over="ignore"):
+        y = xp.exp(-x)
     y += 1
-    y *= 0.5
-    return y
+    return xp.divide(1, y, out=y)  # type: ignore[no-any-return]
 
 
 def silu(x: Array) -> Array:

@@ -21,7 +21,7 @@ def relu(x: TensorLike) -> Tensor:
     a = float_operand("relu", x)
     xp = module_of(a)
     return record(
-        xp.maximum(a, 0), (x, lambda g, y: multiply(g, (data(y) > 0).astype(data(y).dtype))), keep_output=True
+        xp.maximum(a, 0), (x, lambda g, y: multiply(g, (~(data(y) <= 0)).astype(data(y).dtype))), keep_output=True
     )
 
 
