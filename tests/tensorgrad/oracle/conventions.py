@@ -1,0 +1,105 @@
+"""Where ours and PyTorch's differ on purpose: the reason, and what each gives; and what PyTorch does not have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+import tensorgrad as tg
+
+nan, inf = math.nan, math.inf
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A point where the two give different values or gradients (of the sum) in float64."""
+
+    name: str
+    reason: str
+    ours: Callable[..., Any]
+    theirs: Callable[..., Any]
+    at: Any
+    value: tuple[Any, Any]  # ours, PyTorch's
+    gradient: tuple[Any, Any] | None = None  # None: of no interest
+
+
+def unseen(q: Any, k: Any, v: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    return (
+        lambda x: tg.scaled_dot_product_attention(x, k, v, mask=np.zeros((1, 1, 1, 2), bool)),
+        lambda x: functional.scaled_dot_product_attention(
+            x, torch.tensor(k), torch.tensor(v), attn_mask=torch.zeros((1, 1, 1, 2), dtype=torch.bool)
+        ),
+    )
+
+
+STANDARD = "the array API's standard says so"
+PAIR = np.array([[[[0.5], [1.0]]]])
+
+DIFFERENCES = (
+    Difference("sign of nan", STANDARD, tg.sign, torch.sign, [nan], ([nan], [0.0])),
+    Difference(
+        "negative zero ** -0.5",
+        f"{STANDARD} and IEEE's pow; PyTorch takes 1 / sqrt(x)",
+        *(lambda x: x**-0.5, lambda x: x**-0.5, [-0.0], ([inf], [-inf])),
+    ),
+    Difference(
+        "the derivative of negative zero ** 0.5",
+        "as above, of the power in it",
+        *(lambda x: x**0.5, lambda x: x**0.5, [-0.0], ([-0.0], [-0.0]), ([inf], [-inf])),
+    ),
+    Difference(
+        "prod with an inf",
+        "the product of the others; PyTorch divides the product by the element",
+        *(tg.prod, torch.prod, [2.0, inf, 3.0], (inf, inf), ([inf, 6.0, inf], [inf, nan, inf])),
+    ),
+    Difference(
+        "amax with a nan, along several axes",
+        "the nan is the largest, and gets the gradient, as in PyTorch's own max over everything",
+        lambda x: tg.max(x, axis=(0, 1)),
+        lambda x: torch.amax(x, (0, 1)),
+        *([[1.0, nan]], (nan, nan), ([[0.0, 1.0]], [[nan, nan]])),
+    ),
+    Difference(
+        "cross_entropy of an ignored row of nan",
+        "an ignored row has no part in the loss",
+        lambda x: tg.cross_entropy(x, np.array([0, -100])),
+        lambda x: functional.cross_entropy(x, torch.tensor([0, -100])),
+        [[0.0, 0.0], [0.0, nan]],
+        (math.log(2), math.log(2)),
+        ([[-0.5, 0.5], [0.0, 0.0]], [[-0.5, 0.5], [nan, nan]]),
+    ),
+    Difference(
+        "attention of a query that may see no key",
+        "zeros for a token that padding leaves alone; PyTorch's answer depends on the kernel",
+        *unseen(PAIR, PAIR, PAIR),
+        *([[[[1.0]]]], ([[[[0.0]]]], [[[[0.0]]]])),
+    ),
+    Difference(
+        "gelu far below 0",
+        "right to the last digits; PyTorch's 1 + erf cancels",
+        *(tg.gelu, functional.gelu, [-10.0], ([-7.61985302416053e-23], [-0.0])),
+        ([-7.61840009646482e-22], [-7.69459862670642e-22]),
+    ),
+    Difference(
+        "the derivative of expm1 far below 0",
+        "as above; PyTorch's y + 1 cancels",
+        *(tg.expm1, torch.expm1, [-50.0], ([-1.0], [-1.0]), ([1.92874984796392e-22], [0.0])),
+    ),
+    Difference(
+        "the derivative of sigmoid far above 0",
+        "as above; PyTorch's 1 - y cancels",
+        *(tg.sigmoid, torch.sigmoid, [50.0], ([1.0], [1.0]), ([1.92874984796392e-22], [0.0])),
+    ),
+)
+
+# The public functions that PyTorch does not have.
+WITHOUT_PEER: dict[str, str] = {
+    "dropout": "its mask comes from our own keys",
+    "rope": "no such function in PyTorch; its definition in basic ops is compared in test_definitions.py",
+}

@@ -1,0 +1,134 @@
+"""Elementwise functions, comparisons, logic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+import tensorgrad as tg
+from tests.tensorgrad.oracle.inputs import choices
+from tests.tensorgrad.oracle.table import Table
+
+table = Table()
+
+UNARY = (((20, 30),), ((),), ((0, 3),), ((2, 1, 5),))
+BINARY = (
+    ((20, 30), (20, 30)),
+    ((3, 4), (4,)),
+    ((2, 1, 3), (4, 1)),
+    ((), (2, 2)),
+    ((), ()),
+    ((1,), (1, 1)),
+    ((0, 3), (1, 3)),
+    ((2, 0), (2, 1)),
+)
+INTEGERS = ("int64", "int32", "uint8")
+
+
+def unary(op: str, theirs: Any = None, **options: Any) -> None:
+    table.pair(op, theirs or getattr(torch, op), *UNARY, elementwise=True, **options)
+
+
+def binary(op: str, theirs: Any = None, **options: Any) -> None:
+    table.pair(op, theirs or getattr(torch, op), *BINARY, elementwise=True, **options)
+
+
+def is_huge(a: np.ndarray) -> np.ndarray:
+    return np.isfinite(a) & (np.abs(a) > (1e30 if a.dtype == np.float32 else 1e250))
+
+
+def is_extreme(a: np.ndarray) -> np.ndarray:
+    return is_huge(a) | (a != 0) & (np.abs(a) < (1e-30 if a.dtype == np.float32 else 1e-250))
+
+
+unary("abs", dtypes=INTEGERS)
+unary("negative", dtypes=INTEGERS)
+unary("square", dtypes=INTEGERS)
+unary("sign", dtypes=INTEGERS, avoid=np.isnan)
+for op in ("ceil", "floor", "round", "trunc", "positive"):
+    unary(op, dtypes=INTEGERS)
+for op in ("exp", "exp2", "sin", "cos", "tan", "sinh", "cosh", "tanh", "atan", "erf", "reciprocal"):
+    unary(op)
+for op in ("asin", "acos", "atanh"):
+    unary(op, domain="below one")
+unary("asinh", avoid=is_huge)  # PyTorch squares
+unary("acosh", domain="above one", avoid=lambda a: (a < 1) | is_huge(a))  # where PyTorch gives nan a finite gradient
+# PyTorch's gradients 1 + y and y (1 - y) cancel.
+unary("expm1", avoid=lambda a: (a < -15) & np.isfinite(a))
+unary("sigmoid", avoid=lambda a: (a > 15) & np.isfinite(a))
+for op in ("log", "log2", "log10", "log1p", "sqrt", "rsqrt"):
+    unary(op, domain="positive")
+unary("relu", signed_zeros=False)
+for op in ("isfinite", "isinf", "isnan"):
+    unary(op, dtypes=INTEGERS)
+unary("signbit")
+unary("logical_not", dtypes=("bool",))
+unary("bitwise_invert", torch.bitwise_not, floats=(), dtypes=(*INTEGERS, "bool"))
+unary("nan_to_num", arguments=[{}, {"nan": 2.0, "posinf": 3.0, "neginf": -4.0}])
+unary(
+    "astype",
+    lambda x, dtype: x.to(getattr(torch, dtype)),
+    arguments=choices(dtype=("float32", "float64", "int64")),
+    kinds=(),
+    is_view=True,
+)
+unary("to_device", lambda x: x.to("cpu"), ours=lambda x: tg.to_device(x, "cpu"), is_view=True)
+unary(
+    "clip",
+    torch.clamp,
+    arguments=[{"min": a, "max": b} for a, b in ((-1, 1), (None, 0), (-0.5, None), (1, -1), (0, 0))],
+    signed_zeros=False,
+)
+
+for op in ("add", "subtract", "multiply"):
+    binary(op, dtypes=INTEGERS)
+binary("divide")
+binary("pow", domain="positive")
+for exponent in (2, 3, 1, 0, -1, 0.5, -0.5, 1.5, -2):
+    unary(
+        "pow",
+        lambda x, n=exponent: x**n,
+        ours=lambda x, n=exponent: tg.pow(x, n),
+        domain="positive",
+        avoid=(lambda a: np.signbit(a)) if exponent in (0.5, -0.5) else None,
+    )
+for base in (2, 0.5, 1, 0):
+    unary("pow", lambda x, b=base: torch.pow(b, x), ours=lambda x, b=base: tg.pow(b, x), domain="positive")
+binary("logaddexp")
+for op in ("maximum", "minimum"):
+    binary(op, dtypes=INTEGERS)
+    for number in (0, -1.5, 2):
+        unary(
+            op,
+            lambda x, f=getattr(torch, op), n=number: f(x, torch.tensor(n, dtype=x.dtype)),
+            ours=lambda x, f=getattr(tg, op), n=number: f(x, n),
+        )
+for op in ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"):
+    binary(op, {"equal": torch.eq}.get(op), dtypes=(*INTEGERS, "bool"))
+for op in ("logical_and", "logical_or", "logical_xor"):
+    binary(op, dtypes=("bool",))
+for op in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+    binary(op, floats=(), dtypes=(*INTEGERS, "bool"))
+for op in ("bitwise_left_shift", "bitwise_right_shift"):
+    binary(op, floats=(), dtypes=("int64", "int32"), domain=("any", "above one"))
+binary(
+    "floor_divide",
+    lambda x, y: torch.floor_divide(x.detach(), y.detach()),
+    avoid=is_extreme,  # PyTorch rounds the quotient first
+    signed_zeros=False,
+    dtypes=("int64", "int32"),
+    domain=("any", "above one"),
+)
+binary("remainder", avoid=is_extreme, signed_zeros=False, dtypes=("int64", "int32"), domain=("any", "above one"))
+binary("atan2", avoid=is_extreme)  # PyTorch squares
+binary("hypot", avoid=is_extreme)  # PyTorch multiplies by g first
+binary("copysign", avoid=np.isinf)  # PyTorch divides the result by x
+binary("nextafter")
+binary(
+    "where",
+    lambda x, y: torch.where(x > 1, x, y),
+    ours=lambda x, y: tg.where(x.detach() > 1, x, y),
+    dtypes=INTEGERS,
+)

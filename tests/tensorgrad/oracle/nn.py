@@ -1,0 +1,168 @@
+"""The functions of neural networks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import tensorgrad as tg
+from tests.tensorgrad.oracle.elementwise import UNARY
+from tests.tensorgrad.oracle.inputs import FINITE, choices
+from tests.tensorgrad.oracle.table import Table
+
+table = Table()
+
+ROWS = (((3, 4, 5),), ((5,),), ((2, 1),), ((0, 3),))
+
+
+def each_axis(ndim: int) -> list[dict[str, Any]]:
+    return choices(axis=tuple(range(-ndim, ndim)))
+
+
+def activation(op: str, theirs: Any = None, **options: Any) -> None:
+    table.pair(op, theirs or getattr(functional, op), *UNARY, elementwise=True, **options)
+
+
+# --- activations -------------------------------------------------------------------------------
+
+# Below, PyTorch's 1 + erf and 1 + tanh cancel.
+activation("gelu", arguments=choices(approximate=("none", "tanh")), avoid=lambda a: (a < -3) & np.isfinite(a))
+activation("silu")
+table.pair(
+    "swiglu",
+    lambda x: functional.silu(x.chunk(2, -1)[0]) * x.chunk(2, -1)[1],
+    *(((3, 4, 6),), ((2,),), ((0, 4),)),
+)
+
+# --- softmax and its losses --------------------------------------------------------------------
+
+for op in ("softmax", "log_softmax"):
+    table.pair(op, lambda x, axis, f=getattr(torch, op): f(x, axis), *ROWS[:3], arguments=each_axis)
+    table.pair(op, lambda x, axis, f=getattr(torch, op): f(x, axis), ((0, 3),), arguments=choices(axis=(-1, 1)))
+
+TARGETS = np.random.default_rng(0).integers(0, 5, (3, 4))
+IGNORED = np.where(np.arange(12).reshape(3, 4) % 3 == 0, -100, TARGETS)
+REDUCTIONS = ("mean", "sum", "none")
+WEIGHT = np.array([0.5, 2.0, 0.0, 1.0, 1.5])
+
+
+def of_classes(loss: Any) -> Any:
+    """PyTorch has the classes on axis 1."""
+
+    def theirs(x: Any, targets: Any, axis: int = -1, **rest: Any) -> Any:
+        if targets.is_floating_point() and x.ndim > 1:
+            targets = targets.movedim(axis, 1)
+        return loss(x.movedim(axis, 1) if x.ndim > 1 else x, targets, **rest)
+
+    return theirs
+
+
+for op in ("cross_entropy", "nll_loss"):
+    losses: dict[str, Any] = {"ours": lambda x, targets, f=getattr(tg, op), **rest: f(x, targets, **rest)}
+    theirs = of_classes(getattr(functional, op))
+    table.pair(
+        op,
+        theirs,
+        ((3, 4, 5),),
+        arguments=choices(targets=(TARGETS,), weight=(None, WEIGHT), reduction=REDUCTIONS),
+        **losses,
+    )
+    # An ignored row's inf or nan reaches PyTorch's gradient, and not ours.
+    table.pair(
+        op,
+        theirs,
+        ((3, 4, 5),),
+        arguments=[
+            *choices(targets=(IGNORED,), weight=(None, WEIGHT), reduction=REDUCTIONS),
+            *choices(targets=(TARGETS,), reduction=REDUCTIONS, ignore_index=(2,)),
+        ],
+        kinds=FINITE,
+        **losses,
+    )
+    none_counts = choices(targets=(np.full((3, 4), -100),), reduction=("sum", "none"))
+    table.pair(op, theirs, ((3, 4, 5),), arguments=none_counts, kinds=(), **losses)
+    table.pair(op, theirs, ((5,),), arguments=choices(targets=(np.array(3),), reduction=REDUCTIONS), **losses)
+    table.pair(op, theirs, ((3, 5, 4),), arguments=choices(targets=(TARGETS,), axis=(1, -2)), **losses)
+table.pair(
+    "cross_entropy",
+    of_classes(functional.cross_entropy),
+    ((3, 4, 5),),
+    ours=lambda x, targets, **rest: tg.cross_entropy(x, targets, **rest),
+    arguments=choices(
+        targets=(TARGETS, IGNORED), weight=(None, WEIGHT), label_smoothing=(0.1, 1.0), reduction=REDUCTIONS
+    ),
+    kinds=FINITE,
+)
+table.pair(
+    "cross_entropy",
+    of_classes(functional.cross_entropy),
+    ((3, 4, 5), (3, 4, 5)),
+    ((5,), (5,)),
+    ours=lambda x, targets, **rest: tg.cross_entropy(x, targets, **rest),
+    arguments=choices(weight=(None, WEIGHT), label_smoothing=(0.0, 0.1), reduction=REDUCTIONS),
+    domain=("any", "probabilities"),
+    kinds=("equal", "zeros", "ties"),
+)
+
+# --- norms -------------------------------------------------------------------------------------
+
+WITH_AFFINE = (((3, 4, 5), (5,), (5,)), ((5,), (5,), (5,)), ((0, 3), (3,), (3,)))
+table.pair(
+    "layer_norm",
+    lambda x, w, b=None, eps=1e-5: functional.layer_norm(x, w.shape, w, b, eps),
+    *WITH_AFFINE,
+    *(shapes[:2] for shapes in WITH_AFFINE[:2]),
+    arguments=choices(eps=(1e-5, 0.1)),
+    kinds=(*FINITE, "nan"),  # an infinite weight gives inf - inf in one order of terms, not in another
+)
+table.pair(
+    "rms_norm",
+    lambda x, w, eps: functional.rms_norm(x, w.shape, w, eps),
+    *(shapes[:2] for shapes in WITH_AFFINE),
+    arguments=choices(eps=(1e-6, 0.1)),
+)
+
+# --- linear layers, embedding, attention -------------------------------------------------------
+
+IDS = np.array([[1, 0, 5], [5, 5, 2]])
+table.pair(
+    "embedding",
+    lambda w, ids: functional.embedding(ids, w),
+    *(((6, 3),), ((6, 0),)),
+    ours=lambda w, ids: tg.embedding(w, ids),
+    arguments=choices(ids=(IDS, IDS[0], np.array(2), np.zeros((2, 0), np.int64))),
+)
+
+MASK = np.random.default_rng(0).random((2, 1, 5, 7)) < 0.7
+MASK[..., 0] = True
+BIAS = np.random.default_rng(1).normal(size=(4, 5, 7))
+QKV = ((2, 4, 5, 6), (2, 4, 7, 6), (2, 4, 7, 3))
+GROUPED = ((2, 4, 5, 6), (2, 2, 7, 6), (2, 2, 7, 6))
+
+
+def attention(q: Any, k: Any, v: Any, mask: Any = None, **rest: Any) -> Any:
+    """By PyTorch's definition: its flash kernel gives 0 for a row of nan."""
+    grouped = q.shape[1] != k.shape[1]
+    with sdpa_kernel(SDPBackend.MATH):
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped, **rest)
+
+
+# Logits of 1e8 have no digits after the point; and inf or nan reaches PyTorch's result from what is masked out.
+MODEST = ("ties", "equal", "zeros")
+table.pair(
+    "scaled_dot_product_attention",
+    attention,
+    *(QKV, GROUPED, ((0, 4, 5, 6), (0, 4, 7, 6), (0, 4, 7, 6))),
+    arguments=[
+        *choices(is_causal=(False, True), scale=(None, 0.3)),
+        *choices(mask=(MASK[:1], BIAS)),
+    ],
+    kinds=MODEST,
+)
+SQUARE = ((2, 3, 4, 5),) * 3
+table.pair("scaled_dot_product_attention", attention, SQUARE, arguments=choices(is_causal=(False, True)), kinds=MODEST)
+table.pair("scaled_dot_product_attention", attention, SQUARE, kinds=("infinite", "nan"))
