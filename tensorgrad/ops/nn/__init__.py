@@ -18,7 +18,7 @@ from tensorgrad.ops.nn.loss import (
     mse_loss,
     smooth_l1_loss,
 )
-from tensorgrad.ops.nn.norm import layer_norm, rms_norm
+from tensorgrad.ops.nn.norm import group_norm, layer_norm, rms_norm
 from tensorgrad.ops.nn.softmax import log_softmax, softmax
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "cross_entropy",
     "dropout",
     "gelu",
+    "group_norm",
     "huber_loss",
     "kl_div",
     "l1_loss",

@@ -1,90 +1,172 @@
-"""Normalisation of the last axis: layer_norm, rms_norm."""
+"""Normalisation of the last axes, layer_norm and rms_norm, or of groups of channels, group_norm."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
-from tensorgrad.array import Array
+import numpy as np
+
+from tensorgrad.array import Array, module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import kernels_for
-from tensorgrad.ops.common import TensorLike, float_operand, operands
+from tensorgrad.ops.broadcast import reshape
+from tensorgrad.ops.common import TensorLike, as_integer, as_shape, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add, multiply, rsqrt, square, subtract
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.reduce import mean
 from tensorgrad.tape import record_joint
 from tensorgrad.tensor import Tensor
 
+__all__ = [
+    "group_norm",
+    "layer_norm",
+    "rms_norm",
+]
 
-def layer_norm(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None, *, eps: float = 1e-5) -> Tensor:
-    """Normalise the last axis to zero mean and unit variance, then scale and shift.
+Shape = tuple[int, ...]
+
+
+def layer_norm(
+    x: TensorLike,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    *,
+    normalized_shape: Sequence[int] | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise the last axes to zero mean and unit variance, then scale and shift.
 
         y = (x - mean) rstd weight + bias,   rstd = 1 / sqrt(var + eps), var biased
 
-    Args:    x (..., C) float; weight (C,) and bias (C,) or None, in the dtype of x; eps > 0.
-    Returns: (..., C), dtype of x; statistics in accumulation_dtype(x.dtype).
+    Args:    x (..., *S) float; weight (*S), bias (*S) in the dtype of x, or None: 1 and 0; eps > 0;
+             normalized_shape: S, if neither weight nor bias tells it (then the last axis is meant).
+    Returns: (..., *S), dtype of x; statistics in accumulation_dtype(x.dtype).
     Raises:  ShapeError, DTypeError, DeviceError.
     Grad:    dx = rstd (t - mean(t) - n mean(t n)), t = g weight, n = (x - mean) rstd;
              dweight = sum(g n), dbias = sum(g) over the rows.
     Saves:   x, and two values per row.
     Source:  Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
-    a, w, b = _norm_operands("layer_norm", x, weight, bias)
-    rows = a.reshape(-1, a.shape[-1])
-    out, row_mean, rstd = kernels_for(a).layer_norm(rows, w, b, eps)
-    inputs = [x, weight] if bias is None else [x, weight, bias]
+    rows, w, b, shape = _norm_operands("layer_norm", x, weight, bias, normalized_shape)
+    out, row_mean, rstd = kernels_for(rows).layer_norm(rows, w, b, eps)
+    x_shape = shape_of(x)
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            return through(lambda *xs: layer_norm_definition(*xs, eps=eps), inputs, g)
+            return through(lambda *xs: layer_norm_definition(*xs, axes=len(shape), eps=eps), [x, weight, bias], g)
         dx, dweight, dbias = kernels_for(g).layer_norm_gradient(g.reshape(rows.shape), rows, w, row_mean, rstd)
-        return dx.reshape(a.shape), dweight, dbias
+        return dx.reshape(x_shape), dweight.reshape(shape), dbias.reshape(shape)
 
-    return record_joint(out.reshape(a.shape), inputs, vjp)
+    return record_joint(out.reshape(x_shape), [x, weight, bias], vjp)
 
 
-def layer_norm_definition(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, eps: float) -> Tensor:
-    centred = subtract(x, mean(x, axis=-1, keepdims=True))
-    normal = multiply(centred, rsqrt(add(mean(square(centred), axis=-1, keepdims=True), eps)))
-    scaled = multiply(normal, weight)
+def layer_norm_definition(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, axes: int = 1, eps: float
+) -> Tensor:
+    axis = tuple(range(-axes, 0))
+    centred = subtract(x, mean(x, axis=axis, keepdims=True))
+    normal = multiply(centred, rsqrt(add(mean(square(centred), axis=axis, keepdims=True), eps)))
+    scaled = normal if weight is None else multiply(normal, weight)
     return scaled if bias is None else add(scaled, bias)
 
 
-def rms_norm(x: TensorLike, weight: TensorLike, *, eps: float = 1e-6) -> Tensor:
-    """Divide the last axis by its root mean square, then scale.
+def rms_norm(
+    x: TensorLike,
+    weight: TensorLike | None = None,
+    *,
+    normalized_shape: Sequence[int] | None = None,
+    eps: float | None = None,
+) -> Tensor:
+    """Divide the last axes by their root mean square, then scale.
 
         y = x rstd weight,   rstd = 1 / sqrt(mean(x^2) + eps)
 
-    Args:    x (..., C) float; weight (C,) in the dtype of x; eps > 0.
-    Returns: (..., C), dtype of x; statistics in accumulation_dtype(x.dtype).
+    Args:    x (..., *S) float; weight (*S) in the dtype of x, or None: 1; normalized_shape: S, if weight
+             does not tell it (then the last axis is meant); eps > 0, or None: the dtype's own, 2^-23 or 2^-52.
+    Returns: (..., *S), dtype of x; statistics in accumulation_dtype(x.dtype).
     Raises:  ShapeError, DTypeError, DeviceError.
     Grad:    dx = rstd (t - n mean(t n)), t = g weight, n = x rstd; dweight = sum(g n) over the rows.
     Saves:   x, and one value per row.
     Source:  Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
-    a, w, _ = _norm_operands("rms_norm", x, weight, None)
-    rows = a.reshape(-1, a.shape[-1])
-    out, rstd = kernels_for(a).rms_norm(rows, w, eps)
+    rows, w, _, shape = _norm_operands("rms_norm", x, weight, None, normalized_shape)
+    epsilon = float(np.finfo(rows.dtype).eps) if eps is None else eps
+    out, rstd = kernels_for(rows).rms_norm(rows, w, epsilon)
+    x_shape = shape_of(x)
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            return through(lambda *xs: rms_norm_definition(*xs, eps=eps), [x, weight], g)
+            return through(lambda *xs: rms_norm_definition(*xs, axes=len(shape), eps=epsilon), [x, weight], g)
         dx, dweight = kernels_for(g).rms_norm_gradient(g.reshape(rows.shape), rows, w, rstd)
-        return dx.reshape(a.shape), dweight
+        return dx.reshape(x_shape), dweight.reshape(shape)
 
-    return record_joint(out.reshape(a.shape), [x, weight], vjp)
-
-
-def rms_norm_definition(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
-    return multiply(multiply(x, rsqrt(add(mean(square(x), axis=-1, keepdims=True), eps))), weight)
+    return record_joint(out.reshape(x_shape), [x, weight], vjp)
 
 
-def _norm_operands(op: str, x: Any, weight: Any, bias: Any) -> tuple[Array, Array, Array | None]:
-    a, w = operands(op, x, weight)
-    b = None if bias is None else operands(op, x, bias)[1]
-    float_operand(op, x)
-    for name, value in (("weight", w), ("bias", b)):
-        if value is not None and (not a.ndim or not a.shape[-1] or getattr(value, "shape", None) != a.shape[-1:]):
-            raise ShapeError(
-                f"{op}: expected x (..., C) and {name} (C,), C > 0, got {a.shape} and {getattr(value, 'shape', ())}"
-            )
-    return a, w, b
+def rms_norm_definition(x: Tensor, weight: Tensor | None = None, *, axes: int = 1, eps: float) -> Tensor:
+    axis = tuple(range(-axes, 0))
+    normal = multiply(x, rsqrt(add(mean(square(x), axis=axis, keepdims=True), eps)))
+    return normal if weight is None else multiply(normal, weight)
+
+
+def group_norm(
+    x: TensorLike,
+    num_groups: int,
+    weight: TensorLike | None = None,
+    bias: TensorLike | None = None,
+    *,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each sample's groups of channels to zero mean and unit variance, then scale and shift each channel.
+
+    Args:    x (N, C, ...) float, C a multiple of num_groups; weight (C,), bias (C,) in the dtype of x, or None.
+    Returns: of the shape and dtype of x.
+    Raises:  ShapeError, DTypeError, DeviceError.
+    Source:  Wu and He, "Group normalization", 2018.
+    """
+    a = float_operand("group_norm", x)
+    groups = as_integer("group_norm", "num_groups", num_groups)
+    if a.ndim < 2 or groups < 1 or a.shape[1] % groups or not math.prod(a.shape[1:]):
+        raise ShapeError(
+            f"group_norm: expected x (N, C, ...) with C a multiple of num_groups, none of them 0 but N, "
+            f"got {a.shape} and {groups} groups"
+        )
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None:
+            operands("group_norm", x, value)
+            if shape_of(value) != a.shape[1:2]:
+                raise ShapeError(f"group_norm: expected {name} of shape {a.shape[1:2]}, got {shape_of(value)}")
+    channels = (a.shape[1],) + (1,) * (a.ndim - 2)
+    grouped = reshape(x, (a.shape[0], groups, math.prod(a.shape[1:]) // groups))
+    out = reshape(layer_norm(grouped, eps=eps), a.shape)
+    if weight is not None:
+        out = multiply(out, reshape(weight, channels))
+    return out if bias is None else add(out, reshape(bias, channels))
+
+
+def _norm_operands(
+    op: str, x: Any, weight: Any, bias: Any, normalized_shape: Any
+) -> tuple[Array, Array, Array | None, Shape]:
+    """x as rows (N, C), weight and bias as (C,), and the shape S that one row, weight and bias have."""
+    a = float_operand(op, x)
+    values = {"weight": weight, "bias": bias}
+    given = {name: operands(op, x, value)[1] for name, value in values.items() if value is not None}
+    if normalized_shape is not None:
+        shape = as_shape(op, normalized_shape)
+    else:
+        shape = shape_of(next(iter(given.values()))) if given else a.shape[-1:]
+    if not math.prod(shape) or not shape or a.shape[-len(shape) :] != shape:
+        raise ShapeError(
+            f"{op}: expected x (..., *S) with weight, bias and normalized_shape S, of size C > 0, "
+            f"got {a.shape} and {shape}"
+        )
+    for name, value in given.items():
+        if shape_of(value) != shape:
+            raise ShapeError(f"{op}: expected {name} of shape {shape}, got {shape_of(value)}")
+    width = math.prod(shape)
+    w, b = given.get("weight", module_of(a).ones(width, a.dtype)), given.get("bias")
+    if len(shape) > 1:
+        w, b = w.reshape(width), None if b is None else b.reshape(width)
+    return a.reshape(a.size // width, width), w, b, shape

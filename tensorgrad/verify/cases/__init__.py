@@ -1,7 +1,7 @@
 """The cases of every public function, in the files that mirror `tensorgrad.ops`, and of what differentiates."""
 
 from tensorgrad.verify.case import Case
-from tensorgrad.verify.cases import activation, elementwise, index, linalg, loss, nn, reduce, shape, transforms
+from tensorgrad.verify.cases import activation, elementwise, index, linalg, loss, nn, norm, reduce, shape, transforms
 
 __all__ = ["CASES"]
 
@@ -14,6 +14,7 @@ PARTS = (
     activation,
     nn,
     loss,
+    norm,
     transforms,
 )
 CASES: list[Case] = [case for part in PARTS for case in part.table.cases]

@@ -42,6 +42,8 @@ def crossed(x: Array, q: Array, weight: Any = 1.0, smoothing: float = 0.0, z: fl
 
 for how, combine in REDUCTIONS:
     for label, smoothing, z in (("plain", 0.0, 0.0), ("smooth", 0.2, 0.0), ("z", 0.0, 0.1), ("both", 0.3, 0.05)):
+        if label in ("smooth", "z") and how != "none":
+            continue
         case(
             "cross_entropy",
             lambda x, r=how, s=smoothing, z=z: tg.cross_entropy(x, TARGETS, reduction=r, label_smoothing=s, z_loss=z),
@@ -158,7 +160,7 @@ for how, combine in REDUCTIONS:
     loss("l1_loss", lambda x, y: np.where(x > y, x - y, y - x), "distinct", same=None)
     # All differences beyond the threshold, or all within: at the threshold there is no second derivative.
     for size in (0.2, 3.0):
-        for domain in (("above one", "unit"), ("unit", "above one")):
+        for domain in (("above one", "unit"), ("unit", "above one"))[: 2 if how == "none" else 1]:
             label = f"{size}-{domain[0]}-"
             loss("huber_loss", lambda x, y, d=size: huber(x, y, d), domain, label, delta=size, same=None)
             loss("smooth_l1_loss", lambda x, y, d=size: huber(x, y, d) / d, domain, label, beta=size, same=None)

@@ -44,7 +44,26 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[tuple[int, 
     ),
     "layer_norm": (tg.layer_norm, lambda *xs: layer_norm_definition(*xs, eps=1e-5), ((2, 3, 5), (5,), (5,))),
     "layer_norm no bias": (tg.layer_norm, lambda *xs: layer_norm_definition(*xs, eps=1e-5), ((4, 5), (5,))),
-    "rms_norm": (tg.rms_norm, lambda *xs: rms_norm_definition(*xs, eps=1e-6), ((2, 3, 5), (5,))),
+    "rms_norm": (
+        lambda *xs: tg.rms_norm(*xs, eps=1e-6),
+        lambda *xs: rms_norm_definition(*xs, eps=1e-6),
+        ((2, 3, 5), (5,)),
+    ),
+    "layer_norm of two axes": (
+        tg.layer_norm,
+        lambda *xs: layer_norm_definition(*xs, axes=2, eps=1e-5),
+        ((2, 3, 5), (3, 5), (3, 5)),
+    ),
+    "layer_norm without weight": (
+        lambda x, b: tg.layer_norm(x, None, b),
+        lambda x, b: layer_norm_definition(x, None, b, eps=1e-5),
+        ((4, 5), (5,)),
+    ),
+    "rms_norm of two axes": (
+        lambda x: tg.rms_norm(x, normalized_shape=(3, 5), eps=0.1),
+        lambda x: rms_norm_definition(x, axes=2, eps=0.1),
+        ((2, 3, 5),),
+    ),
     "rope": (lambda x: tg.rope(x, COS, SIN), lambda x: rope_definition(x, COS, SIN), ((2, 3, 4),)),
     "attention": (
         lambda *xs: tg.scaled_dot_product_attention(*xs, mask=MASK, is_causal=True, scale=0.4),
