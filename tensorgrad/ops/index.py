@@ -10,7 +10,8 @@ import numpy as np
 from tensorgrad.array import is_array, module_of
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.ops.broadcast import sum_to
-from tensorgrad.ops.common import TensorLike, normalise_axis, operand, operands
+from tensorgrad.ops.common import TensorLike, as_integer, normalise_axis, operand, operands
+from tensorgrad.ops.elementwise import where
 from tensorgrad.tape import Scatter, data, record
 from tensorgrad.tensor import Tensor
 
@@ -96,12 +97,13 @@ def take_along_axis(x: TensorLike, indices: Any, *, axis: int) -> Tensor:
     return getitem(x, tuple(grid))
 
 
-def embedding(weight: TensorLike, ids: Any) -> Tensor:
+def embedding(weight: TensorLike, ids: Any, *, padding_idx: int | None = None) -> Tensor:
     """Rows of a table: weight[ids].
 
-    Args:    weight (V, C) float; ids (...) integers in 0 .. V - 1.
+    Args:    weight (V, C) float; ids (...) integers in 0 .. V - 1; padding_idx: a row that gets no
+             gradient, below 0 counted from the end.
     Returns: (..., C).
-    Raises:  ShapeError (ids out of range, weight not a matrix), DTypeError.
+    Raises:  ShapeError (ids or padding_idx out of range, weight not a matrix), DTypeError.
     Grad:    dweight[v] = the sum of g over the positions where ids == v, in a fixed order.
     Saves:   ids.
     """
@@ -115,7 +117,13 @@ def embedding(weight: TensorLike, ids: Any) -> Tensor:
             bad = low if low < 0 else high
             raise ShapeError(f"embedding: expected ids in 0 .. {a.shape[0] - 1}, got {bad}")
     shape = a.shape
-    return record(a[where_to], (weight, lambda g: _put(shape, where_to, g)))
+    if padding_idx is None:
+        return record(a[where_to], (weight, lambda g: _put(shape, where_to, g)))
+    padding = as_integer("embedding", "padding_idx", padding_idx)
+    if not -shape[0] <= padding < shape[0]:
+        raise ShapeError(f"embedding: expected padding_idx in {-shape[0]} .. {shape[0] - 1}, got {padding}")
+    is_padding = (where_to == padding % shape[0])[..., None]
+    return record(a[where_to], (weight, lambda g: _put(shape, where_to, where(is_padding, 0.0, g))))
 
 
 def _put(shape: tuple[int, ...], index: Any, g: Any) -> Any:

@@ -7,6 +7,7 @@ being recorded, and records the definition's vjp in the place of the kernel's.
 
 from tensorgrad.ops.nn.activation import gelu, relu, silu, swiglu
 from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention
+from tensorgrad.ops.nn.bilinear import bilinear
 from tensorgrad.ops.nn.cross_entropy import cross_entropy, nll_loss
 from tensorgrad.ops.nn.dropout import dropout
 from tensorgrad.ops.nn.loss import (
@@ -19,9 +20,11 @@ from tensorgrad.ops.nn.loss import (
     smooth_l1_loss,
 )
 from tensorgrad.ops.nn.norm import group_norm, layer_norm, rms_norm
+from tensorgrad.ops.nn.one_hot import one_hot
 from tensorgrad.ops.nn.softmax import log_softmax, softmax
 
 __all__ = [
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
@@ -35,6 +38,7 @@ __all__ = [
     "log_softmax",
     "mse_loss",
     "nll_loss",
+    "one_hot",
     "relu",
     "rms_norm",
     "rope",

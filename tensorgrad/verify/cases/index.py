@@ -58,6 +58,13 @@ case(
 case("embedding", lambda w: tg.embedding(w, ROWS % 3), looked_up, ((3, 4),), ((3, 1),), ((3, 0),))
 case(
     "embedding",
+    lambda w: tg.embedding(tg.index_update(w, 2, 0.5), ROWS % 3, padding_idx=-1),
+    lambda w: looked_up(np.concatenate([w[:2], np.full((1, w.shape[1]), 0.5)])),
+    ((3, 4),),
+    label="padding-",
+)
+case(
+    "embedding",
     lambda w: tg.embedding(w, np.zeros((2, 0), int)),
     lambda w: np.zeros((2, 0, 4)),
     ((3, 4),),

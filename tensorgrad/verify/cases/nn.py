@@ -104,3 +104,29 @@ case(
     ((1, 1, 0, 2), (1, 1, 2, 2), (1, 1, 2, 2)),
     same=(1, 2, 3, 2),
 )
+for bias in (False, True):
+    case(
+        "bilinear",
+        tg.bilinear,
+        lambda x, y, w, b=0.0: np.stack([((x @ m) * y).sum(axis=-1) for m in w], axis=-1) + b,
+        *(
+            (*shapes, (2,)) if bias else shapes
+            for shapes in (((4, 3), (4, 2), (2, 3, 2)), ((3,), (2,), (2, 3, 2)), ((2, 0, 1), (2, 0, 2), (2, 1, 2)))
+        ),
+        label="bias-" if bias else "",
+    )
+case(
+    "one_hot",
+    lambda x: tg.one_hot(tg.astype(x > 0, "int64"), 3),
+    lambda x: np.stack([x <= 0, x > 0, np.zeros(x.shape)], axis=-1).astype(np.int64),
+    *UNARY,
+    is_differentiable=False,
+)
+case(
+    "one_hot",
+    lambda x: tg.one_hot(tg.astype(x > -9, "uint8")),
+    lambda x: np.stack([np.zeros(x.shape), np.ones(x.shape)], axis=-1).astype(np.int64),
+    ((3, 2),),
+    label="all-",
+    is_differentiable=False,
+)

@@ -194,3 +194,21 @@ def test_the_gradient_of_a_look_up_is_summed_in_a_fixed_order() -> None:
     w = tg.tensor(np.zeros((2, 1)), requires_grad=True)
     results = {tg.grad(tg.embedding(w, np.array([1, 1, 1, 1])), w, g)[0].numpy()[1, 0] for _ in range(5)}
     assert len(results) == 1
+
+
+@pytest.mark.parametrize("padding_idx", [2, -1])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_the_padding_row_of_an_embedding_gets_no_gradient(padding_idx: int, create_graph: bool) -> None:
+    w = tg.tensor(np.ones((3, 2)), requires_grad=True)
+    out = tg.embedding(w, np.array([[2, 0], [2, 1]]), padding_idx=padding_idx)
+    np.testing.assert_array_equal(out.numpy(), np.ones((2, 2, 2)))
+    (dw,) = tg.grad(out, w, np.ones((2, 2, 2)), create_graph=create_graph)
+    np.testing.assert_array_equal(dw.numpy(), [[1, 1], [1, 1], [0, 0]])
+    (dw,) = tg.grad(tg.embedding(w, np.array(2), padding_idx=padding_idx), w, np.ones(2), create_graph=create_graph)
+    np.testing.assert_array_equal(dw.numpy(), 0)
+
+
+@pytest.mark.parametrize("padding_idx", [3, -4, 1.5])
+def test_a_padding_row_that_is_not_there_is_refused(padding_idx: Any) -> None:
+    with pytest.raises(tg.ShapeError, match=r"embedding: expected padding_idx"):
+        tg.embedding(np.ones((3, 2)), np.array([0]), padding_idx=padding_idx)
