@@ -56,6 +56,7 @@ from tensorgrad.ops.shape import *  # noqa: F403
 from tensorgrad.random import Key
 from tensorgrad.tape import Scatter, is_recording, no_grad, record, record_joint
 from tensorgrad.tensor import Tensor
+from tensorgrad.tools.graph import graph
 from tensorgrad.tools.non_finite import find_non_finite
 from tensorgrad.transforms import hessian, hvp, jacobian, jvp, recompute, value_and_grad, vjp
 
@@ -99,6 +100,7 @@ __all__ = [
     "float32",
     "float64",
     "grad",
+    "graph",
     "hessian",
     "hvp",
     "iinfo",
