@@ -1,8 +1,11 @@
 """Functions of functions: derivatives of any order, and recomputation.
 
-Each takes a function of Tensors that returns one Tensor, and leaves every `.grad` alone. Inputs may
-be Tensors or arrays; they are differentiated as fresh leaves, so what they were computed from plays
-no part, except under `recompute`.
+Each takes a function of Tensors, or of trees of them (dataclasses, lists, tuples, dicts: a whole
+model), that returns a Tensor or a tree of them, and leaves every `.grad` alone. Inputs may be arrays
+too; they are differentiated as fresh leaves, so what they were computed from plays no part, except
+under `recompute`. What is not a float Tensor in a tree is a constant, and None in a tree of
+gradients; a Tensor that stands at two places of a tree is one variable, and its whole gradient
+stands at both.
 """
 
 from __future__ import annotations
@@ -11,109 +14,183 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, is_array, module_of
 from tensorgrad.backward import grad, run_back_to
-from tensorgrad.errors import GraphError
+from tensorgrad.dtype import is_float
+from tensorgrad.errors import DTypeError, GraphError
 from tensorgrad.ops import reshape, stack
 from tensorgrad.ops.common import float_operand
-from tensorgrad.tape import (
-    Node,
-    is_recording,
-    leaf,
-    new_serial,
-    record_joint,
-    recording,
-)
+from tensorgrad.tape import Node, is_recording, leaf, record_joint, recording
 from tensorgrad.tensor import Tensor
+from tensorgrad.tree import map_tensors, named_tensors, replace_tensors, walk
+from tensorgrad.writes import now
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "recompute", "value_and_grad", "vjp"]
 
-Function = Callable[..., Tensor]
+Function = Callable[..., Any]
+Tree = Any  # a Tensor, or a tree of them
 
 
-def value_and_grad(f: Function) -> Callable[..., tuple[Tensor, tuple[Tensor, ...]]]:
+def value_and_grad(f: Function) -> Callable[..., tuple[Tensor, tuple[Tree, ...]]]:
     """The function xs -> (f(*xs), its gradient with respect to each x); f returns one element."""
 
     @functools.wraps(f)
-    def with_gradient(*xs: Tensor | Array) -> tuple[Tensor, tuple[Tensor, ...]]:
-        leaves = _leaves(xs)
-        value = _output(f(*leaves))
-        return value.detach(), grad(value, leaves)
+    def with_gradient(*xs: Tree) -> tuple[Tensor, tuple[Tree, ...]]:
+        inputs = _Inputs("value_and_grad", xs)
+        out = f(*inputs.trees)
+        if type(out) is not Tensor:
+            raise GraphError(f"value_and_grad: expected a function that returns one Tensor, got {type(out).__name__}")
+        return out.detach(), inputs.like(grad(out, inputs.leaves))
 
     return with_gradient
 
 
-def vjp(f: Function, *xs: Tensor | Array) -> tuple[Tensor, Callable[[Tensor | Array], tuple[Tensor, ...]]]:
+def vjp(f: Function, *xs: Tree) -> tuple[Tree, Callable[[Tree], tuple[Tree, ...]]]:
     """f(*xs), and the function g -> the gradient of sum(f(*xs) * g), which may be called again and again."""
-    leaves = _leaves(xs)
-    out = _output(f(*leaves))
+    inputs = _Inputs("vjp", xs)
+    out = f(*inputs.trees)
+    outputs = _Outputs("vjp", out)
 
-    def pullback(g: Tensor | Array) -> tuple[Tensor, ...]:
-        return grad(out, leaves, g, keep_graph=True)
+    def pullback(g: Tree) -> tuple[Tree, ...]:
+        gs = _matching("vjp", "cotangent", g, outputs.names)
+        pairs = [(y, g) for y, g in zip(outputs.tensors, gs, strict=True) if y.requires_grad]
+        if not pairs:
+            return inputs.like([_zeros(x) for x in inputs.leaves])
+        return inputs.like(grad([y for y, _ in pairs], inputs.leaves, [g for _, g in pairs], keep_graph=True))
 
-    return out.detach(), pullback
+    return map_tensors(Tensor.detach, out), pullback
 
 
-def jvp(f: Function, xs: Sequence[Tensor | Array], ts: Sequence[Tensor | Array]) -> tuple[Tensor, Tensor]:
+def jvp(f: Function, xs: Sequence[Tree], ts: Sequence[Tree]) -> tuple[Tree, Tree]:
     """f(*xs), and its derivative along the direction `ts`, one tangent per x.
 
     A vjp is linear in its cotangent, so its own vjp is the jvp: two backwards make one forward mode
     (Townsend, "A new trick for calculating Jacobian vector products", 2017).
     """
-    leaves = _leaves(xs)
-    out = _output(f(*leaves))
-    if len(ts) != len(leaves):
-        raise GraphError(f"jvp: expected one tangent per input, got {len(ts)} for {len(leaves)} inputs")
-    if not out.requires_grad:
-        return out, Tensor(module_of(out.data).zeros(out.shape, out.dtype))
-    cotangent = leaf(module_of(out.data).zeros(out.shape, out.dtype))
-    pulled = grad(out, leaves, cotangent, create_graph=True)
-    linear = [(x, t) for x, t in zip(pulled, ts, strict=True) if x.requires_grad]
-    if not linear:
-        return out.detach(), Tensor(module_of(out.data).zeros(out.shape, out.dtype))
-    (tangent,) = grad([x for x, _ in linear], cotangent, [t for _, t in linear])
-    return out.detach(), tangent
+    inputs = _Inputs("jvp", xs)
+    if len(ts) != len(inputs.trees):
+        raise GraphError(f"jvp: expected one tangent per input, got {len(ts)} for {len(inputs.trees)} inputs")
+    tangents = [
+        t for given, names in zip(ts, inputs.names, strict=True) for t in _matching("jvp", "tangent", given, names)
+    ]
+    out = f(*inputs.trees)
+    outputs = _Outputs("jvp", out)
+    cotangents = [leaf(_zeros(y).array) for y in outputs.tensors]
+    recorded = [(y, c) for y, c in zip(outputs.tensors, cotangents, strict=True) if y.requires_grad]
+    along = [_zeros(y) for y in outputs.tensors]
+    if recorded:
+        pulled = grad([y for y, _ in recorded], inputs.leaves, [c for _, c in recorded], create_graph=True)
+        linear = [(x, t) for x, t in zip(pulled, tangents, strict=True) if x.requires_grad]
+        if linear:
+            along = list(grad([x for x, _ in linear], cotangents, [t for _, t in linear]))
+    return map_tensors(Tensor.detach, out), outputs.like(along)
 
 
-def hvp(f: Function, x: Tensor | Array, v: Tensor | Array) -> Tensor:
+def hvp(f: Function, x: Tree, v: Tree) -> Tree:
     """The Hessian of the scalar f at x, times v, without making the Hessian."""
-    (x,) = _leaves([x])
-    slope = _slope(f, x)
-    if not slope.requires_grad:
-        return Tensor(module_of(x.data).zeros(x.shape, x.dtype))
-    return grad(slope, x, v)[0]
+    inputs = _Inputs("hvp", [x])
+    vs = _matching("hvp", "direction", v, inputs.names[0])
+    pairs = [(s, d) for s, d in zip(_slopes("hvp", f, inputs), vs, strict=True) if s.requires_grad]
+    if not pairs:
+        return inputs.like([_zeros(leaf) for leaf in inputs.leaves])[0]
+    return inputs.like(grad([s for s, _ in pairs], inputs.leaves, [d for _, d in pairs]))[0]
 
 
-def jacobian(f: Function, x: Tensor | Array) -> Tensor:
-    """Every derivative of every output: shape f(x).shape + x.shape, one backward per output element."""
-    (x,) = _leaves([x])
-    return _rows(_output(f(x)), x)
+def jacobian(f: Function, x: Tree) -> Tree:
+    """Every derivative of every output: shape f(x).shape + x.shape, one backward per output element.
+
+    Of trees: a tree as f returns, in which each Tensor's place is taken by a tree like x.
+    """
+    inputs = _Inputs("jacobian", [x])
+    outputs = _Outputs("jacobian", f(*inputs.trees))
+    return outputs.like([inputs.like(_rows(y, inputs.leaves))[0] for y in outputs.tensors])
 
 
-def hessian(f: Function, x: Tensor | Array) -> Tensor:
-    """Every second derivative of the scalar f: shape x.shape + x.shape."""
-    (x,) = _leaves([x])
-    return _rows(_slope(f, x), x)
+def hessian(f: Function, x: Tree) -> Tree:
+    """Every second derivative of the scalar f: shape x.shape + x.shape; of a tree, a tree of trees like x."""
+    inputs = _Inputs("hessian", [x])
+    return inputs.like([inputs.like(_rows(s, inputs.leaves))[0] for s in _slopes("hessian", f, inputs)])[0]
 
 
-def _slope(f: Function, x: Tensor) -> Tensor:
-    """The gradient of the scalar f at x, recorded; zeros where f does not depend on x."""
-    out = _output(f(x))
+def _slopes(op: str, f: Function, inputs: _Inputs) -> tuple[Tensor, ...]:
+    """The gradients of the scalar f, recorded; zeros where f does not depend on an input."""
+    out = f(*inputs.trees)
+    if type(out) is not Tensor:
+        raise GraphError(f"{op}: expected a function that returns one Tensor, got {type(out).__name__}")
     if not out.requires_grad:
-        return Tensor(module_of(x.data).zeros(x.shape, x.dtype))
-    return grad(out, x, create_graph=True)[0]
+        return tuple(_zeros(x) for x in inputs.leaves)
+    return grad(out, inputs.leaves, create_graph=True)
 
 
-def _rows(out: Tensor, x: Tensor) -> Tensor:
-    xp = module_of(out.data)
-    if not out.requires_grad or not out.data.size:
-        return Tensor(xp.zeros(out.shape + x.shape, x.dtype))
+def _rows(out: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+    """The Jacobian of one output in each leaf."""
+    xp = module_of(out.array)
+    if not out.requires_grad or not out.size:
+        return [Tensor(xp.zeros(out.shape + x.shape, x.dtype)) for x in leaves]
     rows = []
-    for i in range(out.data.size):
-        one_hot = xp.zeros(out.data.size, out.dtype)
+    for i in range(out.size):
+        one_hot = xp.zeros(out.size, out.dtype)
         one_hot[i] = 1
-        rows.append(grad(out, x, Tensor(one_hot.reshape(out.shape)), keep_graph=True)[0])
-    return reshape(stack(rows), out.shape + x.shape)
+        rows.append(grad(out, leaves, Tensor(one_hot.reshape(out.shape)), keep_graph=True))
+    return [reshape(stack(column), out.shape + column[0].shape) for column in zip(*rows, strict=True)]
+
+
+class _Inputs:
+    """The inputs of a function, their float Tensors replaced by fresh leaves."""
+
+    def __init__(self, op: str, xs: Sequence[Tree]) -> None:
+        self.leaves: list[Tensor] = []
+        self.names: list[list[str]] = []  # of each input's leaves
+        self.trees: list[Tree] = []
+        for x in xs:
+            tree = Tensor(float_operand(op, x)) if type(x) is Tensor or is_array(x) else x
+            found = {name: t for name, t in named_tensors(tree).items() if is_float(t.dtype)}
+            if not found:
+                raise DTypeError(
+                    f"{op}: expected a float Tensor, an array or a tree of Tensors as input, got {type(x).__name__}: "
+                    "make it with tensorgrad.tensor"
+                )
+            fresh = {name: leaf(t.array) for name, t in found.items()}
+            self.leaves += fresh.values()
+            self.names.append(list(fresh))
+            self.trees.append(replace_tensors(tree, fresh))
+
+    def like(self, values: Sequence[Any]) -> tuple[Tree, ...]:
+        """Trees like the inputs, with a value in the place of each leaf and None in that of any other Tensor."""
+        by_id = {id(x): value for x, value in zip(self.leaves, values, strict=True)}
+        return tuple(map_tensors(lambda t: by_id.get(id(t)), tree) for tree in self.trees)
+
+
+class _Outputs:
+    """What a function returned: its distinct Tensors and their names."""
+
+    def __init__(self, op: str, out: Tree) -> None:
+        self.out = out
+        named = named_tensors(out)
+        self.names, self.tensors = list(named), list(named.values())
+        if not named:
+            raise GraphError(
+                f"{op}: expected a function that returns a Tensor or a tree of Tensors, got {type(out).__name__}"
+            )
+
+    def like(self, values: Sequence[Any]) -> Tree:
+        by_id = {id(y): value for y, value in zip(self.tensors, values, strict=True)}
+        return map_tensors(lambda t: by_id[id(t)], self.out)
+
+
+def _matching(op: str, what: str, tree: Tree, names: Sequence[str]) -> list[Tensor | Array]:
+    """The Tensors of `tree` under `names`; a bare array counts as a Tensor."""
+    given = {"": tree} if type(tree) is Tensor or is_array(tree) else dict(walk(tree))
+    missing = [name for name in names if name not in given]
+    if missing:
+        raise GraphError(
+            f"{op}: expected a {what} for each Tensor, in a tree of the same form, got none for {missing[0] or 'it'!r}"
+        )
+    return [given[name] for name in names]
+
+
+def _zeros(x: Tensor) -> Tensor:
+    return Tensor(module_of(x.array).zeros(x.shape, x.dtype))
 
 
 def recompute(f: Function) -> Function:
@@ -129,19 +206,19 @@ def recompute(f: Function) -> Function:
     def recomputed(*xs: Any) -> Any:
         if not is_recording():
             return f(*xs)
-        first_serial = new_serial()
-        out = _output(f(*xs))
+        first_serial = now()
+        out = _one_output(f(*xs))
         if not out.requires_grad:
             return out
         sources = _sources(out, first_serial)
         # Only the nodes count here: which values they belong to, the second computation knows.
-        inputs = [Tensor(out.data, node) for node in sources]
-        out_array = out.data
+        inputs = [Tensor(out.array, node) for node in sources]
+        out_array = out.array
         del out  # and with it the activations
 
         def vjp(g: Any) -> Any:
             with recording():
-                again = _output(f(*xs))
+                again = _one_output(f(*xs))
             return run_back_to(sources, [again], [g], create_graph=type(g) is Tensor, stop_there=True)
 
         return record_joint(out_array, inputs, vjp)
@@ -167,11 +244,7 @@ def _sources(out: Tensor, first_serial: int) -> list[Node]:
     return list(found)
 
 
-def _leaves(xs: Sequence[Tensor | Array]) -> list[Tensor]:
-    return [leaf(float_operand("gradient", x)) for x in xs]
-
-
-def _output(out: Any) -> Tensor:
+def _one_output(out: Any) -> Tensor:
     if type(out) is not Tensor:
-        raise GraphError(f"expected a function that returns one Tensor, got {type(out).__name__}")
+        raise GraphError(f"recompute: expected a function that returns one Tensor, got {type(out).__name__}")
     return out

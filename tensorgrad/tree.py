@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from tensorgrad.errors import ShapeError
 from tensorgrad.tensor import Tensor
 
-__all__ = ["map_tensors", "named_tensors", "replace_tensors"]
+__all__ = ["map_tensors", "named_tensors", "replace_tensors", "walk"]
 
 Tree = TypeVar("Tree")
 
@@ -22,16 +22,16 @@ def named_tensors(tree: Any) -> dict[str, Tensor]:
     """Every Tensor in the tree by its path ("blocks.0.mlp.up.weight"), in order of appearance."""
     names: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for name, x in _walk(tree, ""):
+    for name, x in walk(tree):
         if id(x) not in seen:
             seen.add(id(x))
             names[name] = x
     return names
 
 
-def map_tensors(f: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
+def map_tensors(f: Callable[[Tensor], Any], tree: Tree) -> Tree:
     """The same tree with each Tensor x replaced by f(x), f called once for each."""
-    mapped: dict[int, Tensor] = {}
+    mapped: dict[int, Any] = {}
 
     def rebuild(node: Any) -> Any:
         if isinstance(node, Tensor):
@@ -61,7 +61,8 @@ def replace_tensors(tree: Tree, tensors: Mapping[str, Tensor]) -> Tree:
     return map_tensors(lambda x: by_id.get(id(x), x), tree)
 
 
-def _walk(node: Any, path: str) -> Iterator[tuple[str, Tensor]]:
+def walk(node: Any, path: str = "") -> Iterator[tuple[str, Tensor]]:
+    """(path, Tensor) at every place of the tree that holds one."""
     if isinstance(node, Tensor):
         yield path, node
         return
@@ -75,4 +76,4 @@ def _walk(node: Any, path: str) -> Iterator[tuple[str, Tensor]]:
     else:
         return
     for name, child in children:
-        yield from _walk(child, f"{path}.{name}" if path else str(name))
+        yield from walk(child, f"{path}.{name}" if path else str(name))

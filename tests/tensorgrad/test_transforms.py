@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -234,3 +235,86 @@ def test_recompute_holds_less_memory() -> None:
     array_bytes = size * 8
     assert held_bytes(plain) > (steps - 2) * array_bytes
     assert held_bytes(tg.recompute) < 3 * array_bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Layer:
+    weight: tg.Tensor
+    bias: tg.Tensor
+    name: str = "layer"
+
+    def __call__(self, x: Any) -> tg.Tensor:
+        return tg.tanh(tg.linear(x, self.weight, self.bias))
+
+
+def layer() -> Layer:
+    rng = np.random.default_rng(3)
+    return Layer(tg.tensor(rng.normal(size=(2, 3))), tg.tensor(rng.normal(size=2)))
+
+
+def flat_layer(flat: tg.Tensor) -> tg.Tensor:
+    """The same layer at X of one vector: six weights and two biases."""
+    return tg.tanh(tg.linear(tg.tensor(X), tg.reshape(flat[:6], (2, 3)), flat[6:]))
+
+
+def flat_of(tree: Any) -> np.ndarray:
+    return np.concatenate([tree.weight.numpy().reshape(-1), tree.bias.numpy().reshape(-1)])
+
+
+def test_every_transform_takes_a_model_and_returns_trees_like_it() -> None:
+    model, flat = layer(), flat_of(layer())
+    direction = Layer(tg.tensor(np.arange(6.0).reshape(2, 3)), tg.tensor(np.array([1.0, -1.0])))
+    flat_direction = flat_of(direction)
+
+    value, (gradient,) = tg.value_and_grad(lambda m: m(X).sum())(model)
+    assert type(gradient) is Layer
+    assert gradient.name == "layer"
+    expected_value, (expected,) = tg.value_and_grad(lambda v: flat_layer(v).sum())(flat)
+    assert_close(value, expected_value.numpy())
+    np.testing.assert_allclose(flat_of(gradient), expected.numpy(), rtol=1e-12)
+
+    out, pullback = tg.vjp(lambda m: {"y": m(X), "twice": [m(X) * 2.0]}, model)
+    (pulled,) = pullback({"y": tg.tensor(np.ones(2)), "twice": [tg.tensor(np.array([0.5, 0.25]))]})
+    (expected,) = tg.vjp(flat_layer, flat)[1](np.array([2.0, 1.5]))
+    np.testing.assert_allclose(flat_of(pulled), expected.numpy(), rtol=1e-12)
+    assert_close(out["twice"][0], 2 * out["y"].numpy())
+
+    out, tangent = tg.jvp(lambda m: (m(X), m.bias), [model], [direction])
+    assert_close(tangent[0], tg.jvp(flat_layer, [flat], [flat_direction])[1].numpy())
+    assert_close(tangent[1], [1.0, -1.0])
+    assert not out[0].requires_grad
+
+    product = tg.hvp(lambda m: tg.square(m(X)).sum(), model, direction)
+    expected = tg.hvp(lambda v: tg.square(flat_layer(v)).sum(), flat, flat_direction)
+    np.testing.assert_allclose(flat_of(product), expected.numpy(), rtol=1e-12)
+
+    jacobian = tg.jacobian(lambda m: {"y": m(X)}, model)
+    expected = tg.jacobian(flat_layer, flat).numpy()
+    assert jacobian["y"].weight.shape == (2, 2, 3)
+    np.testing.assert_allclose(jacobian["y"].weight.numpy().reshape(2, 6), expected[:, :6], rtol=1e-12)
+    np.testing.assert_allclose(jacobian["y"].bias.numpy(), expected[:, 6:], rtol=1e-12)
+
+    hessian = tg.hessian(lambda m: tg.square(m(X)).sum(), model)
+    expected = tg.hessian(lambda v: tg.square(flat_layer(v)).sum(), flat).numpy()
+    np.testing.assert_allclose(hessian.weight.bias.numpy().reshape(6, 2), expected[:6, 6:], rtol=1e-11, atol=1e-14)
+    np.testing.assert_allclose(hessian.bias.bias.numpy(), expected[6:, 6:], rtol=1e-11, atol=1e-14)
+
+
+def test_a_tensor_at_two_places_is_one_variable_and_integers_are_constants() -> None:
+    shared, ids = tg.tensor(X), tg.tensor([0, 2])
+    tree = {"a": shared, "b": [shared], "ids": ids}
+    _, (gradient,) = tg.value_and_grad(lambda t: (t["a"] * t["b"][0])[t["ids"]].sum())(tree)
+    assert gradient["ids"] is None
+    assert gradient["a"] is gradient["b"][0]
+    assert_close(gradient["a"], [2 * X[0], 0.0, 2 * X[2]])
+
+
+def test_wrong_trees_are_refused() -> None:
+    with pytest.raises(tg.DTypeError, match=r"vjp: expected a float Tensor.* got list"):
+        tg.vjp(lambda t: t, [1.0, 2.0])
+    with pytest.raises(tg.GraphError, match=r"vjp: expected a cotangent for each Tensor.* none for 'b'"):
+        tg.vjp(lambda x: {"a": x, "b": x * 2.0}, X)[1]({"a": tg.tensor(V)})
+    with pytest.raises(tg.GraphError, match="value_and_grad: expected a function that returns one Tensor, got tuple"):
+        tg.value_and_grad(lambda x: (x, x))(X)
+    with pytest.raises(tg.GraphError, match="hessian: expected a function that returns one Tensor, got list"):
+        tg.hessian(lambda x: [x], X)
