@@ -77,7 +77,7 @@ class Attention:
         return self.out(out_BHTD.permute_dims(0, 2, 1, 3).reshape(batch, time, width))
 
     def _unit_rms(self, x_BHTD: Tensor) -> Tensor:
-        ones_D = module_of(x_BHTD.data).ones(x_BHTD.shape[-1], x_BHTD.dtype)
+        ones_D = module_of(x_BHTD.array).ones(x_BHTD.shape[-1], x_BHTD.dtype)
         return tensorgrad.rms_norm(x_BHTD, ones_D, eps=self.norm_eps)
 
 
@@ -89,6 +89,6 @@ def _attention_with_dropout(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, drop
     k_BK1TD = k_BKTD.reshape(batch, kv_heads, 1, time, head_dim)
     v_BK1TD = v_BKTD.reshape(batch, kv_heads, 1, time, head_dim)
     scores_BKGTT = q_BKGTD @ k_BK1TD.mT * head_dim**-0.5
-    is_past_TT = module_of(scores_BKGTT.data).tri(time, dtype=bool)
+    is_past_TT = module_of(scores_BKGTT.array).tri(time, dtype=bool)
     weights_BKGTT = tensorgrad.softmax(tensorgrad.where(is_past_TT, scores_BKGTT, -np.inf))
     return (dropout(weights_BKGTT) @ v_BK1TD).reshape(batch, heads, time, head_dim)

@@ -29,7 +29,7 @@ class LayerCache:
 
     def append(self, k_BKTD: Tensor, v_BKTD: Tensor) -> tuple[Tensor, Tensor]:
         """Write the new keys and values in their place; returns all of them, (B, K, S, D)."""
-        for buffer_BKSD, new_BKTD in ((self.keys_BKSD, k_BKTD.data), (self.values_BKSD, v_BKTD.data)):
+        for buffer_BKSD, new_BKTD in ((self.keys_BKSD, k_BKTD.array), (self.values_BKSD, v_BKTD.array)):
             if isinstance(self.positions, slice):
                 buffer_BKSD[:, :, self.positions] = new_BKTD
             else:

@@ -72,7 +72,7 @@ def to_hub(model: GPT, *, end_of_text_id: int | None = None) -> tuple[dict[str, 
     Args:    end_of_text_id: the tokenizer's, for programs that generate.
     """
     config, model_type = model.config, family(model.config)
-    ours = {name: to_numpy(x.data) for name, x in named_tensors(model).items()}
+    ours = {name: to_numpy(x.array) for name, x in named_tensors(model).items()}
     dtype = model.embedding.tokens.dtype
     if model_type == OWN_LAYOUT:
         return {"model_type": OWN_LAYOUT, **asdict(config)}, ours

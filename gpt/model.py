@@ -115,7 +115,7 @@ class GPT:
             key, recompute: as for `hidden`.
         """
         logits_BTV = self(ids_BT, key=key, recompute=recompute)
-        targets = targets_BT.data if isinstance(targets_BT, Tensor) else np.asarray(targets_BT)
+        targets = targets_BT.array if isinstance(targets_BT, Tensor) else np.asarray(targets_BT)
         return tensorgrad.cross_entropy(logits_BTV, to_device(targets, logits_BTV.device), reduction=reduction)
 
     def hidden(
@@ -185,7 +185,7 @@ class GPT:
 
     def _checked(self, ids_BT: Any) -> Array:
         """The ids as an array on the model's device, refused before anything is computed."""
-        ids = ids_BT.data if isinstance(ids_BT, Tensor) else ids_BT
+        ids = ids_BT.array if isinstance(ids_BT, Tensor) else ids_BT
         try:
             ids = ids if is_array(ids) else np.asarray(ids)
         except ValueError:

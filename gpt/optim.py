@@ -37,7 +37,7 @@ class AdamW:
         decayed = {name: x for name, x in tensors.items() if x.ndim >= 2}
         others = {name: x for name, x in tensors.items() if x.ndim < 2}
         self.names = tuple(decayed) + tuple(others)
-        like = next(iter(tensors.values())).data
+        like = next(iter(tensors.values())).array
         size = sum(_aligned(x.size) for x in tensors.values())
         self._num_decayed = sum(_aligned(x.size) for x in decayed.values())
         xp = module_of(like)
@@ -49,7 +49,7 @@ class AdamW:
         for x in (*decayed.values(), *others.values()):
             part = slice(start, start + x.size)
             view = self.parameters[part].reshape(x.shape)
-            view[...] = x.data
+            view[...] = x.array
             x.data = view
             x.grad = Tensor(self.gradients[part].reshape(x.shape))
             start += _aligned(x.size)

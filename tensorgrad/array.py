@@ -32,6 +32,8 @@ def module_of(a: Array) -> Any:
 
 def own(out: Any, like: Array) -> Array:
     """`out` as an array of `like`'s kind: NumPy returns scalars where an operand-shaped 0-d array is meant."""
+    if isinstance(out, np.generic):
+        return np.asarray(out)
     return out if type(out) is type(like) else module_of(like).asarray(out)
 
 

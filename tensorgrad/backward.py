@@ -6,13 +6,14 @@ may be as deep as memory allows. What a node kept for its gradient is dropped as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
 from tensorgrad.array import Array, device_of, module_of, own
 from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError
-from tensorgrad.tape import BARE, FREED, RECORD, Joint, Node, Scatter, data, mode_set_to
+from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, Joint, Node, Scatter, data, mode_set_to
 from tensorgrad.tensor import Tensor
+from tensorgrad.writes import check_unwritten
 
 __all__ = ["backward", "grad", "run_back_to"]
 
@@ -29,7 +30,7 @@ def backward(outputs: Sequence[Tensor], gradients: Sequence[Any], *, create_grap
         elif create_graph:
             node.grad = node.grad + g
         else:
-            _add_into(node.grad.data, g)
+            _add_into(node.grad.array, g)
 
     _run_back(_seeds(outputs, gradients), deliver, None, create_graph=create_graph, keep_graph=create_graph)
 
@@ -92,7 +93,7 @@ def run_back_to(
         keep_graph=create_graph or keep_graph,
         stop_there=stop_there,
     )
-    xp = module_of(outputs[0].data)
+    xp = module_of(outputs[0].array)
 
     def delivered(node: Node) -> Any:
         g = found.get(node)
@@ -116,18 +117,18 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[tuple[No
                 + ": was it computed under no_grad, or from detached values?"
             )
         if g is None:
-            if out.data.size != 1:
+            if out.array.size != 1:
                 raise GraphError(
                     f"backward: expected a gradient for an output of shape {out.shape}, got none: "
                     "only a scalar has an obvious one; reduce it (for example with .sum()) or pass gradient="
                 )
-            g = module_of(out.data).ones(out.shape, out.dtype)
+            g = module_of(out.array).ones(out.shape, out.dtype)
         elif not isinstance(g, Tensor):
-            g = module_of(out.data).asarray(g, out.dtype) if isinstance(g, (int, float)) else g
-        _check_cotangent(out.node, g, None)
-        if device_of(data(g)) != device_of(out.data):
+            g = module_of(out.array).asarray(g, out.dtype) if isinstance(g, (int, float)) else g
+        _check_cotangent(out.node, g, "the gradient given")
+        if device_of(data(g)) != device_of(out.array):
             raise DeviceError(
-                f"backward: expected a gradient on {device_of(out.data)}, got one on {device_of(data(g))}: move it"
+                f"backward: expected a gradient on {device_of(out.array)}, got one on {device_of(data(g))}: move it"
             )
         seeds.append((out.node, g))
     return seeds
@@ -147,63 +148,166 @@ def _run_back(
     `deliver(node, g)` is called the moment the cotangent of a leaf (or of a node in `wanted`) is
     final. With `wanted`, only paths that lead to it are followed, and freed.
     """
-    ends = wanted if wanted is not None and stop_there else set()
+    ends = wanted if wanted is not None and stop_there else frozenset[Node]()
     consumers = _count_consumers(seeds, ends)
+    check_unwritten(consumers)
     carriers = None if wanted is None else _leading_to(wanted, consumers, ends)
     useful = None if carriers is None or wanted is None else carriers | wanted
-    sums = _Sums(create_graph)
+    sums: dict[Node, Any] = {}  # the cotangents of nodes still to come
+    owned: set[Node] = set()  # those whose sum is an array of our own: what came alone is shared
     for node, g in seeds:
-        sums.add(node, g if create_graph else data(g))
-    ready = [node for node, count in consumers.items() if count == 0]
+        g = (g if type(g) is Tensor else Tensor(g)) if create_graph else data(g)
+        sums[node] = _sum(sums[node], g, False) if node in sums else g
+    ready = [node for node, count in consumers.items() if not count]
     with mode_set_to(RECORD if create_graph else BARE):
         while ready:
             node = ready.pop()
-            parents = node.parents
-            g = sums.pop(node)
-            carries = node.vjps is not None and (carriers is None or node in carriers)
-            if create_graph and g is not None and type(g) is not Tensor:
-                # Tensors throughout, so that every vjp sees which kind of backward this is.
-                g = Tensor(g)
+            g = sums.pop(node, None)
+            vjps = node.vjps
             if g is not None:
-                if wanted is None or node in wanted:
+                if type(g) is Scatter and (node.hooks or vjps is not None):
+                    g = g.dense()
+                if node.hooks:
+                    g = _run_hooks(node, g)
+                if vjps is None if wanted is None else node in wanted:
                     deliver(node, g)
-                if carries:
-                    _step_back(node, g, sums, useful)
+            if vjps is None or (ends and node in ends):
+                continue
+            vjps = None
+            carries = carriers is None or node in carriers
+            if carries and g is not None:
+                _step_back(node, g, useful, create_graph, sums, owned, consumers, ready)
+            else:
+                for parent in node.parents:
+                    consumers[parent] -= 1
+                    if not consumers[parent]:
+                        ready.append(parent)
             # Dropped before the parents' turn, so that what only this node kept is freed by then.
             g = None
-            if not keep_graph and carries:
+            if carries and not keep_graph:
                 node.parents, node.vjps, node.output = (), FREED, None
-            for parent in () if node in ends else parents:
-                consumers[parent] -= 1
-                if not consumers[parent]:
-                    ready.append(parent)
 
 
-def _step_back(node: Node, g: Any, sums: _Sums, useful: set[Node] | None) -> None:
-    """Add to `sums` what the node's cotangent `g` contributes to each parent."""
-    vjps = node.vjps
+def _step_back(
+    node: Node,
+    g: Any,
+    useful: set[Node] | None,
+    create_graph: bool,
+    sums: dict[Node, Any],
+    owned: set[Node],
+    consumers: dict[Node, int],
+    ready: list[Node],
+) -> None:
+    """Add to `sums` what the node's cotangent `g` contributes to each parent; note whose turn it is then.
+
+    One loop in which nothing is called that need not be: a small op's backward is as short as its forward.
+    """
+    vjps: Any = node.vjps
+    output: Any = node.output
     if vjps is FREED:
         raise GraphError(
             "backward: expected a graph that is still there, this one was freed by an earlier backward: "
             "pass create_graph=True to the first one, or compute the outputs again"
         )
-    g = g.dense() if type(g) is Scatter else g
-    output = Tensor(node.output, node) if sums.create_graph and node.output is not None else node.output
-    args = (g,) if output is None else (g, output)
+    if output is not None and create_graph:
+        output = Tensor(output, node)
     if type(vjps) is Joint:
-        results = vjps.vjp(*args)
-        for parent, position in zip(node.parents, vjps.kept, strict=True):
-            _check_cotangent(parent, results[position], node)
-            sums.add(parent, results[position])
-    else:
-        for parent, vjp in zip(node.parents, vjps, strict=True):
-            if useful is None or parent in useful:
-                result = vjp(*args)
+        vjps = vjps.separate(vjps.vjp(g))
+    for parent, vjp in zip(node.parents, vjps, strict=True):
+        if useful is None or parent in useful:
+            result = vjp(g) if output is None else vjp(g, output)
+            try:
+                if result.dtype is not parent.dtype or result.shape != parent.shape:
+                    _check_cotangent(parent, result, node)
+            except AttributeError:
                 _check_cotangent(parent, result, node)
-                sums.add(parent, result)
+            if (type(result) is Tensor) is not create_graph:
+                # Tensors throughout or arrays throughout: so a vjp sees which kind of backward this is.
+                result = result.array if type(result) is Tensor else Tensor(result)
+            if parent not in sums:
+                sums[parent] = result
+            else:
+                sums[parent] = _sum(sums[parent], result, parent in owned)
+                owned.add(parent)
+        count = consumers[parent] - 1
+        consumers[parent] = count
+        if not count:
+            ready.append(parent)
 
 
-def _count_consumers(seeds: list[tuple[Node, Any]], ends: set[Node]) -> dict[Node, int]:
+def _run_hooks(node: Node, g: Any) -> Any:
+    """The cotangent after the tensor's hooks: each sees a Tensor, and may return another in its place."""
+    with mode_set_to(RECORD if type(g) is Tensor else NO_GRAD):
+        for hook in list(node.hooks.values()) if node.hooks else ():
+            result = hook(g if type(g) is Tensor else Tensor(g))
+            if result is None:
+                continue
+            if type(result) is not Tensor:
+                raise DTypeError(f"hook: expected a Tensor or None from a gradient hook, got {type(result).__name__}")
+            _check_cotangent(node, result, "the result of a gradient hook")
+            g = result if type(g) is Tensor else result.array
+    return g
+
+
+def _leading_to(wanted: set[Node], nodes: Iterable[Node], ends: Set[Node]) -> set[Node]:
+    """Those of `nodes` with a path on to one of `wanted`; a freed one may have had one, and is to raise."""
+    carriers: set[Node] = set()
+    for node in sorted(nodes, key=lambda node: node.serial):  # parents come before their children
+        is_lost = node.vjps is FREED and node not in wanted
+        if is_lost or (node not in ends and any(parent in carriers or parent in wanted for parent in node.parents)):
+            carriers.add(node)
+    return carriers
+
+
+def _check_cotangent(node: Node, g: Any, source: Node | str) -> None:
+    """Refuse a cotangent `g` that is not of the node's shape and dtype."""
+    try:
+        if g.dtype is node.dtype and g.shape == node.shape:
+            return
+    except AttributeError:
+        pass
+    if getattr(g, "shape", None) == node.shape and g.dtype == node.dtype:
+        return
+    giver = source if isinstance(source, str) else f"the vjp of {source.op}"
+    if not hasattr(g, "dtype"):
+        raise DTypeError(f"backward: expected {giver} to be a Tensor or an array, got {type(g).__name__}")
+    expected, got = f"shape {node.shape}, dtype {node.dtype}", f"shape {g.shape}, dtype {g.dtype}"
+    kind = ShapeError if g.shape != node.shape else DTypeError
+    raise kind(f"backward: expected {giver} to be of the value's own {expected}, got {got}")
+
+
+def _add_into(buffer: Array, g: Any) -> None:
+    if type(g) is Scatter:
+        g.add_to(buffer)
+    else:
+        buffer += g
+
+
+def _own_array(g: Any) -> Array:
+    """The cotangent as an array that nobody else holds."""
+    return g.dense() if type(g) is Scatter else own(data(g).copy(), data(g))
+
+
+def _sum(x: Any, y: Any, x_is_own: bool) -> Any:
+    """The sum of two cotangents: a Tensor; or an array of our own, which is x if that is."""
+    if type(x) is Tensor:
+        return x + y
+    if type(x) is Scatter or type(y) is Scatter:
+        if type(x) is Scatter:
+            x, y, x_is_own = (x.dense(), y, True) if type(y) is Scatter else (y, x, False)
+        total = x if x_is_own else x.copy()
+        y.add_to(total)
+        return total
+    if x_is_own and x.size > _IN_PLACE_SIZE:
+        x += y
+        return x
+    return own(x + y, x)
+
+
+_IN_PLACE_SIZE = 1024  # up to it, a new array costs NumPy less than an addition in place
+
+
+def _count_consumers(seeds: list[tuple[Node, Any]], ends: Set[Node]) -> dict[Node, int]:
     """How many edges lead from the graph between `seeds` and `ends` to each of its nodes."""
     counts = {node: 0 for node, _ in seeds}
     stack = list(counts)
@@ -216,71 +320,3 @@ def _count_consumers(seeds: list[tuple[Node, Any]], ends: set[Node]) -> dict[Nod
                 counts[parent] = 1
                 stack.append(parent)
     return counts
-
-
-def _leading_to(wanted: set[Node], nodes: Iterable[Node], ends: set[Node]) -> set[Node]:
-    """Those of `nodes` with a path on to one of `wanted`; a freed one may have had one, and is to raise."""
-    carriers: set[Node] = set()
-    for node in sorted(nodes, key=lambda node: node.serial):  # parents come before their children
-        is_lost = node.vjps is FREED and node not in wanted
-        if is_lost or (node not in ends and any(parent in carriers or parent in wanted for parent in node.parents)):
-            carriers.add(node)
-    return carriers
-
-
-class _Sums:
-    """The cotangents of nodes still to come. One is shared while alone, and added into once it is our own sum."""
-
-    __slots__ = ("create_graph", "owned", "values")
-
-    def __init__(self, create_graph: bool) -> None:
-        self.create_graph = create_graph
-        self.values: dict[Node, Any] = {}
-        self.owned: set[Node] = set()
-
-    def pop(self, node: Node) -> Any:
-        self.owned.discard(node)
-        return self.values.pop(node, None)
-
-    def add(self, node: Node, g: Any) -> None:
-        have = self.values.get(node)
-        if have is None:
-            self.values[node] = g
-        elif self.create_graph:
-            self.values[node] = have + g
-        elif node in self.owned:
-            _add_into(have, g)
-        else:
-            self.owned.add(node)
-            if type(have) is Scatter and type(g) is not Scatter:
-                have, g = g, have
-            if type(g) is Scatter:
-                total = have.dense() if type(have) is Scatter else have.copy()
-                g.add_to(total)
-            else:
-                total = own(have + g, have)
-            self.values[node] = total
-
-
-def _check_cotangent(node: Node, g: Any, source: Node | None) -> None:
-    """Refuse a cotangent `g` that is not of the node's shape and dtype."""
-    if getattr(g, "shape", None) == node.shape and g.dtype == node.dtype:
-        return
-    giver = "the gradient given" if source is None else f"the vjp of {source.op}"
-    if not hasattr(g, "dtype"):
-        raise DTypeError(f"backward: expected {giver} to be a Tensor or an array, got {type(g).__name__}")
-    expected, got = f"shape {node.shape}, dtype {node.dtype}", f"shape {g.shape}, dtype {g.dtype}"
-    kind = ShapeError if g.shape != node.shape else DTypeError
-    raise kind(f"backward: expected {giver} to be of the value's own {expected}, got {got}")
-
-
-def _add_into(buffer: Array, g: Any) -> None:
-    if type(g) is Scatter:
-        g.add_to(buffer)
-    else:
-        buffer += data(g)
-
-
-def _own_array(g: Any) -> Array:
-    """The cotangent as an array that nobody else holds."""
-    return g.dense() if type(g) is Scatter else data(g).copy()

@@ -62,7 +62,7 @@ def _check(f: Callable[..., Tensor], xs: Sequence[Array], order: int, level: int
     out = f(*leaves)
     if type(out) is not Tensor:
         raise GraphError(f"check_grads: expected a function that returns one Tensor, got {type(out).__name__}")
-    weights = _normal(key.fold_in(0), out.data)
+    weights = _normal(key.fold_in(0), out.array)
     gradients = _gradient(out, leaves, weights, create_graph=False)
     recorded = _gradient(f(*leaves), leaves, weights, create_graph=True)
     for position, (a, b) in enumerate(zip(gradients, recorded, strict=True)):
@@ -76,7 +76,7 @@ def _check(f: Callable[..., Tensor], xs: Sequence[Array], order: int, level: int
     for direction in range(_DIRECTIONS):
         steps = [_normal(key.fold_in(1 + direction).fold_in(i), x) for i, x in enumerate(xs)]
         terms = np.concatenate(
-            [np.zeros(1)] + [to_numpy(own(g.data * u, u)).ravel() for g, u in zip(gradients, steps, strict=True)]
+            [np.zeros(1)] + [to_numpy(own(g.array * u, u)).ravel() for g, u in zip(gradients, steps, strict=True)]
         )
         numeric, noise = _difference(f, xs, steps, weights)
         analytic = float(terms.sum())
@@ -93,7 +93,7 @@ def _check(f: Callable[..., Tensor], xs: Sequence[Array], order: int, level: int
             """The first-order derivative along fixed directions, a scalar function of ys again."""
             slopes = _gradient(f(*ys), ys, weights, create_graph=True)
             return ops.sum(
-                ops.stack([ops.sum(g * _normal(key.fold_in(1).fold_in(i), g.data)) for i, g in enumerate(slopes)])
+                ops.stack([ops.sum(g * _normal(key.fold_in(1).fold_in(i), g.array)) for i, g in enumerate(slopes)])
             )
 
         _check(directional, xs, order, level + 1, tolerance * 10, key.fold_in(3))
@@ -101,7 +101,7 @@ def _check(f: Callable[..., Tensor], xs: Sequence[Array], order: int, level: int
 
 def _gradient(out: Tensor, leaves: Sequence[Tensor], weights: Array, *, create_graph: bool) -> tuple[Tensor, ...]:
     if not out.requires_grad:  # constant in the leaves
-        return tuple(Tensor(np.zeros_like(x.data)) for x in leaves)
+        return tuple(Tensor(np.zeros_like(x.array)) for x in leaves)
     return grad(out, leaves, Tensor(weights), create_graph=create_graph)
 
 
@@ -113,7 +113,7 @@ def _difference(
 
     def weighted_sum(h: float) -> float:
         out = f(*(leaf(own(x + h * u, x)) for x, u in zip(xs, steps, strict=True)))
-        terms = to_numpy(own(out.data * weights, weights))
+        terms = to_numpy(own(out.array * weights, weights))
         sizes.append(float(np.abs(terms).sum()))
         return float(terms.sum())
 

@@ -20,7 +20,6 @@ anywhere, so activations die by reference count while `backward.py` runs the tap
 from __future__ import annotations
 
 import functools
-import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,31 +30,31 @@ import numpy as np
 from tensorgrad.array import Array, module_of
 from tensorgrad.kernels import kernels_for
 from tensorgrad.tensor import Tensor
+from tensorgrad.writes import now
 
 __all__ = ["Node", "Scatter", "data", "is_recording", "no_grad", "record", "record_joint"]
 
 Vjp = Callable[..., Any]
-
+Hook = Callable[[Tensor], "Tensor | None"]
 
 FREED = ("freed",)  # the vjps of a node that a backward has been through
-
-_serials = itertools.count()
 
 
 class Node:
     """One recorded value: its parents, and the vjps that reach them. A leaf has neither, but a `grad`."""
 
     # `site` is only set while a tool watches: the `tools.watch.Site` of the call that recorded the node.
-    __slots__ = ("__weakref__", "dtype", "grad", "output", "parents", "serial", "shape", "site", "vjps")
+    __slots__ = ("__weakref__", "dtype", "grad", "hooks", "output", "parents", "serial", "shape", "site", "vjps")
 
-    def __init__(self, parents: tuple[Node, ...], vjps: Any, out: Array) -> None:
+    def __init__(self, parents: Sequence[Node], vjps: Any, out: Array, output: Array | None = None) -> None:
         self.parents = parents
-        self.vjps = vjps  # a tuple, one per parent; or a Joint; None at a leaf; FREED
+        self.vjps = vjps  # a list, one per parent; or a Joint; None at a leaf; FREED
         self.shape = out.shape
         self.dtype = out.dtype
-        self.serial = next(_serials)  # the order of creation
-        self.output: Array | None = None  # only where the vjps take it
+        self.serial = now()  # the order of creation
+        self.output = output  # only where the vjps take it
         self.grad: Tensor | None = None  # only at leaves
+        self.hooks: dict[int, Hook] | None = None
 
     @property
     def op(self) -> str:
@@ -70,11 +69,6 @@ class Node:
         return str(getattr(vjp, "__qualname__", type(vjp).__name__)).split(".")[0]
 
 
-def new_serial() -> int:
-    """A place in the order of creation: nodes made from now on come after it."""
-    return next(_serials)
-
-
 class Joint:
     """A vjp that returns the cotangents of all of an op's inputs at once."""
 
@@ -83,6 +77,10 @@ class Joint:
     def __init__(self, vjp: Vjp, kept: tuple[int, ...]) -> None:
         self.vjp = vjp
         self.kept = kept  # which of the returned cotangents belong to the node's parents
+
+    def separate(self, results: Sequence[Any]) -> list[Vjp]:
+        """For each parent a vjp that has its result already."""
+        return [lambda _, result=results[position]: result for position in self.kept]
 
 
 class Scatter:
@@ -120,11 +118,12 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
+_ndarray, _new = np.ndarray, object.__new__
 
 
 def data(x: Any) -> Any:
     """The array of a Tensor; anything else as it is."""
-    return x.data if type(x) is Tensor else x
+    return x.array if type(x) is Tensor else x
 
 
 def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tensor:
@@ -137,39 +136,58 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
             in the input's shape and dtype, by ops that have gradients themselves.
         keep_output: the vjps take the op's output as a second argument.
     Returns: a Tensor if any input is one, else the array.
+
+    A custom op is written as the library's own are:
+
+        def cube(x):
+            a = x.array if isinstance(x, Tensor) else x
+            return record(a**3, (x, lambda g: multiply(g, multiply(square(x), 3))))
     """
-    if type(out) is not np.ndarray and isinstance(out, np.generic):
+    if type(out) is not _ndarray and isinstance(out, np.generic):
         out = np.asarray(out)
     mode = _thread.mode
     if mode is BARE:
         return out  # type: ignore[no-any-return]
-    has_tensor = False
     parents = []
     vjps = []
     for x, vjp in edges:
         if type(x) is Tensor:
-            has_tensor = True
-            if x.node is not None:
-                parents.append(x.node)
+            node = x.node
+            if node is not None:
+                parents.append(node)
                 vjps.append(vjp)
     if not parents or mode is NO_GRAD:
-        return Tensor(out) if has_tensor else out
-    node = Node(tuple(parents), tuple(vjps), out)
-    if keep_output:
-        node.output = out
-    return Tensor(out, node)
+        return _unrecorded(out, [x for x, _ in edges])
+    # In place of Node(...) and Tensor(...), two calls that every recorded op would wait for.
+    node = _new(Node)
+    node.parents = parents
+    node.vjps = vjps
+    node.shape = out.shape
+    node.dtype = out.dtype
+    node.serial = now()
+    node.output = out if keep_output else None
+    node.grad = node.hooks = None
+    result: Tensor = _new(Tensor)
+    result.array = out
+    result.node = node
+    return result
 
 
 def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp) -> Tensor:
     """`record` for an op whose gradients share their work: vjp returns one cotangent per input, in order."""
-    if type(out) is not np.ndarray and isinstance(out, np.generic):
+    if type(out) is not _ndarray and isinstance(out, np.generic):
         out = np.asarray(out)
     if _thread.mode is BARE:
         return out  # type: ignore[no-any-return]
     kept = tuple(i for i, x in enumerate(inputs) if type(x) is Tensor and x.node is not None)
     if not kept or _thread.mode is NO_GRAD:
-        return Tensor(out) if any(type(x) is Tensor for x in inputs) else out
-    return Tensor(out, Node(tuple(inputs[i].node for i in kept), Joint(vjp, kept), out))
+        return _unrecorded(out, inputs)
+    return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept), out))
+
+
+def _unrecorded(out: Any, inputs: Sequence[Any]) -> Tensor:
+    """The result of an op that no gradient goes through: a Tensor if an input was one."""
+    return Tensor(out) if any(type(x) is Tensor for x in inputs) else out
 
 
 def leaf(array: Array) -> Tensor:

@@ -5,15 +5,17 @@ Every operator and method is one line into `tensorgrad.ops`, where the mathemati
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
 from tensorgrad import array as arrays
+from tensorgrad import interop, writes
 from tensorgrad.array import Array
 from tensorgrad.dtype import DType, DTypeLike
-from tensorgrad.errors import DTypeError, GraphError, ShapeError
+from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError
 
 if TYPE_CHECKING:
     from tensorgrad.tape import Node
@@ -31,40 +33,85 @@ class Tensor:
     the graph, or None if nothing needs its gradient.
     """
 
-    __slots__ = ("__weakref__", "data", "node")
+    __slots__ = ("__weakref__", "array", "node")
 
-    # NumPy's operators defer to ours: `array * tensor` is `tensor.__rmul__(array)`.
-    __array_ufunc__ = None
-
-    def __init__(self, data: Array, node: Node | None = None) -> None:
-        self.data = data
+    def __init__(self, array: Array, node: Node | None = None) -> None:
+        self.array = array
         self.node = node
 
     # --- what it is ----------------------------------------------------------------------------
 
     @property
+    def data(self) -> Array:
+        """The NumPy or CuPy array, which may be written to while no gradient needs its values."""
+        if self.node is not None and writes.is_needed(self.node):
+            writes.exposed(self.array)
+        return self.array
+
+    @data.setter
+    def data(self, value: Array) -> None:
+        """Give the tensor other values, of its shape, dtype and device; what was computed from the old ones stays."""
+        if value is self.array:  # the end of `x.data += y`
+            return
+        if not arrays.is_array(value):
+            raise DTypeError(f"data: expected an array, got {type(value).__name__}: use tensorgrad.tensor")
+        if (value.shape, value.dtype) != (self.shape, self.dtype):
+            raise ShapeError(
+                f"data: expected shape {self.shape} and dtype {self.dtype}, as of the tensor, "
+                f"got {value.shape} and {value.dtype}: make a new tensor"
+            )
+        if self.node is not None and writes.is_needed(self.node):
+            writes.written(value)
+        self.array = value
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return self.array.shape
 
     @property
     def dtype(self) -> DType:
-        return self.data.dtype
+        return self.array.dtype
 
     @property
     def ndim(self) -> int:
-        return self.data.ndim
+        return self.array.ndim
 
     @property
     def size(self) -> int:
-        return self.data.size
+        return self.array.size
 
     @property
     def device(self) -> str:
-        return arrays.device_of(self.data)
+        return arrays.device_of(self.array)
 
     @property
     def requires_grad(self) -> bool:
         return self.node is not None
+
+    def _origin(self) -> str:
+        """What the tensor is, for messages."""
+        if self.node is None:
+            return "constant"
+        return "leaf made with requires_grad=True" if self.node.vjps is None else f"result of {self.node.op}"
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Call `hook` with this tensor's gradient each time a backward has it final; return what removes the hook.
+
+        It is called before the gradient is added to `.grad` or carried on; a Tensor that it returns, of
+        the same shape and dtype, takes the gradient's place. Several are called in order.
+        """
+        if self.node is None:
+            raise GraphError("register_hook: expected a tensor that needs a gradient: make it with requires_grad=True")
+        if self.node.hooks is None:
+            self.node.hooks = {}
+        hooks = self.node.hooks
+        key = writes.now()
+        hooks[key] = hook
+
+        def remove() -> None:
+            hooks.pop(key, None)
+
+        return remove
 
     @property
     def grad(self) -> Tensor | None:
@@ -99,13 +146,13 @@ class Tensor:
 
     def item(self) -> Any:
         """The only element, as a Python number. Raises ShapeError if there are more or none."""
-        if self.data.size != 1:
+        if self.array.size != 1:
             raise ShapeError(f"item: expected one element, got shape {self.shape}: index or reduce it first")
-        return self.data.item()
+        return self.array.item()
 
     def detach(self) -> Tensor:
         """The same values, without history: a constant to gradients."""
-        return Tensor(self.data)
+        return Tensor(self.array)
 
     def to(self, target: DTypeLike) -> Tensor:
         """This tensor on another device (`"cpu"`, `"cuda"`, `"cuda:1"`) or in another dtype."""
@@ -113,13 +160,79 @@ class Tensor:
             return ops.to_device(self, target)
         return ops.astype(self, target)
 
+    def tolist(self) -> Any:
+        """The elements as Python numbers in nested lists."""
+        return self.array.tolist()
+
+    def copy(self) -> Tensor:
+        """The same values in memory of their own; the gradient passes through."""
+        return ops.positive(self)
+
+    def to_device(self, device: str, *, stream: None = None) -> Tensor:
+        """This tensor on another device; the array API's name for `to`. Streams are CuPy's current one."""
+        if stream is not None:
+            raise DeviceError(
+                "to_device: expected no stream, transfers are in CuPy's current one: use cupy.cuda.Stream"
+            )
+        return ops.to_device(self, device)
+
+    # --- other libraries' arrays ---------------------------------------------------------------
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        self._refuse_to_drop_gradient("numpy")
+        return np.array(self.array, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        return interop.array_ufunc(ufunc, method, inputs, keywords)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+        return interop.array_function(function, args, keywords)
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """The module with the array API's functions: this library."""
+        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+            raise ValueError(f"__array_namespace__: expected a version up to 2024.12, got {api_version!r}")
+        return sys.modules["tensorgrad"]
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        """A capsule with this tensor's memory, not a copy, for another library's `from_dlpack`."""
+        self._refuse_to_drop_gradient("dlpack")
+        return self.array.__dlpack__(**keywords)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.array.__dlpack_device__()
+
+    def _refuse_to_drop_gradient(self, what: str) -> None:
         if self.requires_grad:
             raise GraphError(
-                "numpy: expected a tensor that needs no gradient, NumPy would drop it silently: "
-                "use tensorgrad's function, or x.detach() or x.numpy()"
+                f"{what}: expected a tensor that needs no gradient, it would be dropped silently: "
+                "use tensorgrad's functions, or x.detach()"
             )
-        return np.array(self.data, dtype=dtype, copy=copy)
+
+    # --- as Python's own objects ---------------------------------------------------------------
+
+    def __copy__(self) -> Tensor:
+        return Tensor(self.array, self.node)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if self.node is not None and self.node.vjps is not None:
+            raise GraphError(
+                f"deepcopy: expected a tensor without history, got the result of {self.node.op}: "
+                "copy x.detach(), or use x.copy(), whose gradient passes through"
+            )
+        copied = Tensor(self.array.copy())
+        if self.node is not None:
+            from tensorgrad.tape import leaf  # it needs Tensor itself
+
+            copied = leaf(copied.array)
+        memo[id(self)] = copied
+        return copied
+
+    def __reduce__(self) -> Any:
+        raise TypeError("pickle: expected something else than a Tensor: save x.numpy(), for example with safetensors")
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -128,6 +241,9 @@ class Tensor:
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).array.any())
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -138,10 +254,13 @@ class Tensor:
     def __int__(self) -> int:
         return int(self.item())
 
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
     def __index__(self) -> int:
         if self.dtype.kind not in "iu" or self.shape:
             raise TypeError(f"index: expected a scalar integer tensor, got shape {self.shape}, dtype {self.dtype}")
-        return int(self.data)
+        return int(self.array)
 
     # --- gradients -----------------------------------------------------------------------------
 
@@ -184,6 +303,18 @@ class Tensor:
     def __rtruediv__(self, other: Any) -> Tensor:
         return ops.divide(other, self)
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return ops.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return ops.floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return ops.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return ops.remainder(other, self)
+
     def __pow__(self, other: Any) -> Tensor:
         return ops.pow(self, other)
 
@@ -195,6 +326,9 @@ class Tensor:
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return ops.matmul(other, self)
+
+    def __pos__(self) -> Tensor:
+        return ops.positive(self)
 
     def __neg__(self) -> Tensor:
         return ops.negative(self)
@@ -223,16 +357,58 @@ class Tensor:
     __hash__ = object.__hash__
 
     def __invert__(self) -> Tensor:
-        return ops.logical_not(self)
+        return ops.bitwise_invert(self)
 
     def __and__(self, other: Any) -> Tensor:
-        return ops.logical_and(self, other)
+        return ops.bitwise_and(self, other)
+
+    def __rand__(self, other: Any) -> Tensor:
+        return ops.bitwise_and(other, self)
 
     def __or__(self, other: Any) -> Tensor:
-        return ops.logical_or(self, other)
+        return ops.bitwise_or(self, other)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return ops.bitwise_or(other, self)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return ops.bitwise_xor(self, other)
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return ops.bitwise_xor(other, self)
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return ops.bitwise_left_shift(self, other)
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return ops.bitwise_left_shift(other, self)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return ops.bitwise_right_shift(self, other)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return ops.bitwise_right_shift(other, self)
 
     def __getitem__(self, index: Any) -> Tensor:
         return ops.getitem(self, index)
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        """Write into a tensor without history. A gradient that needs what was there raises when it is asked for.
+
+        Raises: GraphError (the tensor needs a gradient), ShapeError, DTypeError.
+        """
+        if self.node is not None:
+            raise GraphError(
+                f"setitem: expected a tensor that needs no gradient, got the {self._origin()}: "
+                "use tensorgrad.index_update, or write to x.data what no gradient is to know of"
+            )
+        if isinstance(values, (list, tuple)):
+            values = arrays.module_of(self.array).asarray(values, dtype=self.dtype)
+        updated = ops.index_update(self.array, index, values)  # with every check, before anything is written
+        if not self.array.flags.writeable:
+            raise GraphError("setitem: expected memory that may be written to, got a read-only view: use x.copy()")
+        writes.written(self.array)
+        self.array[...] = updated.array if type(updated) is Tensor else updated
 
     # --- the usual ops as methods --------------------------------------------------------------
 

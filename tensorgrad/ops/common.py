@@ -20,6 +20,7 @@ TensorLike: TypeAlias = "Tensor | Array | float"
 Axis: TypeAlias = "int | tuple[int, ...] | None"
 
 # What NumPy raises for operands that it cannot combine: shapes, dtypes, a number that the dtype cannot hold.
+_ndarray = np.ndarray
 REFUSED = (ValueError, TypeError, OverflowError)
 
 
@@ -58,8 +59,9 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
     A Python number takes the array's dtype (NumPy 2's weak promotion). Raises DTypeError where
     dtypes differ, or a float meets an integer array: nothing is converted silently.
     """
-    a, b = data(x), data(y)
-    if type(a) is np.ndarray and type(b) is np.ndarray and a.dtype is b.dtype:
+    a = x.array if type(x) is Tensor else x
+    b = y.array if type(y) is Tensor else y
+    if type(a) is _ndarray and type(b) is _ndarray and a.dtype is b.dtype:
         return a, b
     if isinstance(a, np.generic):
         a = np.asarray(a)

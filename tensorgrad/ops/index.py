@@ -130,7 +130,7 @@ def _put(shape: tuple[int, ...], index: Any, g: Any) -> Any:
     """The gradient of x[index]: zeros of x's shape with g added at `index`."""
     if type(g) is not Tensor:
         return Scatter(shape, index, g, repeats=_may_repeat(index))
-    return index_add(module_of(g.data).zeros(shape, g.dtype), index, g)
+    return index_add(module_of(g.array).zeros(shape, g.dtype), index, g)
 
 
 def _may_repeat(index: Any) -> bool:

@@ -42,21 +42,21 @@ def by_backward(f: Function, point: Sequence[Array], weights: Array) -> Derivati
     """
     leaves = [leaf(x) for x in point]
     out = f(*leaves)
-    rows = [joined(grad(out, leaves, Tensor(g), keep_graph=True)) for g in one_hots(out.data)]
+    rows = [joined(grad(out, leaves, Tensor(g), keep_graph=True)) for g in one_hots(out.array)]
     gradient = grad(out, leaves, Tensor(weights), keep_graph=True)
     cotangent = leaf(weights)
     recorded = grad(out, leaves, cotangent, create_graph=True)
     columns, hessian = [], []
     for slope in recorded:
-        for g in one_hots(slope.data):
+        for g in one_hots(slope.array):
             if slope.requires_grad:
                 column, *row = grad(slope, [cotangent, *leaves], Tensor(g), keep_graph=True)
                 columns.append(joined([column]))
                 hessian.append(joined(row))
             else:  # f does not depend on this input
-                columns.append(np.zeros(out.data.size))
+                columns.append(np.zeros(out.array.size))
                 hessian.append(np.zeros(len(joined(leaves))))
-    count, size = out.data.size, sum(x.size for x in point)
+    count, size = out.array.size, sum(x.size for x in point)
     return Derivatives(
         value=joined([out]),
         by_vjp=np.reshape(rows, (count, size)),
@@ -100,7 +100,7 @@ def along(f: Function, point: Sequence[Array], weights: Array, tangents: Sequenc
     recorded = grad(out, leaves, cotangent, create_graph=True)
     pairs = [(slope, Tensor(t)) for slope, t in zip(recorded, tangents, strict=True) if slope.requires_grad]
     outputs, gradients = zip(*pairs, strict=True) if pairs else ((), ())
-    changes = [Tensor(np.zeros_like(data)) for data in (out.data, *point)]
+    changes = [Tensor(np.zeros_like(data)) for data in (out.array, *point)]
     if pairs:
         changes = list(grad(outputs, [cotangent, *leaves], gradients))
     return [joined([out]), joined(gradient), joined(changes[:1]), joined(changes[1:])]
@@ -114,4 +114,4 @@ def one_hots(like: Array) -> list[Array]:
 
 def joined(tensors: Sequence[Tensor]) -> Array:
     """All elements, one after the other, in float64 on the CPU."""
-    return np.concatenate([np.zeros(0), *(to_numpy(t.data).ravel() for t in tensors)], dtype=np.float64)
+    return np.concatenate([np.zeros(0), *(to_numpy(t.array).ravel() for t in tensors)], dtype=np.float64)

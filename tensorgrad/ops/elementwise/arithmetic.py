@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from tensorgrad.array import module_of
 from tensorgrad.ops.broadcast import sum_to
 from tensorgrad.ops.common import (
@@ -11,13 +15,16 @@ from tensorgrad.ops.common import (
     float_operand,
     number_operand,
     operands,
-    shape_of,
 )
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
 __all__ = ["abs", "add", "divide", "multiply", "negative", "positive", "reciprocal", "sign", "square", "subtract"]
+
+
+# Sums and products are most of what small programs do, so their closures are spared a few objects: what a vjp
+# saves it has as a default argument, and `shape_of` is written out.
 
 
 def add(x: TensorLike, y: TensorLike) -> Tensor:
@@ -27,8 +34,12 @@ def add(x: TensorLike, y: TensorLike) -> Tensor:
         out = a + b
     except REFUSED:
         raise broadcast_error("add", a, b) from None
-    x_shape, y_shape = shape_of(a), shape_of(b)
-    return record(out, (x, lambda g: sum_to(g, x_shape)), (y, lambda g: sum_to(g, y_shape)))
+    x_shape, y_shape = getattr(a, "shape", ()), getattr(b, "shape", ())
+    return record(
+        out,
+        (x, lambda g, shape=x_shape: sum_to(g, shape)),
+        (y, lambda g, shape=y_shape: sum_to(g, shape)),
+    )
 
 
 def subtract(x: TensorLike, y: TensorLike) -> Tensor:
@@ -38,8 +49,12 @@ def subtract(x: TensorLike, y: TensorLike) -> Tensor:
         out = a - b
     except REFUSED:
         raise broadcast_error("subtract", a, b) from None
-    x_shape, y_shape = shape_of(a), shape_of(b)
-    return record(out, (x, lambda g: sum_to(g, x_shape)), (y, lambda g: sum_to(negative(g), y_shape)))
+    x_shape, y_shape = getattr(a, "shape", ()), getattr(b, "shape", ())
+    return record(
+        out,
+        (x, lambda g, shape=x_shape: sum_to(g, shape)),
+        (y, lambda g, shape=y_shape: sum_to(negative(g), shape)),
+    )
 
 
 def multiply(x: TensorLike, y: TensorLike) -> Tensor:
@@ -49,12 +64,22 @@ def multiply(x: TensorLike, y: TensorLike) -> Tensor:
         out = a * b
     except REFUSED:
         raise broadcast_error("multiply", a, b) from None
-    x_shape, y_shape = shape_of(a), shape_of(b)
+    x_shape, y_shape = getattr(a, "shape", ()), getattr(b, "shape", ())
     return record(
         out,
-        (x, lambda g: sum_to(multiply(g, y), x_shape)),
-        (y, lambda g: sum_to(multiply(g, x), y_shape)),
+        (x, lambda g, y=y, shape=x_shape: product_to(g, y, shape)),
+        (y, lambda g, x=x, shape=y_shape: product_to(g, x, shape)),
     )
+
+
+def product_to(g: Any, y: TensorLike, shape: tuple[int, ...]) -> Any:
+    """sum_to(multiply(g, y), shape); of arrays without checks, as this is the commonest step of a backward."""
+    if type(g) is Tensor:
+        return sum_to(multiply(g, y), shape)
+    product = g * (y.array if type(y) is Tensor else y)
+    if isinstance(product, np.generic):
+        product = np.asarray(product)
+    return product if product.shape == shape else sum_to(product, shape)
 
 
 def divide(x: TensorLike, y: TensorLike) -> Tensor:
@@ -64,7 +89,7 @@ def divide(x: TensorLike, y: TensorLike) -> Tensor:
         out = a / b
     except REFUSED:
         raise broadcast_error("divide", a, b) from None
-    x_shape, y_shape = shape_of(a), shape_of(b)
+    x_shape, y_shape = getattr(a, "shape", ()), getattr(b, "shape", ())
     return record(
         out,
         (x, lambda g: sum_to(divide(g, y), x_shape)),

@@ -1,0 +1,167 @@
+"""Writes into what a pending gradient needs are refused, naming the op; all others are let pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+
+VALUES = np.array([0.5, 1.5, 2.5])
+
+
+def variable() -> tg.Tensor:
+    return tg.tensor(VALUES, requires_grad=True)
+
+
+def write_all(x: tg.Tensor) -> None:
+    x.data[...] = 7.0
+
+
+def write_one(x: tg.Tensor) -> None:
+    x.data[1] += 1e-9
+
+
+def subtract_in_place(x: tg.Tensor) -> None:
+    x.data -= 0.1
+
+
+def write_through_numpy(x: tg.Tensor) -> None:
+    np.add(x.numpy(), 1, out=x.numpy())
+
+
+WRITES: list[Callable[[tg.Tensor], None]] = [write_all, write_one, subtract_in_place, write_through_numpy]
+
+# What is computed, which of the tensors (x, h = exp(x), y) is written to, and the op that needed it.
+FALSIFIED: list[tuple[str, Callable[..., tg.Tensor], str, str]] = [
+    ("product with a leaf", lambda x, h, y: x * y, "x", "multiply"),
+    ("product with a result", lambda x, h, y: h * y, "h", "multiply"),
+    ("an op's own output", lambda x, h, y: h.sum(), "h", "exp"),
+    ("a view", lambda x, h, y: tg.square(x[1:]), "x", "square"),
+    ("the base of a view", lambda x, h, y: tg.square(tg.reshape(x, (3, 1))), "x", "square"),
+    ("a fused op", lambda x, h, y: tg.gelu(x), "x", "gelu"),
+    ("a joint op", lambda x, h, y: tg.layer_norm(x, y), "y", "layer_norm"),
+    ("a matrix", lambda x, h, y: tg.linear(h, tg.reshape(y, (1, 3))), "y", "linear"),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize(("name", "compute", "written", "op"), FALSIFIED, ids=[row[0] for row in FALSIFIED])
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_write_that_falsifies_a_gradient_raises(
+    name: str, compute: Callable[..., tg.Tensor], written: str, op: str, write: Callable[[tg.Tensor], None], order: int
+) -> None:
+    x, y = variable(), variable()
+    h = tg.exp(x)
+    out = compute(x, h, y).sum()
+    write({"x": x, "h": h, "y": y}[written])
+    with pytest.raises(tg.GraphError, match=f"backward: expected the values that {op} .*written.*index_update"):
+        out.backward(create_graph=order == 2)
+    assert x.grad is None
+    assert y.grad is None
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_that_falsifies_nothing_is_let_pass(write: Callable[[tg.Tensor], None]) -> None:
+    x, y = variable(), variable()
+    out = (x + y).sum()  # keeps neither
+    write(x)
+    out.backward()
+    assert x.grad is not None
+    write(x)  # nothing is pending any more
+    (x * y).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 1 + VALUES)
+    assert y.grad is not None
+    np.testing.assert_allclose(y.grad.numpy(), 1 + x.numpy())
+
+
+def test_other_values_falsify_what_looks_them_up_again() -> None:
+    x, y = variable(), variable()
+    out = (x * y).sum()
+    x.data = VALUES * 2
+    with pytest.raises(tg.GraphError, match="values that multiply"):
+        out.backward()
+    h = tg.exp(x)
+    h.data = VALUES  # exp kept the array itself
+    (g,) = tg.grad(h.sum(), x)
+    np.testing.assert_allclose(g.numpy(), np.exp(VALUES * 2))
+
+
+def test_reading_is_not_writing() -> None:
+    x = variable()
+    out = (x * x).sum()
+    assert x.data.sum() == VALUES.sum()
+    assert x.numpy().max() == 2.5
+    out.backward()
+
+
+def test_writes_into_constants() -> None:
+    x, c = variable(), tg.tensor(VALUES)
+    out = (x * c).sum()
+    c[0] = 9.0
+    with pytest.raises(tg.GraphError, match="values that multiply"):
+        out.backward()
+    (x * c).sum().backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy(), c.numpy())
+
+
+def test_only_graphs_older_than_the_write_are_refused() -> None:
+    x = variable()
+    before = (x * x).sum()
+    x.data[0] = 3.0
+    after = (x * x).sum()
+    after.backward()
+    assert x.grad is not None
+    np.testing.assert_array_equal(x.grad.numpy(), 2 * x.numpy())
+    with pytest.raises(tg.GraphError, match="multiply"):
+        before.backward()
+
+
+def test_a_training_loop_may_write_between_steps_and_read_within_them() -> None:
+    w = variable()
+    for _ in range(40):
+        loss = tg.square(w * w).sum()
+        assert np.isfinite(w.data).all()  # handed out while a graph is pending
+        loss.backward()
+        assert w.grad is not None
+        w.data -= 0.01 * w.grad.data
+        w.grad = None
+    assert abs(w.numpy()).max() < 1.0
+
+
+def test_a_second_gradient_needs_the_first_values() -> None:
+    x = variable()
+    (g,) = tg.grad((x**3).sum(), x, create_graph=True)
+    x.data -= 0.1 * g.data
+    with pytest.raises(tg.GraphError, match="written"):
+        tg.grad(g.sum(), x)
+
+
+def test_what_was_handed_out_is_forgotten_with_its_array() -> None:
+    from tensorgrad import writes
+
+    held = len(writes._exposures)
+    for _ in range(50):
+        x = variable()
+        out = (x * x).sum()
+        x.data[0] = 1.0
+        del out, x
+    assert len(writes._exposures) == held
+
+
+def test_many_writes_to_one_array_are_bounded() -> None:
+    x = variable()
+    old = (x * x).sum()
+    pending: list[Any] = []
+    for i in range(100):
+        x.data[0] = float(i)
+        pending.append((x * x).sum())
+    pending[-1].backward()
+    with pytest.raises(tg.GraphError, match="multiply"):
+        pending[-3].backward()
+    with pytest.raises(tg.GraphError, match="multiply"):
+        old.backward()
