@@ -229,7 +229,9 @@ class Tensor:
         return copied
 
     def __reduce__(self) -> Any:
-        raise TypeError("pickle: expected something else than a Tensor: save x.numpy(), for example with safetensors")
+        raise TypeError(
+            "Tensor: expected to be saved as x.numpy(), for example by safetensors: Tensors are not pickled"
+        )
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
