@@ -11,7 +11,7 @@ Start reading at `tape.py` and `backward.py`; then any file in `ops/`.
 from math import e, inf, nan, pi
 from typing import TYPE_CHECKING, Any
 
-from tensorgrad import creation, ops, tree
+from tensorgrad import creation, linalg, ops, tree
 from tensorgrad.backward import grad
 from tensorgrad.check import check_grads
 from tensorgrad.creation import *  # noqa: F403
@@ -40,6 +40,7 @@ from tensorgrad.errors import (
     DTypeError,
     GradientError,
     GraphError,
+    LinAlgError,
     NonFiniteError,
     ShapeError,
     TensorgradError,
@@ -85,6 +86,7 @@ __all__ = [
     "GradientError",
     "GraphError",
     "Key",
+    "LinAlgError",
     "NonFiniteError",
     "Scatter",
     "ShapeError",
@@ -113,6 +115,7 @@ __all__ = [
     "isdtype",
     "jacobian",
     "jvp",
+    "linalg",
     "nan",
     "newaxis",
     "no_grad",

@@ -1,10 +1,12 @@
 """Errors for users: what was expected, what was got, what to do.
 
 Every error this library raises on purpose is one of these. Each also derives from the built-in
-exception that NumPy users would catch (`ValueError`, `TypeError`, `RuntimeError`).
+exception that NumPy users would catch (`ValueError`, `TypeError`, `RuntimeError`, `numpy.linalg.LinAlgError`).
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 
 class TensorgradError(Exception):
@@ -25,6 +27,10 @@ class DeviceError(TensorgradError, RuntimeError):
 
 class GraphError(TensorgradError, RuntimeError):
     """A gradient was asked of a graph that cannot give it."""
+
+
+class LinAlgError(TensorgradError, np.linalg.LinAlgError):
+    """Matrices that cannot be solved with, or decomposed: singular, or not positive definite."""
 
 
 class GradientError(TensorgradError, AssertionError):

@@ -58,7 +58,7 @@ class Node:
 
     @property
     def op(self) -> str:
-        """The name of the function that recorded this node."""
+        """The name of the function that recorded this node, without the underscore of a private one."""
         if self.vjps is None:
             return "leaf"
         if not self.parents:
@@ -66,7 +66,7 @@ class Node:
         vjp = self.vjps.vjp if type(self.vjps) is Joint else self.vjps[0]
         while isinstance(vjp, functools.partial):
             vjp = vjp.func
-        return str(getattr(vjp, "__qualname__", type(vjp).__name__)).split(".")[0]
+        return str(getattr(vjp, "__qualname__", type(vjp).__name__)).split(".")[0].lstrip("_")
 
 
 class Joint:
@@ -173,7 +173,7 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
     return result
 
 
-def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp) -> Tensor:
+def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, keep_output: bool = False) -> Tensor:
     """`record` for an op whose gradients share their work: vjp returns one cotangent per input, in order."""
     if type(out) is not _ndarray and isinstance(out, np.generic):
         out = np.asarray(out)
@@ -182,7 +182,10 @@ def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp) -> Tensor:
     kept = tuple(i for i, x in enumerate(inputs) if type(x) is Tensor and x.node is not None)
     if not kept or _thread.mode is NO_GRAD:
         return _unrecorded(out, inputs)
-    return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept), out))
+    node = Node([inputs[i].node for i in kept], Joint(vjp, kept), out)
+    if keep_output:
+        node.output = out
+    return Tensor(out, node)
 
 
 def _unrecorded(out: Any, inputs: Sequence[Any]) -> Tensor:

@@ -1,14 +1,17 @@
-"""What the linear algebra ops ask of their operands: matrices, in the dtypes that LAPACK has."""
+"""What the linear algebra ops ask of their operands, and what they say where LAPACK gives up."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.dtype import is_float
-from tensorgrad.errors import ShapeError
+from tensorgrad.errors import DTypeError, LinAlgError, ShapeError
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import operand
+from tensorgrad.ops.common import float_operand, operand
 from tensorgrad.ops.elementwise import astype
 from tensorgrad.tensor import Tensor
 
@@ -19,6 +22,34 @@ def matrix_operand(op: str, x: Any) -> Array:
     if a.ndim < 2:
         raise ShapeError(f"{op}: expected matrices (..., M, N), got shape {a.shape}: reshape it")
     return a
+
+
+def lapack_operand(op: str, x: Any, *, is_square: bool = False) -> Array:
+    """`matrix_operand`, of a dtype that LAPACK has: float32 or float64."""
+    a = matrix_operand(op, float_operand(op, x))
+    if a.dtype.itemsize < 4:
+        raise DTypeError(f"{op}: expected float32 or float64, got {a.dtype}: convert it with .astype")
+    if is_square and a.shape[-1] != a.shape[-2]:
+        raise ShapeError(f"{op}: expected square matrices (..., M, M), got shape {a.shape}")
+    return a
+
+
+def lapack(op: str, function: Callable[[Array], Any], a: Array, kind: str, advice: str) -> Any:
+    """`function` of the matrices in a. Raises LinAlgError: they are not all of the `kind` that it needs."""
+    try:
+        return function(a)
+    except np.linalg.LinAlgError:
+        index = next((i for i in np.ndindex(a.shape[:-2]) if not _works(function, a[i])), ())
+        place = f", whose matrix at {index} is not" if index else ", which is not"
+        raise LinAlgError(f"{op}: expected {kind} matrices, got shape {a.shape}{place}: {advice}") from None
+
+
+def _works(function: Callable[[Array], Any], a: Array) -> bool:
+    try:
+        function(a)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def sum_in_dtype(x: Tensor, axis: int | tuple[int, ...]) -> Tensor:

@@ -1,7 +1,19 @@
 """The cases of every public function, in the files that mirror `tensorgrad.ops`, and of what differentiates."""
 
 from tensorgrad.verify.case import Case
-from tensorgrad.verify.cases import activation, elementwise, index, linalg, loss, nn, norm, reduce, shape, transforms
+from tensorgrad.verify.cases import (
+    activation,
+    elementwise,
+    index,
+    linalg,
+    loss,
+    matrix,
+    nn,
+    norm,
+    reduce,
+    shape,
+    transforms,
+)
 
 __all__ = ["CASES"]
 
@@ -11,6 +23,7 @@ PARTS = (
     shape,
     index,
     linalg,
+    matrix,
     activation,
     nn,
     loss,

@@ -1,0 +1,143 @@
+"""Linear systems, and the inverses and powers of matrices.
+
+x is (..., M, M) float32 or float64 where nothing else is said. Raises ShapeError, DTypeError, and
+LinAlgError for a matrix that is singular to the last bit; one that nearly is makes a large result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.array import Array, module_of
+from tensorgrad.errors import ShapeError
+from tensorgrad.ops.broadcast import reshape, sum_to
+from tensorgrad.ops.common import TensorLike, as_integer, operands, shape_of
+from tensorgrad.ops.elementwise import add, negative, subtract
+from tensorgrad.ops.linalg.operand import lapack, lapack_operand, matrix_operand
+from tensorgrad.ops.linalg.product import matmul
+from tensorgrad.ops.logic import constant
+from tensorgrad.ops.shape import matrix_transpose
+from tensorgrad.tape import data, record, record_joint
+from tensorgrad.tensor import Tensor
+
+_IF_SINGULAR = "add a multiple of the identity to it, or use pinv"
+
+
+def solve(x: TensorLike, y: TensorLike) -> Tensor:
+    """The z with x z = y.
+
+    Args:    x (..., M, M); y (M,), or (..., M, K) whose leading axes broadcast with x's.
+    Returns: (..., M), or (..., M, K).
+    Grad:    dy = x^-T g, dx = -dy z^T, summed over broadcast axes.
+    Saves:   x, the output.
+    Source:  Giles, "An extended collection of matrix derivative results for forward and reverse mode
+             algorithmic differentiation", 2008.
+    """
+    operands("solve", x, y)
+    a, b = lapack_operand("solve", x, is_square=True), data(y)
+    rows = shape_of(b)[-2:-1] if getattr(b, "ndim", 0) > 1 else shape_of(b)
+    if rows != a.shape[-1:]:
+        raise _solve_error(a, b)
+    if b.ndim == 1:
+        return reshape(solve(x, reshape(y, (*b.shape, 1))), a.shape[:-1])
+    try:
+        np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise _solve_error(a, b) from None
+    xp = module_of(a)
+    out = lapack("solve", lambda m: xp.linalg.solve(m, b), a, "invertible", _IF_SINGULAR)
+    x_shape, y_shape = a.shape, b.shape
+    x_needed = type(x) is Tensor and x.node is not None
+
+    def vjp(g: Any, z: Any) -> list[Any]:
+        d = solve(matrix_transpose(x), g)
+        dx = sum_to(negative(matmul(d, matrix_transpose(z))), x_shape) if x_needed else None
+        return [dx, sum_to(d, y_shape)]
+
+    return record_joint(out, [x, y], vjp, keep_output=True)
+
+
+def _solve_error(a: Any, b: Any) -> ShapeError:
+    return ShapeError(
+        "solve: expected shapes (..., M, M) and (..., M, K) whose leading axes broadcast, or (M,) for the second, "
+        f"got {a.shape} and {shape_of(b)}"
+    )
+
+
+def inv(x: TensorLike) -> Tensor:
+    """The inverse: x inv(x) = 1. Where it is to be multiplied by something, `solve` is faster and more exact.
+
+    Grad:    dx = -y^T g y^T. Source: Giles, as for `solve`.
+    """
+    a = lapack_operand("inv", x, is_square=True)
+    out = lapack("inv", module_of(a).linalg.inv, a, "invertible", _IF_SINGULAR)
+
+    def vjp(g: Any, y: Any) -> Any:
+        y_transposed = matrix_transpose(y)
+        return negative(matmul(matmul(y_transposed, g), y_transposed))
+
+    return record(out, (x, vjp), keep_output=True)
+
+
+def matrix_power(x: TensorLike, n: int) -> Tensor:
+    """x multiplied by itself n times, in about log2(n) products; the inverse's power for n < 0; the identity for 0."""
+    a, n = matrix_operand("matrix_power", x), as_integer("matrix_power", "n", n)
+    if a.shape[-1] != a.shape[-2]:
+        raise ShapeError(f"matrix_power: expected square matrices (..., M, M), got shape {a.shape}")
+    xp = module_of(a)
+    if n == 0:
+        identity = xp.broadcast_to(xp.eye(a.shape[-1], dtype=a.dtype), a.shape).copy()
+        return record(identity, (x, lambda g: xp.zeros_like(a)))
+    power: Any = x if n > 0 else inv(x)
+    out, left = None, abs(n)
+    while left > 1:
+        if left % 2:
+            out = power if out is None else matmul(out, power)
+        power, left = matmul(power, power), left // 2
+    return power if out is None else matmul(out, power)
+
+
+def pinv(x: TensorLike, *, rtol: float | Array | None = None) -> Tensor:
+    """The Moore-Penrose pseudo-inverse, (..., M, N) to (..., N, M).
+
+    Args:    rtol: singular values up to rtol times the largest count as 0; a number, or one for each matrix
+             (...); max(M, N) times the dtype's epsilon if None.
+    Grad:    dx = -y^T g y^T + (1 - x y) g^T y y^T + y^T y g^T (1 - y x): where the rank stays the same.
+    Source:  Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems
+             whose variables separate", 1973.
+    """
+    a = lapack_operand("pinv", x)
+    xp = module_of(a)
+    u, s, vh = lapack("pinv", lambda m: xp.linalg.svd(m, full_matrices=False), a, "finite", "look for nan and inf")
+    is_kept = _counts(s, a.shape, rtol)
+    reciprocal = xp.where(is_kept, 1 / xp.where(is_kept, s, 1), 0).astype(a.dtype)
+    out = xp.matmul(vh.swapaxes(-1, -2) * reciprocal[..., None, :], u.swapaxes(-1, -2))
+
+    def vjp(g: Any, y: Any) -> Any:
+        h, y_transposed = matrix_transpose(g), matrix_transpose(y)
+        inverse = matmul(matmul(y_transposed, g), y_transposed)
+        columns = matmul(matmul(subtract(h, matmul(x, matmul(y, h))), y), y_transposed)
+        rows = matmul(y_transposed, matmul(y, subtract(h, matmul(matmul(h, y), x))))
+        return subtract(add(columns, rows), inverse)
+
+    return record(out, (x, vjp), keep_output=True)
+
+
+def matrix_rank(x: TensorLike, *, rtol: float | Array | None = None) -> Tensor:
+    """How many singular values are more than `rtol` (as in `pinv`) times the largest: (..., M, N) to (...), int64."""
+    a = lapack_operand("matrix_rank", x)
+    xp = module_of(a)
+    s = lapack("matrix_rank", lambda m: xp.linalg.svd(m, compute_uv=False), a, "finite", "look for nan and inf")
+    return constant(_counts(s, a.shape, rtol).sum(axis=-1), x)
+
+
+def _counts(s: Array, shape: tuple[int, ...], rtol: Any) -> Array:
+    """Which singular values are not taken for 0."""
+    xp = module_of(s)
+    if rtol is None:
+        rtol = max(shape[-2:]) * float(np.finfo(s.dtype).eps)
+    largest = s.max(axis=-1, keepdims=True, initial=0)
+    is_kept: Array = s > xp.asarray(data(rtol), dtype=s.dtype)[..., None] * largest
+    return is_kept

@@ -1,0 +1,389 @@
+"""Systems, determinants, decompositions and norms of matrices.
+
+What is decomposed is `near` the input: a fixed matrix with distances of 2 between its singular values and
+rows, plus a little of it. So it is invertible, and none of its values meet, whatever the input's elements;
+and it is not symmetric where the function does not make it so.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tensorgrad as tg
+from tensorgrad.array import Array
+from tensorgrad.verify.case import Shape, Table
+
+__all__ = ["table"]
+
+table = Table()
+case = table.case
+
+SQUARE: tuple[tuple[Shape], ...] = (((3, 3),), ((2, 2, 2),), ((1, 1),), ((0, 0),), ((0, 2, 2),))
+ANY: tuple[tuple[Shape], ...] = (((4, 2),), ((2, 3),), ((2, 3, 3),), ((1, 1),), ((0, 2, 3),))
+
+
+def near(x: Any) -> Any:
+    """x (..., M, N), scaled, plus 2, 4, 6 ... in the diagonal."""
+    fixed = np.eye(*x.shape[-2:]) * (2 + 2 * np.arange(x.shape[-1]))
+    if isinstance(x, tg.Tensor):
+        return x * 0.15 + tg.asarray(fixed, dtype=x.dtype).to(x.device)
+    return x * 0.15 + fixed
+
+
+def symmetric(x: Any) -> Any:
+    """`near`'s symmetric part; positive definite."""
+    a = near(x)
+    return (a + (tg.matrix_transpose(a) if isinstance(a, tg.Tensor) else a.swapaxes(-1, -2))) * 0.5
+
+
+def leibniz(a: Array) -> Any:
+    """The determinant as the sum over permutations."""
+    total: Any = np.zeros(a.shape[:-2])
+    for order in itertools.permutations(range(a.shape[-1])):
+        inversions = sum(p > q for p, q in itertools.combinations(order, 2))
+        total = total + (-1) ** inversions * np.prod([a[..., i, j] for i, j in enumerate(order)], axis=0)
+    return total
+
+
+def matrices(function: Callable[[Array], Array], *shape: int) -> Callable[[Array], Array]:
+    """A function of one matrix (giving `shape` where there is none), over stacks of them."""
+
+    def stacked(a: Array) -> Array:
+        found = [function(a[index]) for index in np.ndindex(a.shape[:-2])]
+        return np.array(found).reshape(*a.shape[:-2], *(found[0].shape if found else shape))
+
+    return stacked
+
+
+def transposed(a: Array) -> Array:
+    return a.swapaxes(-1, -2)
+
+
+# --- systems ---------------------------------------------------------------------------------------
+
+SYSTEMS = (
+    ((3, 3), (3, 2)),
+    ((2, 2), (2,)),
+    ((2, 2, 2), (2,)),
+    ((2, 2, 2), (2, 2, 3)),
+    ((2, 1, 2, 2), (3, 2, 1)),
+    ((2, 2), (3, 2, 1)),
+    ((1, 1), (1, 1)),
+    ((0, 0), (0, 2)),
+    ((2, 2), (2, 0)),
+    ((0, 2, 2), (2,)),
+)
+case(
+    "solve",
+    lambda x, y: tg.solve(near(x), y),
+    lambda x, y: np.linalg.inv(near(x)) @ y,
+    *SYSTEMS,
+)
+case(
+    "solve",
+    lambda x: tg.solve(near(x), x),
+    lambda x: np.linalg.inv(near(x)) @ x,
+    ((3, 3),),
+    ((2, 2, 2),),
+    label="both-",
+)
+case("inv", lambda x: tg.inv(near(x)), lambda x: np.linalg.solve(near(x), np.eye(x.shape[-1])), *SQUARE)
+for n in (0, 1, 2, 3, 5, 8, -1, -2, -3):
+    case(
+        "matrix_power",
+        lambda x, n=n: tg.matrix_power(near(x) * 0.3, n),
+        lambda x, n=n: np.linalg.matrix_power(near(x) * 0.3, n),
+        *SQUARE[: 5 if n == 2 else 2],
+        label=f"{n}-",
+    )
+case("pinv", lambda x: tg.pinv(near(x)), matrices(lambda a: np.linalg.lstsq(near(a), np.eye(len(a)))[0], 3, 2), *ANY)
+case(
+    "pinv",
+    lambda x: tg.pinv(near(x), rtol=np.array([0.1, 0.2])),
+    matrices(lambda a: np.linalg.lstsq(near(a), np.eye(len(a)))[0]),
+    ((2, 3, 2),),
+    label="rtol-",
+)
+case("matrix_rank", tg.matrix_rank, np.linalg.matrix_rank, *ANY, ((0, 3),), is_differentiable=False)
+case(
+    "matrix_rank",
+    lambda x: tg.matrix_rank(near(x), rtol=np.array([0.1, 0.6])),
+    lambda x: np.array([2, 1]),
+    ((2, 2, 2),),
+    label="rtol-",
+    is_differentiable=False,
+)
+
+# --- determinants ----------------------------------------------------------------------------------
+
+case("det", tg.det, leibniz, ((2, 3, 3),), ((2, 2, 4, 4),), ((1, 1),), ((0, 0),), ((2, 0, 0),))
+case("det", lambda x: tg.det(near(x)), lambda x: leibniz(near(x)), *SQUARE, label="near-")
+case("slogdet", lambda x: tg.slogdet(-near(x)).logabsdet, lambda x: np.log(np.abs(leibniz(near(x)))), *SQUARE)
+case(
+    "slogdet",
+    lambda x: tg.slogdet(-near(x)).sign,
+    lambda x: np.full(x.shape[:-2], (-1.0) ** x.shape[-1]),
+    *SQUARE,
+    label="sign-",
+    is_differentiable=False,
+)
+
+# --- decompositions --------------------------------------------------------------------------------
+
+
+def cholesky(a: Array) -> Array:
+    """The factor column by column."""
+    out = np.zeros_like(a)
+    for j in range(len(a)):
+        out[j, j] = math.sqrt(a[j, j] - out[j, :j] @ out[j, :j])
+        for i in range(j + 1, len(a)):
+            out[i, j] = (a[i, j] - out[i, :j] @ out[j, :j]) / out[j, j]
+    return out
+
+
+def gram_schmidt(a: Array) -> Array:
+    """Orthonormal columns that span those of a, each on the side of its own; twice, for accuracy."""
+    columns: list[Any] = []
+    for column in a.T:
+        for _ in range(2):
+            for q in columns:
+                column = column - (q @ column) * q
+        columns.append(column / math.sqrt(column @ column))
+    return np.array(columns).reshape(a.shape[::-1]).T
+
+
+def projector(a: Array, i: int) -> Array:
+    """On the i-th eigenvector of a symmetric matrix, in ascending order of eigenvalues: Lagrange's polynomial in it."""
+    values = np.sort(np.linalg.eigvals(a).real)
+    out = np.eye(len(a))
+    for value in np.delete(values, i):
+        out = out @ (a - value * np.eye(len(a))) / (values[i] - value)
+    return out
+
+
+case("cholesky", lambda x: tg.cholesky(symmetric(x)), lambda x: matrices(cholesky, 2, 2)(symmetric(x)), *SQUARE)
+case(
+    "cholesky",
+    lambda x: tg.cholesky(symmetric(x), upper=True),
+    lambda x: transposed(matrices(cholesky, 2, 2)(symmetric(x))),
+    *SQUARE[:2],
+    label="upper-",
+)
+
+
+def positive_qr(x: Any, mode: str) -> tuple[Any, Any]:
+    """The reduced factors with a positive diagonal of R, whatever LAPACK chose."""
+    count = min(x.shape[-2:])
+    q, r = tg.qr(near(x), mode=mode)
+    q, r = q[..., :count], r[..., :count, :]
+    signs = tg.sign(tg.diagonal(r).detach())
+    return q * signs[..., None, :], r * signs[..., None]
+
+
+def positive_q(a: Array) -> Array:
+    return matrices(gram_schmidt, 2, 2)(near(a)[..., : min(a.shape[-2:])])
+
+
+for mode in ("reduced", "complete"):
+    case("qr", lambda x, m=mode: positive_qr(x, m)[0], positive_q, *ANY, ((2, 0),), label=f"Q-{mode}-")
+    case(
+        "qr",
+        lambda x, m=mode: positive_qr(x, m)[1],
+        lambda x: np.triu(transposed(positive_q(x)) @ near(x)),
+        *ANY,
+        ((0, 2),),
+        label=f"R-{mode}-",
+    )
+    case(
+        "qr",
+        lambda x, m=mode: positive_qr(x, m)[0] @ tg.sin(positive_qr(x, m)[1]),
+        lambda x: positive_q(x) @ np.sin(np.triu(transposed(positive_q(x)) @ near(x))),
+        ((3, 2),),
+        ((2, 3),),
+        label=f"both-{mode}-",
+    )
+case("eigvalsh", lambda x: tg.eigvalsh(symmetric(x)), lambda x: np.sort(np.linalg.eigvals(symmetric(x)).real), *SQUARE)
+case(
+    "eigh",
+    lambda x: tg.eigh(symmetric(x)).eigenvalues,
+    lambda x: np.sort(np.linalg.eigvals(symmetric(x)).real),
+    *SQUARE,
+    label="values-",
+)
+
+
+def function_of_symmetric(x: Any) -> Any:
+    w, v = tg.eigh(symmetric(x))
+    return (v * (w**3)[..., None, :]) @ tg.matrix_transpose(v)
+
+
+case("eigh", function_of_symmetric, lambda x: symmetric(x) @ symmetric(x) @ symmetric(x), *SQUARE, label="both-")
+for i in (0, 1):
+    case(
+        "eigh",
+        lambda x, i=i: tg.einsum("...a,...b->...ab", *[tg.eigh(symmetric(x)).eigenvectors[..., i]] * 2),
+        lambda x, i=i: matrices(lambda a: projector(a, i), 2, 2)(symmetric(x)),
+        ((3, 3),),
+        ((2, 2, 2),),
+        label=f"vector-{i}-",
+    )
+
+
+def singular_values(x: Array) -> Any:
+    a = near(x)
+    a = a if a.shape[-2] >= a.shape[-1] else transposed(a)
+    return np.sqrt(np.sort(np.linalg.eigvals(transposed(a) @ a).real)[..., ::-1])
+
+
+case("svdvals", lambda x: tg.svdvals(near(x)), singular_values, *ANY, ((2, 0),))
+for full in (False, True):
+    case(
+        "svd",
+        lambda x, full=full: tg.svd(near(x), full_matrices=full).S,
+        singular_values,
+        *ANY,
+        label=f"S-{full}-",
+    )
+
+    def cubed(x: Any, full: bool = full) -> Any:
+        count = min(x.shape[-2:])
+        u, s, vh = tg.svd(near(x), full_matrices=full)
+        return (u[..., :count] * (s**3)[..., None, :]) @ vh[..., :count, :]
+
+    case("svd", cubed, lambda x: near(x) @ transposed(near(x)) @ near(x), *ANY, label=f"all-{full}-")
+
+    def left(x: Any, full: bool = full) -> Any:
+        u = tg.svd(near(x), full_matrices=full).U[..., 0]
+        return tg.einsum("...a,...b->...ab", u, u)
+
+    case(
+        "svd",
+        left,
+        lambda x: matrices(lambda a: projector(a @ a.T, -1))(near(x)),
+        ((3, 3),),
+        ((2, 3),),
+        label=f"U-{full}-",
+    )
+
+    def both(x: Any, full: bool = full) -> Any:
+        u, _, vh = tg.svd(near(x), full_matrices=full)
+        return tg.einsum("...a,...b->...ab", u[..., 0], vh[..., 0, :])
+
+    case(
+        "svd",
+        both,
+        lambda x: matrices(lambda a: projector(a @ a.T, -1) @ a)(near(x)) / singular_values(x)[..., :1, None],
+        ((3, 3),),
+        ((2, 3),),
+        ((2, 2, 2),),
+        label=f"U-Vh-{full}-",
+    )
+    if not full:
+        case(
+            "svd",
+            left,
+            lambda x: near(x)[:, :1] @ near(x)[:, :1].T / (near(x)[:, 0] @ near(x)[:, 0]),
+            ((3, 1),),
+            label="U-column-",
+        )
+
+# --- norms -----------------------------------------------------------------------------------------
+
+
+def vector_norm(x: Array, axis: Any, keepdims: bool, ord: float) -> Any:  # noqa: A002
+    size = np.abs(x)
+    if math.isinf(ord):
+        return (np.max if ord > 0 else np.min)(size, axis=axis, keepdims=keepdims)
+    if ord == 0:
+        return (size > 0).sum(axis=axis, keepdims=keepdims).astype(float)
+    return (size**ord).sum(axis=axis, keepdims=keepdims) ** (1 / ord)
+
+
+for ord_ in (2, 1, 3, 0.5, -1, -2, 2.5, 0, math.inf, -math.inf):
+    for axis, keepdims in ((None, False), (-1, False), (0, True), ((0, 1), False), (None, True)):
+        if ord_ != 2 and axis == (0, 1):
+            continue
+        case(
+            "vector_norm",
+            lambda x, a=axis, k=keepdims, n=ord_: tg.vector_norm(-(x + 3), axis=a, keepdims=k, ord=n),
+            lambda x, a=axis, k=keepdims, n=ord_: vector_norm(x + 3, a, k, n),
+            ((3, 4),),
+            domain="distinct",
+            label=f"{ord_}-{axis}-{keepdims}-",
+        )
+case("vector_norm", tg.vector_norm, lambda x: np.sqrt((x * x).sum()), ((0, 3),), ((),), ((1,),), ((2, 1, 3),))
+case(
+    "vector_norm",
+    lambda x: tg.vector_norm(x, axis=()),
+    lambda x: np.sqrt(x * x),
+    ((2, 2),),
+    label="no axis-",
+)
+
+ORDERS: dict[Any, Callable[[Array], Any]] = {
+    "fro": lambda a: np.sqrt((a * a).sum(axis=(-1, -2))),
+    "nuc": lambda a: _singular(a).sum(axis=-1),
+    2: lambda a: _singular(a)[..., 0],
+    -2: lambda a: _singular(a)[..., -1],
+    1: lambda a: np.abs(a).sum(axis=-2).max(axis=-1),
+    -1: lambda a: np.abs(a).sum(axis=-2).min(axis=-1),
+    math.inf: lambda a: np.abs(a).sum(axis=-1).max(axis=-1),
+    -math.inf: lambda a: np.abs(a).sum(axis=-1).min(axis=-1),
+}
+
+
+def _singular(a: Array) -> Any:
+    a = a if a.shape[-2] >= a.shape[-1] else transposed(a)
+    return np.sqrt(np.sort(np.linalg.eigvals(transposed(a) @ a).real)[..., ::-1])
+
+
+for ord_, expected in ORDERS.items():
+    case(
+        "matrix_norm",
+        lambda x, n=ord_: tg.matrix_norm(near(x), ord=n),
+        lambda x, f=expected: f(near(x)),
+        ((3, 3),),
+        ((2, 2, 3),),
+        ((0, 2, 2),),
+        label=f"{ord_}-",
+    )
+    case(
+        "matrix_norm",
+        lambda x, n=ord_: tg.matrix_norm(near(x), ord=n, keepdims=True),
+        lambda x, f=expected: f(near(x))[..., None, None],
+        ((2, 3, 2),),
+        label=f"{ord_}-keepdims-",
+    )
+    case(
+        "norm",
+        lambda x, n=ord_: tg.norm(near(x), ord=n, axis=(1, 0), keepdims=True),
+        lambda x, f=expected: np.array(f(near(x).T)).reshape(1, 1),
+        ((3, 2),),
+        label=f"{ord_}-",
+    )
+    case(
+        "norm",
+        lambda x, n=ord_: tg.norm(near(x), ord=n),
+        lambda x, f=expected: f(near(x)),
+        ((3, 2),),
+        label=f"{ord_}-all-",
+    )
+case("matrix_norm", tg.matrix_norm, ORDERS["fro"], ((0, 3),), ((2, 3),), label="default-")
+case("norm", tg.norm, lambda x: np.sqrt((x * x).sum()), ((2, 1, 3),), ((4,),), ((),), ((0, 2),))
+case("norm", lambda x: tg.norm(x, axis=1), lambda x: np.sqrt((x * x).sum(axis=1)), ((2, 3),), label="axis-")
+case(
+    "norm", lambda x: tg.norm(x, axis=(0, 2)), lambda x: np.sqrt((x * x).sum(axis=(0, 2))), ((2, 2, 3),), label="axes-"
+)
+case("norm", lambda x: tg.norm(x, ord=3), lambda x: vector_norm(x, None, False, 3), ((4,),), label="vector-")
+case(
+    "norm",
+    lambda x: tg.norm(x, ord=1, axis=0, keepdims=True),
+    lambda x: np.abs(x).sum(axis=0, keepdims=True),
+    ((3, 2),),
+    label="1-axis-",
+)
