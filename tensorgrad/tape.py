@@ -173,7 +173,7 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
     return result
 
 
-def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, keep_output: bool = False) -> Tensor:
+def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp) -> Tensor:
     """`record` for an op whose gradients share their work: vjp returns one cotangent per input, in order."""
     if type(out) is not _ndarray and isinstance(out, np.generic):
         out = np.asarray(out)
@@ -182,10 +182,7 @@ def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, keep_output: bool
     kept = tuple(i for i, x in enumerate(inputs) if type(x) is Tensor and x.node is not None)
     if not kept or _thread.mode is NO_GRAD:
         return _unrecorded(out, inputs)
-    node = Node([inputs[i].node for i in kept], Joint(vjp, kept), out)
-    if keep_output:
-        node.output = out
-    return Tensor(out, node)
+    return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept), out))
 
 
 def _unrecorded(out: Any, inputs: Sequence[Any]) -> Tensor:

@@ -46,17 +46,21 @@ def solve(x: TensorLike, y: TensorLike) -> Tensor:
         np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
         raise _solve_error(a, b) from None
-    xp = module_of(a)
-    out = lapack("solve", lambda m: xp.linalg.solve(m, b), a, "invertible", _IF_SINGULAR)
-    x_shape, y_shape = a.shape, b.shape
+    solver = module_of(a).linalg.solve
+    return _solve(x, y, lapack("solve", lambda m: solver(m, b), a, "invertible", _IF_SINGULAR))
+
+
+def _solve(x: Any, y: Any, z: Array) -> Tensor:
+    """z, recorded as the solution; its vjp records it anew, so as to differentiate it without solving again."""
+    x_shape, y_shape = shape_of(x), shape_of(y)
     x_needed = type(x) is Tensor and x.node is not None
 
-    def vjp(g: Any, z: Any) -> list[Any]:
+    def vjp(g: Any) -> list[Any]:
         d = solve(matrix_transpose(x), g)
-        dx = sum_to(negative(matmul(d, matrix_transpose(z))), x_shape) if x_needed else None
+        dx = sum_to(negative(matmul(d, matrix_transpose(_solve(x, y, z)))), x_shape) if x_needed else None
         return [dx, sum_to(d, y_shape)]
 
-    return record_joint(out, [x, y], vjp, keep_output=True)
+    return record_joint(z, [x, y], vjp)
 
 
 def _solve_error(a: Any, b: Any) -> ShapeError:
