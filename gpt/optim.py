@@ -19,6 +19,7 @@ from tensorgrad import Tensor
 from tensorgrad.array import Array, module_of
 from tensorgrad.kernels import kernels_for
 from tensorgrad.tree import named_tensors
+from tensorgrad.writes import written
 
 __all__ = ["AdamW"]
 
@@ -83,6 +84,7 @@ class AdamW:
                 gradient_scale=scale,
                 step=number,
             )
+        written(self.parameters)
         return norm
 
     def state(self) -> dict[str, Array]:

@@ -152,3 +152,13 @@ def test_the_state_of_another_model_is_refused(state):
     optimizer = AdamW(make_model(), OptimConfig())
     with pytest.raises(UserError, match="optimizer state: expected first_moment of float64"):
         optimizer.load_state(state)
+
+
+def test_a_gradient_of_a_graph_from_before_the_step_is_refused():
+    model = make_model()
+    optimizer = AdamW(model, OptimConfig())
+    before = tensorgrad.square(model["matrix"]).sum()
+    (tensorgrad.square(model["vector"]).sum()).backward()
+    optimizer.step(1e-3, 1)
+    with pytest.raises(tensorgrad.GraphError, match="values that square"):
+        before.backward()
