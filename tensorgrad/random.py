@@ -58,17 +58,24 @@ class Key:
         """`count` independent keys: `fold_in(0)`, `fold_in(1)`, ..."""
         return tuple(self.fold_in(i) for i in range(count))
 
-    def bits(self, count: int) -> Array:
-        """The first `count` words of the stream, uint64, on the CPU."""
-        return self._generator(0).random_raw(count)  # type: ignore[no-any-return]
+    def bits(self, count: int, *, start: int = 0) -> Array:
+        """The words of the stream at `start`, `start` + 1, ...: `count` of them, uint64, on the CPU."""
+        block, skipped = divmod(start, 4)  # one counter gives four words
+        return self._generator(block).random_raw(skipped + count)[skipped:]  # type: ignore[no-any-return]
 
-    def uniform(self, shape: tuple[int, ...] = (), *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
-        """Uniform in [0, 1): the top 24 bits of a 32-bit half-word (float32), or 53 of a word (float64)."""
+    def uniform(
+        self, shape: tuple[int, ...] = (), *, start: int = 0, dtype: DTypeLike = "float32", device: str = "cpu"
+    ) -> Array:
+        """Uniform in [0, 1): the top 24 bits of a 32-bit half-word (float32), or 53 of a word (float64).
+
+        `start` is how many numbers of this dtype come before these in the stream.
+        """
         size = math.prod(shape)
         if as_dtype(dtype) == np.float64:
-            values = (self.bits(size) >> np.uint64(11)) * 2.0**-53
+            values = (self.bits(size, start=start) >> np.uint64(11)) * 2.0**-53
         elif as_dtype(dtype) == np.float32:
-            halves = self.bits((size + 1) // 2).view(np.uint32)[:size]
+            word, skipped = divmod(start, 2)
+            halves = self.bits((skipped + size + 1) // 2, start=word).view(np.uint32)[skipped : skipped + size]
             values = (halves >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
         else:
             raise DTypeError(f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}")
@@ -118,4 +125,4 @@ class RowKeys:
         if not shape or shape[0] != len(self.keys):
             raise ShapeError(f"uniform: expected a shape of {len(self.keys)} rows, one per key, got {shape}")
         rows = [key.uniform(shape[1:], dtype=dtype) for key in self.keys]
-        return arrays.to_device(np.stack(rows), device)
+        return arrays.to_device(np.stack(rows) if rows else np.empty(shape, as_dtype(dtype)), device)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
+from tensorgrad.random import Key, RowKeys
 
 __all__ = ["Kernels", "kernels_for"]
 
@@ -88,11 +89,19 @@ class Kernels(Protocol):
         ...
 
     def attention(
-        self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, mask: Array | None, is_causal: bool, scale: float
+        self,
+        q_BHTD: Array,
+        k_BKSD: Array,
+        v_BKSD: Array,
+        mask: Array | None,
+        is_causal: bool,
+        scale: float,
+        dropout: tuple[Key | RowKeys, float] | None,
     ) -> tuple[Array, Array]:
         """The output and each query's log-sum-exp of scores: (B, H, T, D), (B, H, T).
 
-        `mask` broadcasts to (B, H, T, S): bool (True: may attend) or added to the scores.
+        `mask` broadcasts to (B, H, T, S): bool (True: may attend) or added to the scores. With `dropout`,
+        a key and a rate, those of the weights (B, H, T, S) are dropped that `ops.nn.dropout` would drop.
         """
         ...
 
@@ -107,6 +116,7 @@ class Kernels(Protocol):
         mask: Array | None,
         is_causal: bool,
         scale: float,
+        dropout: tuple[Key | RowKeys, float] | None,
     ) -> tuple[Array, Array, Array]:
         """dq, dk, dv."""
         ...

@@ -54,6 +54,15 @@ def test_a_shorter_draw_is_the_beginning_of_a_longer_one() -> None:
     np.testing.assert_array_equal(key.uniform((6,)), key.uniform((2, 3)).ravel())
 
 
+@pytest.mark.parametrize("start", range(11))
+def test_a_draw_may_start_anywhere_in_the_stream(start: int) -> None:
+    key = tg.Key(8, 9)
+    np.testing.assert_array_equal(key.bits(5, start=start), key.bits(16)[start : start + 5])
+    for dtype in ("float32", "float64"):
+        whole = key.uniform((16,), dtype=dtype)
+        np.testing.assert_array_equal(key.uniform((5,), start=start, dtype=dtype), whole[start : start + 5])
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -87,7 +96,7 @@ def test_uniform(dtype: str) -> None:
 
 def test_the_largest_uniform_is_below_one() -> None:
     class Full(tg.Key):
-        def bits(self, count: int) -> np.ndarray:
+        def bits(self, count: int, *, start: int = 0) -> np.ndarray:
             return np.full(count, MASK, np.uint64)
 
     for dtype, bits in (("float32", 24), ("float64", 53)):

@@ -2,7 +2,8 @@
 
 Blocks of queries against the keys that the mask lets them see (Dao, "FlashAttention-2", 2023,
 section 3.1): no T x S matrix outlives its block, and half of a causal one is never computed.
-The backward makes each block's probabilities again from the log-sum-exp of its scores.
+The backward makes each block's probabilities again from the log-sum-exp of its scores, and draws
+what was dropped of them again from its key.
 """
 
 from __future__ import annotations
@@ -10,15 +11,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, device_of, module_of
 from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels.reference.blocks import for_blocks, wide
+from tensorgrad.random import Key, RowKeys
 
 QUERY_BLOCK = 128
+Dropout = tuple[Key | RowKeys, float]
 
 
 def attention(
-    q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, mask: Array | None, is_causal: bool, scale: float
+    q_BHTD: Array,
+    k_BKSD: Array,
+    v_BKSD: Array,
+    mask: Array | None,
+    is_causal: bool,
+    scale: float,
+    dropout: Dropout | None,
 ) -> tuple[Array, Array]:
     xp = module_of(q_BHTD)
     batch, heads, queries, _ = q_BHTD.shape
@@ -37,9 +46,12 @@ def attention(
             xp.exp(scores, out=scores)
             total = scores.sum(axis=-1, keepdims=True)
             total[total == 0] = 1
+            logsumexp[samples][..., rows] = (largest + xp.log(total))[..., 0]
+            if dropout is not None:
+                scores = xp.where(_kept(dropout, samples, rows, keys, scores, q, k), scores, 0)
+                total *= 1 - dropout[1]
             part = xp.matmul(scores.astype(v.dtype, copy=False), v[samples][..., keys, :])
             out[samples][..., rows, :] = part / total
-            logsumexp[samples][..., rows] = (largest + xp.log(total))[..., 0]
 
     for_blocks(q, work)
     return out_BTHD.transpose(0, 2, 1, 3), logsumexp.reshape(batch, heads, queries)
@@ -55,6 +67,7 @@ def attention_gradient(
     mask: Array | None,
     is_causal: bool,
     scale: float,
+    dropout: Dropout | None,
 ) -> tuple[Array, Array, Array]:
     xp = module_of(q_BHTD)
     q, k, v = _grouped(q_BHTD, k_BKSD, v_BKSD)
@@ -73,9 +86,13 @@ def attention_gradient(
             weights -= logsumexp[samples][..., rows, :]
             xp.exp(weights, out=weights)
             g_rows = g_s[..., rows, :]
-            dv_part = xp.matmul(weights.swapaxes(-1, -2).astype(g.dtype, copy=False), g_rows)
-            dv[samples][..., keys, :] += dv_part.sum(axis=2)
             dscores = xp.matmul(g_rows, v_s[..., keys, :].swapaxes(-1, -2)).astype(weights.dtype, copy=False)
+            used = weights
+            if dropout is not None:
+                kept = _kept(dropout, samples, rows, keys, weights, q, k)
+                used, dscores = (xp.where(kept, x, 0) / (1 - dropout[1]) for x in (weights, dscores))
+            dv_part = xp.matmul(used.swapaxes(-1, -2).astype(g.dtype, copy=False), g_rows)
+            dv[samples][..., keys, :] += dv_part.sum(axis=2)
             dscores -= delta[samples][..., rows, :]
             dscores *= weights
             dscores *= scale
@@ -127,6 +144,21 @@ def _scores(q: Array, k: Array, mask: Array | None, rows: slice, keys: slice, is
         shape = (rows.stop - rows.start, keys.stop - rows.start)
         scores[..., rows.start :] += xp.triu(xp.full(shape, -math.inf, scores.dtype), 1)
     return scores
+
+
+def _kept(dropout: Dropout, samples: slice, rows: slice, keys: slice, scores: Array, q: Array, k: Array) -> Array:
+    """Which weights of a block stay: those where dropout of all weights, (B, H, T, S), would keep them."""
+    key, rate = dropout
+    xp = module_of(scores)
+    heads, queries, length = q.shape[1] * q.shape[2], q.shape[3], k.shape[-2]
+    count = min(rows.stop, queries) - rows.start
+    parts = []
+    for sample in range(*samples.indices(q.shape[0])):
+        stream, first = (key.keys[sample], 0) if isinstance(key, RowKeys) else (key, sample * heads)
+        for head in range(first, first + heads):
+            u = stream.uniform((count, length), start=(head * queries + rows.start) * length, device=device_of(scores))
+            parts.append(u[:, keys] >= rate)
+    return xp.stack(parts).reshape(scores.shape) if parts else xp.empty(scores.shape, bool)  # type: ignore[no-any-return]
 
 
 def rope(x: Array, cos_TE: Array, sin_TE: Array) -> Array:

@@ -8,13 +8,15 @@ from typing import Any
 from tensorgrad.array import Array, module_of
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.kernels import kernels_for
-from tensorgrad.ops.broadcast import reshape
+from tensorgrad.ops.broadcast import broadcast_to, reshape
 from tensorgrad.ops.common import TensorLike, float_operand, operand, operands
 from tensorgrad.ops.elementwise import add, multiply, subtract, where
 from tensorgrad.ops.linalg import matmul
 from tensorgrad.ops.nn.definition import through
+from tensorgrad.ops.nn.dropout import check_dropout, dropout
 from tensorgrad.ops.nn.softmax import softmax_definition
 from tensorgrad.ops.shape import concat, matrix_transpose, split
+from tensorgrad.random import Key, RowKeys
 from tensorgrad.tape import data, record, record_joint
 from tensorgrad.tensor import Tensor
 
@@ -27,18 +29,22 @@ def scaled_dot_product_attention(
     mask: Any = None,
     is_causal: bool = False,
     scale: float | None = None,
+    dropout_rate: float = 0.0,
+    key: Key | RowKeys | None = None,
 ) -> Tensor:
-    """softmax(q k^T scale + mask) v, head by head.
+    """dropout(softmax(q k^T scale + mask)) v, head by head.
 
     Args:    q (B, H, T, D), k (B, K, S, D), v (B, K, S, E), one dtype; H a multiple of K, each key
              head serving H / K consecutive query heads (grouped-query attention);
-             mask: broadcasts to (B, H, T, S), bool (True: may attend) or float, added to the scores,
-             a constant; is_causal: query t sees keys 0 .. t (upper left if T != S);
-             scale: 1 / sqrt(D) if None.
+             mask: broadcasts to (B, H, T, S), bool (True: may attend) or float, added to the scores;
+             is_causal: query t sees keys 0 .. t (upper left if T != S); with a mask, only those that
+             it lets it see too; scale: 1 / sqrt(D) if None;
+             dropout_rate, key: as of `dropout` of the weights (B, H, T, S).
     Returns: (B, H, T, E). A query that may see no key gets zeros.
-    Raises:  ShapeError, DTypeError, DeviceError.
+    Raises:  ShapeError, DTypeError, DeviceError, ValueError (dropout_rate).
     Grad:    with p the probabilities: dv = p^T g, ds = p (g v^T - sum(g out)), dq = ds k scale, dk = ds^T q scale.
-    Saves:   q, k, v, out, and one log-sum-exp per query.
+             A mask that needs a gradient gets ds; then all is computed in basic ops, and every weight saved.
+    Saves:   q, k, v, out, and one log-sum-exp per query. What was dropped is drawn again.
     Source:  Vaswani et al., "Attention is all you need", 2017, equation 1; Ainslie et al., "GQA", 2023.
     """
     a, b, c = (float_operand("scaled_dot_product_attention", x) for x in (q, k, v))
@@ -47,17 +53,28 @@ def scaled_dot_product_attention(
     m = None if mask is None else _attention_mask(mask, a, b)
     _check_attention(a, b, c)
     scale = 1 / math.sqrt(a.shape[-1]) if scale is None else float(scale)
-    out, row_logsumexp = kernels_for(a).attention(a, b, c, m, is_causal, scale)
+    dropped = _attention_dropout(dropout_rate, key, a)
+    if type(mask) is Tensor and mask.requires_grad:
+        return attention_definition(q, k, v, mask, is_causal, scale, dropped)
+    out, row_logsumexp = kernels_for(a).attention(a, b, c, m, is_causal, scale, dropped)
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            return through(lambda q, k, v: attention_definition(q, k, v, m, is_causal, scale), [q, k, v], g)
-        return kernels_for(g).attention_gradient(g, a, b, c, out, row_logsumexp, m, is_causal, scale)
+            return through(lambda q, k, v: attention_definition(q, k, v, m, is_causal, scale, dropped), [q, k, v], g)
+        return kernels_for(g).attention_gradient(g, a, b, c, out, row_logsumexp, m, is_causal, scale, dropped)
 
     return record_joint(out, [q, k, v], vjp)
 
 
-def attention_definition(q: Tensor, k: Tensor, v: Tensor, mask: Array | None, is_causal: bool, scale: float) -> Tensor:
+def attention_definition(
+    q: Any,
+    k: Any,
+    v: Any,
+    mask: Any,
+    is_causal: bool,
+    scale: float,
+    dropped: tuple[Key | RowKeys, float] | None = None,
+) -> Tensor:
     batch, heads, queries, width = q.shape
     kv_heads, keys = k.shape[1], k.shape[2]
     q = reshape(q, (batch, kv_heads, heads // kv_heads, queries, width))
@@ -67,15 +84,17 @@ def attention_definition(q: Tensor, k: Tensor, v: Tensor, mask: Array | None, is
     xp = module_of(data(q))
     may_attend = xp.tril(xp.ones((queries, keys), bool)) if is_causal else xp.ones((queries, keys), bool)
     if mask is not None:
-        mask = xp.broadcast_to(mask, (batch, heads, queries, keys)).reshape(scores.shape)
+        mask = reshape(broadcast_to(mask, (batch, heads, queries, keys)), scores.shape)
         if mask.dtype == bool:
-            may_attend = may_attend & mask
+            may_attend = may_attend & data(mask)
         else:
             scores = add(scores, mask)
     scores = where(may_attend, scores, -math.inf)
     # A query that may see no key has no finite score: softmax would be nan, its output is to be 0.
     sees_any = (data(scores) != -math.inf).any(axis=-1, keepdims=True)
     weights = where(sees_any, softmax_definition(where(sees_any, scores, 0.0), -1), 0.0) if keys else scores
+    if dropped is not None:
+        weights = dropout(weights, dropped[0], rate=dropped[1])
     return reshape(matmul(weights, v), (batch, heads, queries, v.shape[-1]))
 
 
@@ -83,13 +102,20 @@ def _attention_mask(mask: Any, q: Array, k: Array) -> Array:
     m = operand("scaled_dot_product_attention", mask)
     if m.dtype not in (bool, q.dtype):
         raise DTypeError(f"scaled_dot_product_attention: expected a mask of bool or {q.dtype}, got {m.dtype}")
-    if type(mask) is Tensor and mask.requires_grad:
-        raise DTypeError("scaled_dot_product_attention: expected a mask that needs no gradient: detach it")
     target = (*q.shape[:2], q.shape[-2], k.shape[-2])
     padded = m.reshape((1,) * (4 - m.ndim) + m.shape)
     if m.ndim > 4 or any(n not in (1, full) for n, full in zip(padded.shape, target, strict=True)):
         raise ShapeError(f"scaled_dot_product_attention: expected a mask that broadcasts to {target}, got {m.shape}")
     return padded
+
+
+def _attention_dropout(rate: float, key: Any, q: Array) -> tuple[Key | RowKeys, float] | None:
+    check_dropout("scaled_dot_product_attention", rate, key if rate or key is not None else Key(0))
+    if isinstance(key, RowKeys) and len(key.keys) != q.shape[0]:
+        raise ShapeError(
+            f"scaled_dot_product_attention: expected a key for each of {q.shape[0]} samples, got {len(key.keys)}"
+        )
+    return (key, rate) if rate else None
 
 
 def _check_attention(q: Array, k: Array, v: Array) -> None:

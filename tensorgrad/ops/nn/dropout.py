@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tensorgrad.array import device_of, module_of
 from tensorgrad.errors import DTypeError
 from tensorgrad.ops.common import TensorLike, float_operand
@@ -17,10 +19,15 @@ def dropout(x: TensorLike, key: Key | RowKeys, *, rate: float) -> Tensor:
     Linear, so its gradient is the same function of g, and nothing is saved: the mask is made again.
     """
     a = float_operand("dropout", x)
-    if not isinstance(key, (Key, RowKeys)):
-        raise DTypeError(f"dropout: expected a Key, got {type(key).__name__}: make it with tensorgrad.Key(seed)")
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: expected 0 <= rate < 1, got {rate}")
+    check_dropout("dropout", rate, key)
     mask = key.uniform(a.shape, device=device_of(a)) >= rate
     out = module_of(a).where(mask, a * (1 / (1 - rate)), 0).astype(a.dtype, copy=False)
     return record(out, (x, lambda g: dropout(g, key, rate=rate)))
+
+
+def check_dropout(op: str, rate: float, key: Any) -> None:
+    """Refuse what is no key, or a rate that leaves nothing."""
+    if not isinstance(key, (Key, RowKeys)):
+        raise DTypeError(f"{op}: expected a Key, got {type(key).__name__}: make it with tensorgrad.Key(seed)")
+    if not 0 <= rate < 1:
+        raise ValueError(f"{op}: expected 0 <= rate < 1, got {rate}")

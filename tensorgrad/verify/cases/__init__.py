@@ -3,6 +3,7 @@
 from tensorgrad.verify.case import Case
 from tensorgrad.verify.cases import (
     activation,
+    attention,
     elementwise,
     index,
     linalg,
@@ -28,6 +29,7 @@ PARTS = (
     nn,
     loss,
     norm,
+    attention,
     transforms,
 )
 CASES: list[Case] = [case for part in PARTS for case in part.table.cases]

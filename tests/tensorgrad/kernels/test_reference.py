@@ -203,7 +203,7 @@ def test_attention_s_statistics_and_gradients(lengths: tuple[int, int], dtype: s
         for seed, shape in enumerate(((3, 2, queries, 4), (3, 2, keys, 4), (3, 2, keys, 5), (3, 2, queries, 5)))
     )
     before = [a.copy() for a in (q, k, v, g)]
-    out, logsumexp = reference.attention(q, k, v, None, False, 0.5)
+    out, logsumexp = reference.attention(q, k, v, None, False, 0.5, None)
     qw, kw, vw, gw = (a.astype(np.float64) for a in (q, k, v, g))
     scores = np.einsum("bhtd,bhsd->bhts", qw, kw) * 0.5
     weights = np.exp(scores)
@@ -223,7 +223,7 @@ def test_attention_s_statistics_and_gradients(lengths: tuple[int, int], dtype: s
         np.einsum("bhts,bhte->bhse", weights, gw),
     )
     for got, want in zip(
-        reference.attention_gradient(g, q, k, v, out, logsumexp, None, False, 0.5), gradients, strict=True
+        reference.attention_gradient(g, q, k, v, out, logsumexp, None, False, 0.5, None), gradients, strict=True
     ):
         assert got.dtype == dtype
         assert_close(got, want, dtype, 12)

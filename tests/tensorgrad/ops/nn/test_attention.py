@@ -10,6 +10,7 @@ import pytest
 import tensorgrad as tg
 from tensorgrad.kernels.reference.attention import QUERY_BLOCK as BLOCK
 from tensorgrad.ops.nn.attention import attention_definition
+from tensorgrad.random import RowKeys
 
 
 def inputs(
@@ -77,6 +78,66 @@ def test_grouped_heads_are_repeated_key_heads() -> None:
     for got, want in zip(tg.grad(out, [k, v], g), tg.grad(repeated, wide, g), strict=True):
         summed = want.numpy().reshape(2, 2, 3, *want.shape[2:]).sum(axis=2)
         np.testing.assert_allclose(got.numpy(), summed, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize(("queries", "keys"), [(BLOCK + 3, BLOCK + 6), (3, 5), (4, 0)])
+def test_dropout_of_blocks_is_dropout_of_all_the_weights(queries: int, keys: int, is_causal: bool) -> None:
+    xs = inputs(queries, keys, heads=4, kv_heads=2)
+    for key in (tg.Key(1), RowKeys((tg.Key(2), tg.Key(3)))):
+        out = tg.scaled_dot_product_attention(*xs, is_causal=is_causal, dropout_rate=0.3, key=key)
+        expected = attention_definition(*xs, None, is_causal, 0.5, (key, 0.3))
+        np.testing.assert_allclose(out.numpy(), expected.numpy(), rtol=1e-12, atol=1e-13)
+        g = np.random.default_rng(1).normal(size=out.shape)
+        for got, want in zip(tg.grad(out, xs, g), tg.grad(expected, xs, g), strict=True):
+            np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_dropout_is_a_function_of_the_key_alone() -> None:
+    q, k, v = inputs(5, 5)
+    first, second = (tg.scaled_dot_product_attention(q, k, v, dropout_rate=0.5, key=tg.Key(1)) for _ in range(2))
+    np.testing.assert_array_equal(first.numpy(), second.numpy())
+    g = np.ones(first.shape)
+    for one, other in zip(tg.grad(first, (q, k, v), g), tg.grad(second, (q, k, v), g), strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    plain = tg.scaled_dot_product_attention(q, k, v)
+    np.testing.assert_array_equal(tg.scaled_dot_product_attention(q, k, v, key=tg.Key(1)).numpy(), plain.numpy())
+    # A sample's weights are dropped by its own key, whichever samples stand beside it.
+    keys = (tg.Key(1), tg.Key(2))
+    both = tg.scaled_dot_product_attention(q, k, v, dropout_rate=0.5, key=RowKeys(keys)).numpy()
+    for i in range(2):
+        alone = tg.scaled_dot_product_attention(
+            *(x[i : i + 1] for x in (q, k, v)), dropout_rate=0.5, key=RowKeys(keys[i : i + 1])
+        )
+        np.testing.assert_array_equal(alone.numpy()[0], both[i])
+
+
+def test_dropout_needs_a_key_and_a_rate_below_one() -> None:
+    q, k, v = inputs(3, 3)
+    with pytest.raises(tg.DTypeError, match=r"attention: expected a Key, got NoneType"):
+        tg.scaled_dot_product_attention(q, k, v, dropout_rate=0.5)
+    with pytest.raises(tg.DTypeError, match=r"attention: expected a Key, got int"):
+        tg.scaled_dot_product_attention(q, k, v, key=3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"attention: expected 0 <= rate < 1, got 1.0"):
+        tg.scaled_dot_product_attention(q, k, v, dropout_rate=1.0, key=tg.Key(1))
+    with pytest.raises(tg.ShapeError, match=r"attention: expected a key for each of 2 samples, got 1"):
+        tg.scaled_dot_product_attention(q, k, v, dropout_rate=0.5, key=RowKeys((tg.Key(1),)))
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+def test_a_mask_that_needs_a_gradient_changes_no_other(is_causal: bool) -> None:
+    xs, bias = inputs(5, 7), np.random.default_rng(2).normal(size=(2, 1, 7))
+    bias[0, 0, 3] = -np.inf
+    mask = tg.tensor(bias, requires_grad=True)
+    out = tg.scaled_dot_product_attention(*xs, mask=mask, is_causal=is_causal)
+    expected = tg.scaled_dot_product_attention(*xs, mask=bias, is_causal=is_causal)
+    np.testing.assert_allclose(out.numpy(), expected.numpy(), rtol=1e-13)
+    g = np.random.default_rng(3).normal(size=out.shape)
+    *others, dmask = tg.grad(out, [*xs, mask], g)
+    for got, want in zip(others, tg.grad(expected, xs, g), strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-10, atol=1e-13)
+    assert dmask.numpy()[0, 0, 3] == 0
+    np.testing.assert_allclose(dmask.numpy().sum(axis=-1), 0, atol=1e-13)  # a constant added to all scores
 
 
 def test_large_scores_do_not_overflow() -> None:

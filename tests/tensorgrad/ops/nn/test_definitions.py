@@ -70,6 +70,11 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[tuple[int, 
         lambda *xs: attention_definition(*xs, MASK, True, 0.4),
         ((2, 4, 3, 2), (2, 2, 4, 2), (2, 2, 4, 3)),
     ),
+    "attention dropout": (
+        lambda *xs: tg.scaled_dot_product_attention(*xs, mask=MASK, dropout_rate=0.3, key=tg.Key(1)),
+        lambda *xs: attention_definition(*xs, MASK, False, 2**-0.5, (tg.Key(1), 0.3)),
+        ((2, 4, 3, 2), (2, 2, 4, 2), (2, 2, 4, 3)),
+    ),
 }
 
 
