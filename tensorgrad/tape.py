@@ -104,7 +104,10 @@ class Scatter:
 
     def dense(self) -> Array:
         buffer: Array = module_of(self.values).zeros(self.shape, self.dtype)
-        self.add_to(buffer)
+        if self.repeats:
+            self.add_to(buffer)
+        else:
+            buffer[self.index] = self.values
         return buffer
 
 

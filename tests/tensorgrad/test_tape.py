@@ -342,7 +342,7 @@ def test_many_slices_of_one_value_cost_one_buffer(monkeypatch: pytest.MonkeyPatc
     h = x * 2.0
     tg.concat([h[i] * float(i) for i in range(50)]).sum().backward()
     assert len(buffers) == 1
-    assert len(writes) == 50
+    assert len(writes) == 49  # the first makes the buffer
     np.testing.assert_array_equal(x.grad.numpy(), np.repeat(2.0 * np.arange(50.0)[:, None], 4, axis=1))
 
 
