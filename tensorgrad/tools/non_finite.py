@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tensorgrad.array import module_of
+from tensorgrad.array import is_array, module_of
 from tensorgrad.dtype import is_float
 from tensorgrad.errors import NonFiniteError
 from tensorgrad.residuals import residuals
-from tensorgrad.tape import Scatter
+from tensorgrad.tape import Scatter, data
 from tensorgrad.tools.watch import Call, Watcher, arrays_in, watching
 
 __all__ = ["find_non_finite"]
@@ -56,6 +56,8 @@ class _Finder(Watcher):
         if result is None or call.is_backward:
             return
         operands = [(name + place, a) for name, value in call.arguments.items() for place, a in arrays_in([value])]
+        # Of the options arrays only: a number such as the order of a norm is not computed with.
+        operands += [(name, data(x)) for name, x in call.options.items() if is_array(data(x))]
         results = [("result" + place, a) for place, a in arrays_in([result])]
         self._judge(call, operands, results)
 

@@ -9,6 +9,7 @@ does, each Python call costs a few tenths of a microsecond more, and results are
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -42,13 +43,14 @@ class Site:
 class Call:
     """An op, or the step of a backward through a node, from its beginning to its end."""
 
-    __slots__ = ("arguments", "caller", "frame", "name", "node", "notes", "site", "vjp_codes", "watchers")
+    __slots__ = ("arguments", "caller", "frame", "name", "node", "notes", "options", "site", "vjp_codes", "watchers")
 
     def __init__(self, name: str, frame: types.FrameType, caller: Call | None) -> None:
         self.name = name  # of the op; at a step, of the op that recorded the node
         self.frame = frame
         self.caller = caller  # the call that this one is part of
-        self.arguments: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}  # of these, an op's operands
+        self.options: dict[str, Any] = {}  # those that are given by keyword only
         self.site: Site | None = None  # None at a step through a node that was recorded unwatched
         self.node: Node | None = None  # at a step, which one
         self.vjp_codes: set[types.CodeType] = set()
@@ -164,8 +166,12 @@ class _Events:
             elif code is tape.record_joint.__code__:
                 call.arguments = {str(i): x for i, x in enumerate(arguments["inputs"])}
             else:
-                count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4)  # 4: *args
-                call.arguments = {key: arguments[key] for key in code.co_varnames[:count]}
+                count, end = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+                names = code.co_varnames
+                call.arguments = {key: arguments[key] for key in names[:count]}
+                if code.co_flags & inspect.CO_VARARGS:
+                    call.arguments[names[end]] = arguments[names[end]]
+                call.options = {key: arguments[key] for key in names[count:end]}
             call.site = top.site if top is not None and not top.is_backward else self._site(frame, name)
         self.top = call
         call.watchers = self.watchers
