@@ -9,6 +9,7 @@ from tensorgrad.ops.nn.activation import gelu, relu, silu, swiglu
 from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention
 from tensorgrad.ops.nn.bilinear import bilinear
 from tensorgrad.ops.nn.cross_entropy import cross_entropy, nll_loss
+from tensorgrad.ops.nn.distance import cdist, cosine_similarity, normalize, pairwise_distance
 from tensorgrad.ops.nn.dropout import dropout
 from tensorgrad.ops.nn.loss import (
     binary_cross_entropy,
@@ -27,6 +28,8 @@ __all__ = [
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "cdist",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "gelu",
@@ -38,7 +41,9 @@ __all__ = [
     "log_softmax",
     "mse_loss",
     "nll_loss",
+    "normalize",
     "one_hot",
+    "pairwise_distance",
     "relu",
     "rms_norm",
     "rope",

@@ -4,6 +4,7 @@ from tensorgrad.verify.case import Case
 from tensorgrad.verify.cases import (
     activation,
     attention,
+    distance,
     elementwise,
     index,
     linalg,
@@ -30,6 +31,7 @@ PARTS = (
     loss,
     norm,
     attention,
+    distance,
     transforms,
 )
 CASES: list[Case] = [case for part in PARTS for case in part.table.cases]
