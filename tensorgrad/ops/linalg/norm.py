@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.array import module_of
+from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import reshape, spread, sum
 from tensorgrad.ops.common import Axis, TensorLike, float_operand, normalise_axes
@@ -40,10 +41,13 @@ def vector_norm(x: TensorLike, *, axis: Axis = None, keepdims: bool = False, ord
     if order == 0:
         count = (a != 0).sum(axis=axes, keepdims=keepdims).astype(a.dtype)
         return record(count, (x, lambda g: xp.zeros_like(a)))
-    with np.errstate(divide="ignore"):  # 0 to a negative power is inf, and inf to one 0, as wanted
-        powers = xp.abs(a) ** order if order != 2 else a * a
-        out = powers.sum(axis=axes, keepdims=keepdims)
-        out = xp.sqrt(out) if order == 2 else out ** (1 / order)
+    if order == 2:
+        wide = a.astype(accumulation_dtype(a.dtype), copy=False)
+        out = xp.sqrt((wide * wide).sum(axis=axes, keepdims=keepdims)).astype(a.dtype)
+    else:
+        with np.errstate(divide="ignore"):  # 0 to a negative power is inf, and inf to one 0, as wanted
+            powers = (xp.abs(a).astype(np.float64) ** order).sum(axis=axes, keepdims=keepdims)
+            out = (powers ** (1 / order)).astype(a.dtype)
 
     def vjp(g: Any, y: Any) -> Any:
         g, y = spread(g, a.shape, axes, keepdims), spread(y, a.shape, axes, keepdims)
@@ -51,9 +55,14 @@ def vector_norm(x: TensorLike, *, axis: Axis = None, keepdims: bool = False, ord
         size = where(is_flat, 1.0, y)
         if order == 2:
             return multiply(x, where(is_flat, 0.0, divide(g, size)))
+        # sign(x) (|x| / y)^(ord - 1): the quotient's power is of moderate size, but to one below 0 of a tiny one.
         is_flat = is_flat | (a == 0)
-        ratio = divide(where(is_flat, 1.0, abs(x)), where(is_flat, 1.0, size))
-        return multiply(multiply(where(is_flat, 0.0, g), sign(data(x))), pow(ratio, order - 1))
+        part, whole = where(is_flat, 1.0, abs(x)), where(is_flat, 1.0, size)
+        if 0 < order < 1:
+            slope = multiply(pow(part, order - 1), pow(whole, 1 - order))
+        else:
+            slope = pow(divide(part, whole), order - 1)
+        return multiply(multiply(where(is_flat, 0.0, g), sign(data(x))), slope)
 
     return record(out, (x, vjp), keep_output=True)
 

@@ -9,7 +9,7 @@ import tensorgrad as tg
 
 torch = pytest.importorskip("torch")
 
-from tests.tensorgrad.oracle import conventions, elementwise, linalg, nn, reduce, shape  # noqa: E402
+from tests.tensorgrad.oracle import conventions, elementwise, linalg, matrix, nn, reduce, shape  # noqa: E402
 from tests.tensorgrad.oracle.compare import Pair, disagreements  # noqa: E402
 from tests.tensorgrad.oracle.conventions import DIFFERENCES, Difference  # noqa: E402
 
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings(r"ignore:(var|std)\(\). degrees of freedom:UserWarning"),
 ]
 
-TABLES = (elementwise, reduce, shape, linalg, nn)
+TABLES = (elementwise, reduce, shape, linalg, matrix, nn)
 PAIRS = [pair for module in TABLES for pair in module.table.pairs]
 
 
