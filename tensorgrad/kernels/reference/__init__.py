@@ -1,7 +1,6 @@
 """The fused kernels in plain array expressions: their definition, on NumPy and on CuPy."""
 
 from tensorgrad.kernels.reference.activation import (
-    erf,
     gelu,
     gelu_gradient,
     silu,
@@ -10,6 +9,7 @@ from tensorgrad.kernels.reference.activation import (
     swiglu_gradient,
 )
 from tensorgrad.kernels.reference.attention import attention, attention_gradient, rope
+from tensorgrad.kernels.reference.error_function import erf, erfc
 from tensorgrad.kernels.reference.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.reference.optimizer import adamw, global_norm
 from tensorgrad.kernels.reference.scatter import scatter_add
@@ -29,6 +29,7 @@ __all__ = [
     "cross_entropy",
     "cross_entropy_gradient",
     "erf",
+    "erfc",
     "gelu",
     "gelu_gradient",
     "global_norm",

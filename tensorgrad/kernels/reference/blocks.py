@@ -32,6 +32,24 @@ def for_blocks(x: Array, work: Callable[[slice], Result]) -> list[Result]:
     return run_all([functools.partial(work, block) for block in blocks])
 
 
+def precisely(function: Callable[..., Array], *arrays: Array) -> Array:
+    """An elementwise function of arrays of one shape, computed in the next wider dtype and rounded once.
+
+    What `function` gets and returns is float64 for float32 and for float64, float32 for the 16-bit floats.
+    """
+    x = arrays[0]
+    xp = module_of(x)
+    wider = xp.float32 if x.dtype.itemsize == 2 else xp.float64
+    out = xp.empty(x.shape, x.dtype)
+    flat_out, flats = out.reshape(-1), [a.reshape(-1) for a in arrays]
+
+    def work(rows: slice) -> None:
+        flat_out[rows] = function(*(flat[rows].astype(wider, copy=False) for flat in flats))
+
+    for_blocks(flats[0], work)
+    return out  # type: ignore[no-any-return]
+
+
 def add_in_order(parts: list[Array], like: Array) -> Array:
     """The sum of the blocks' partial sums, in order, in `like`'s shape and dtype."""
     total = module_of(like).zeros(like.shape, accumulation_dtype(like.dtype))

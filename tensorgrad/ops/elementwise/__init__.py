@@ -20,7 +20,7 @@ from tensorgrad.ops.elementwise.arithmetic import (
 )
 from tensorgrad.ops.elementwise.choice import clip, maximum, minimum, nan_to_num, where
 from tensorgrad.ops.elementwise.convert import astype, to_device
-from tensorgrad.ops.elementwise.error_function import erf
+from tensorgrad.ops.elementwise.error_function import erf, erfc
 from tensorgrad.ops.elementwise.exponential import (
     exp,
     exp2,
@@ -81,6 +81,7 @@ __all__ = [
     "cosh",
     "divide",
     "erf",
+    "erfc",
     "exp",
     "exp2",
     "expm1",

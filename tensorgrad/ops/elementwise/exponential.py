@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tensorgrad.array import is_array, module_of
+from tensorgrad.array import Array, is_array, module_of
+from tensorgrad.kernels.reference.blocks import precisely
 from tensorgrad.ops.broadcast import sum_to
 from tensorgrad.ops.common import (
     REFUSED,
@@ -146,11 +147,15 @@ def rsqrt(x: TensorLike) -> Tensor:
 
 
 def sigmoid(x: TensorLike) -> Tensor:
-    """1 / (1 + exp(-x)), without overflow."""
+    """1 / (1 + exp(-x)), without overflow, and right relative to itself where it is small."""
     a = float_operand("sigmoid", x)
-    xp = module_of(a)
-    # exp(-|x|) never overflows, and each sign of x has its own quotient of it.
-    small = xp.exp(-xp.abs(a))
-    out = xp.where(a >= 0, 1, small) / (1 + small)
     # sigmoid(-x), not 1 - out, which has lost it where out is nearly 1
-    return record(out, (x, lambda g, y: multiply(g, multiply(y, sigmoid(negative(x))))), keep_output=True)
+    return record(
+        precisely(_sigmoid, a), (x, lambda g, y: multiply(g, multiply(y, sigmoid(negative(x))))), keep_output=True
+    )
+
+
+def _sigmoid(t: Array) -> Array:
+    xp = module_of(t)
+    e = xp.exp(xp.minimum(t, 40))  # where the result has long been 1
+    return e / (e + 1)  # type: ignore[no-any-return]

@@ -128,6 +128,7 @@ case("sqrt", tg.sqrt, vector(math.sqrt), *UNARY, domain="positive")
 case("rsqrt", tg.rsqrt, lambda x: x**-0.5, *UNARY, domain="positive")
 case("sigmoid", tg.sigmoid, vector(lambda v: 1 / (1 + math.exp(-v))), *UNARY)
 case("erf", tg.erf, vector(math.erf), *UNARY)
+case("erfc", tg.erfc, vector(math.erfc), *UNARY)
 case("pow", tg.pow, lambda x, y: np.exp(y * np.log(x)), *BINARY, domain="positive", same=(3, 4))
 case("pow", lambda x: 2.5**x, lambda x: np.exp(x * math.log(2.5)), ((3, 4),), ((),), label="base-")
 for number in (2, -1, 0, 1, 3, 0.5, -1.5):

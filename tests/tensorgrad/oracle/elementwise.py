@@ -49,7 +49,7 @@ unary("square", dtypes=INTEGERS)
 unary("sign", dtypes=INTEGERS, avoid=np.isnan)
 for op in ("ceil", "floor", "round", "trunc", "positive"):
     unary(op, dtypes=INTEGERS)
-for op in ("exp", "exp2", "sin", "cos", "tan", "sinh", "cosh", "tanh", "atan", "erf", "reciprocal"):
+for op in ("exp", "exp2", "sin", "cos", "tan", "sinh", "cosh", "tanh", "atan", "erf", "erfc", "reciprocal"):
     unary(op)
 for op in ("asin", "acos", "atanh"):
     unary(op, domain="below one")
