@@ -5,7 +5,22 @@ tests' oracle, and what a gradient of the gradient is computed by: a vjp that is
 being recorded, and records the definition's vjp in the place of the kernel's.
 """
 
-from tensorgrad.ops.nn.activation import gelu, relu, silu, swiglu
+from tensorgrad.ops.nn.activation import (
+    celu,
+    elu,
+    gelu,
+    hardtanh,
+    leaky_relu,
+    logsigmoid,
+    mish,
+    relu,
+    relu6,
+    selu,
+    silu,
+    softplus,
+    softsign,
+    swiglu,
+)
 from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention
 from tensorgrad.ops.nn.bilinear import bilinear
 from tensorgrad.ops.nn.cross_entropy import cross_entropy, nll_loss
@@ -28,28 +43,38 @@ __all__ = [
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "celu",
     "cdist",
     "cosine_similarity",
     "cross_entropy",
     "dropout",
+    "elu",
     "gelu",
     "group_norm",
+    "hardtanh",
     "huber_loss",
     "kl_div",
     "l1_loss",
     "layer_norm",
+    "leaky_relu",
     "log_softmax",
+    "logsigmoid",
+    "mish",
     "mse_loss",
     "nll_loss",
     "normalize",
     "one_hot",
     "pairwise_distance",
     "relu",
+    "relu6",
     "rms_norm",
     "rope",
     "scaled_dot_product_attention",
+    "selu",
     "silu",
     "smooth_l1_loss",
     "softmax",
+    "softplus",
+    "softsign",
     "swiglu",
 ]

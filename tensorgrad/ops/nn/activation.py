@@ -1,28 +1,191 @@
-"""Activations: relu, gelu, silu, swiglu."""
+"""Activations."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from tensorgrad.array import module_of
-from tensorgrad.errors import ShapeError
+from tensorgrad.array import Array, module_of
+from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.kernels import kernels_for
+from tensorgrad.kernels.reference.blocks import precisely
 from tensorgrad.ops.common import TensorLike, float_operand
-from tensorgrad.ops.elementwise import add, erf, multiply, sigmoid, square, tanh
+from tensorgrad.ops.elementwise import abs, add, divide, erf, multiply, negative, sigmoid, square, tanh, where
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.shape import split
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
+# --- piecewise linear --------------------------------------------------------------------------
+
 
 def relu(x: TensorLike) -> Tensor:
     """max(x, 0); the derivative at 0 is 0."""
     a = float_operand("relu", x)
+    out = module_of(a).maximum(a, 0)
+    return record(out, (x, lambda g, y: multiply(g, (~(data(y) <= 0)).astype(data(y).dtype))), keep_output=True)
+
+
+def leaky_relu(x: TensorLike, *, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, else x negative_slope; the derivative at 0 is negative_slope."""
+    a = float_operand("leaky_relu", x)
+    slope = _number("leaky_relu", "negative_slope", negative_slope)
     xp = module_of(a)
+    out = xp.maximum(a, 0) + slope * xp.minimum(a, 0)
+    return record(out, (x, lambda g: where(a > 0, g, multiply(g, slope))))
+
+
+def hardtanh(x: TensorLike, *, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """x limited to min_val <= x <= max_val; the derivative at both is 0, where `clip` has 1."""
+    low, high = _number("hardtanh", "min_val", min_val), _number("hardtanh", "max_val", max_val)
+    if not low <= high:
+        raise ValueError(f"hardtanh: expected min_val <= max_val, got {min_val} and {max_val}")
+    a = float_operand("hardtanh", x)
+    out = module_of(a).minimum(module_of(a).maximum(a, low), high)
+    return record(out, (x, lambda g: where((a > low) & (a < high), g, 0.0)))
+
+
+def relu6(x: TensorLike) -> Tensor:
+    """x limited to 0 <= x <= 6; the derivative at both is 0."""
+    a = float_operand("relu6", x)
+    out = module_of(a).minimum(module_of(a).maximum(a, 0), 6)
+    return record(out, (x, lambda g: where((a > 0) & (a < 6), g, 0.0)))
+
+
+# --- smooth on both sides of 0 -----------------------------------------------------------------
+
+
+def elu(x: TensorLike, *, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, else alpha (exp(x) - 1); the derivative at 0 is alpha.
+
+    Source: Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by ELUs", 2015.
+    """
+    a = float_operand("elu", x)
+    alpha = _number("elu", "alpha", alpha)
+    return record(_elu(a, alpha, 1.0, 1.0), (x, lambda g: multiply(g, _elu_slope(x, alpha, 1.0, 1.0))))
+
+
+def selu(x: TensorLike) -> Tensor:
+    """scale x where x > 0, else scale alpha (exp(x) - 1), which keeps mean 0 and variance 1; at 0 the latter's slope.
+
+    Source: Klambauer et al., "Self-normalizing neural networks", 2017, equation 2 and the numbers after 14.
+    """
+    a = float_operand("selu", x)
+    numbers = (_SELU_ALPHA, _SELU_SCALE, 1.0)
+    return record(_elu(a, *numbers), (x, lambda g: multiply(g, _elu_slope(x, *numbers))))
+
+
+def celu(x: TensorLike, *, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, else alpha (exp(x / alpha) - 1): the derivative at 0 is 1 from both sides.
+
+    Source: Barron, "Continuously differentiable exponential linear units", 2017.
+    """
+    a = float_operand("celu", x)
+    alpha = _number("celu", "alpha", alpha)
+    if alpha == 0:
+        raise ValueError("celu: expected alpha other than 0, got 0: x / alpha is taken")
+    numbers = (alpha, 1.0, 1 / alpha)
+    return record(_elu(a, *numbers), (x, lambda g: multiply(g, _elu_slope(x, *numbers))))
+
+
+_SELU_ALPHA = 1.6732632423543772848170429916717
+_SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def _elu(a: Array, alpha: float, scale: float, rate: float) -> Array:
+    """scale x where x > 0, else scale alpha (exp(rate x) - 1)."""
+
+    def value(t: Array) -> Array:
+        xp = module_of(t)
+        return scale * xp.where(t >= 0, t, alpha * xp.expm1(rate * xp.minimum(t, 0)))  # type: ignore[no-any-return]
+
+    return precisely(value, a)
+
+
+def _elu_slope(x: Any, alpha: float, scale: float, rate: float) -> Any:
+    a = data(x)
+
+    def value(t: Array) -> Array:
+        xp = module_of(t)
+        return scale * xp.where(t > 0, 1, alpha * rate * xp.exp(rate * xp.minimum(t, 0)))  # type: ignore[no-any-return]
+
     return record(
-        xp.maximum(a, 0), (x, lambda g, y: multiply(g, (~(data(y) <= 0)).astype(data(y).dtype))), keep_output=True
+        precisely(value, a), (x, lambda g, y: multiply(g, where(a <= 0, multiply(y, rate), 0.0))), keep_output=True
     )
+
+
+def softplus(x: TensorLike, *, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta x)) / beta, and x where beta x > threshold; beta > 0. Nothing overflows for any threshold."""
+    a = float_operand("softplus", x)
+    beta, threshold = _number("softplus", "beta", beta), _number("softplus", "threshold", threshold)
+    if not beta > 0:
+        raise ValueError(f"softplus: expected beta > 0, got {beta}")
+    is_linear = a > threshold / beta
+
+    def value(t: Array) -> Array:
+        t = t * beta
+        return (_log1p_exp_minus(t) + module_of(t).maximum(t, 0)) / beta  # type: ignore[no-any-return]
+
+    out = module_of(a).where(is_linear, a, precisely(value, a))
+    return record(out, (x, lambda g: multiply(g, where(is_linear, 1.0, sigmoid(multiply(x, beta))))))
+
+
+def logsigmoid(x: TensorLike) -> Tensor:
+    """log(sigmoid(x)), without overflow."""
+    a = float_operand("logsigmoid", x)
+    out = precisely(lambda t: module_of(t).minimum(t, 0) - _log1p_exp_minus(t), a)
+    return record(out, (x, lambda g: multiply(g, sigmoid(negative(x)))))
+
+
+def _log1p_exp_minus(t: Array) -> Array:
+    """log(1 + exp(-|t|))."""
+    xp = module_of(t)
+    return xp.log1p(xp.exp(-xp.abs(t)))  # type: ignore[no-any-return]
+
+
+def softsign(x: TensorLike) -> Tensor:
+    """x / (1 + |x|)."""
+    float_operand("softsign", x)
+    return divide(x, add(abs(x), 1))
+
+
+def mish(x: TensorLike) -> Tensor:
+    """x tanh(log(1 + exp(x))).
+
+    Saves:   x.
+    Source:  Misra, "Mish: a self regularized non-monotonic activation function", 2019.
+    """
+    a = float_operand("mish", x)
+
+    def vjp(g: Any) -> Any:
+        if type(g) is Tensor:
+            return through(mish_definition, [x], g)[0]
+        return precisely(_mish_gradient, g, a)
+
+    return record(precisely(_mish, a), (x, vjp))
+
+
+def mish_definition(x: Tensor) -> Tensor:
+    return multiply(x, tanh(softplus(x)))
+
+
+# tanh(log(1 + e)) = n / (n + 2) with n = e (e + 2), which is 1 to the last bit from e = exp(40) on.
+
+
+def _mish(t: Array) -> Array:
+    e = module_of(t).exp(module_of(t).minimum(t, 40))
+    n = e * (e + 2)
+    return t * (n / (n + 2))  # type: ignore[no-any-return]
+
+
+def _mish_gradient(g: Array, t: Array) -> Array:
+    t = module_of(t).minimum(t, 40)
+    e = module_of(t).exp(t)
+    n = e * (e + 2)
+    return g * (n / (n + 2) + t * (4 * e * (e + 1) / (n + 2) ** 2))  # type: ignore[no-any-return]
+
+
+# --- x times a distribution function -----------------------------------------------------------
 
 
 def gelu(x: TensorLike, *, approximate: str = "none") -> Tensor:
@@ -93,3 +256,9 @@ def swiglu(x: TensorLike) -> Tensor:
 def swiglu_definition(x: Tensor) -> Tensor:
     gate, value = split(x, 2, axis=-1)
     return multiply(silu_definition(gate), value)
+
+
+def _number(op: str, name: str, value: Any) -> float:
+    if type(value) not in (int, float):
+        raise DTypeError(f"{op}: expected {name} to be a Python number, got {type(value).__name__}")
+    return float(value)

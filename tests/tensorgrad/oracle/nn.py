@@ -29,9 +29,24 @@ def activation(op: str, theirs: Any = None, **options: Any) -> None:
 
 # --- activations -------------------------------------------------------------------------------
 
-# Below, PyTorch's 1 + erf and 1 + tanh cancel.
-activation("gelu", arguments=choices(approximate=("none", "tanh")), avoid=lambda a: (a < -3) & np.isfinite(a))
+# Far below 0, PyTorch's 1 + erf and 1 + tanh cancel; at the largest numbers its tanh has a derivative 0 * inf.
+activation(
+    "gelu",
+    arguments=choices(approximate=("none", "tanh")),
+    avoid=lambda a: ((a < -3) | (a > 1e30)) & np.isfinite(a),
+)
 activation("silu")
+activation("leaky_relu", arguments=[{}, *choices(negative_slope=(0.3, -0.5))], signed_zeros=False)
+# PyTorch's derivatives of these at nan depend on the element's place.
+activation("hardtanh", arguments=[{}, {"min_val": -0.5, "max_val": 1.5}], avoid=np.isnan, signed_zeros=False)
+activation("relu6", avoid=np.isnan, signed_zeros=False)
+activation("elu", arguments=[{}, *choices(alpha=(0.5, 2.0))], avoid=np.isnan)
+activation("selu", avoid=np.isnan)
+activation("celu", arguments=[{}, *choices(alpha=(0.5, 2.0))], avoid=np.isnan)
+activation("softplus", arguments=[{}, *choices(beta=(0.5, 2.0), threshold=(3.0, 20.0))])
+activation("logsigmoid")
+activation("softsign")
+activation("mish", avoid=lambda a: (a < -10) & np.isfinite(a) | (a == np.inf))  # PyTorch's cancels, and is 0 * inf
 table.pair(
     "swiglu",
     lambda x: functional.silu(x.chunk(2, -1)[0]) * x.chunk(2, -1)[1],
