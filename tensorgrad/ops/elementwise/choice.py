@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad.array import module_of
+from tensorgrad.dtype import DType
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.ops.broadcast import sum_to
 from tensorgrad.ops.common import REFUSED, TensorLike, combined, number_operand, operand, operands, shape_of
@@ -18,28 +19,31 @@ __all__ = ["clip", "maximum", "minimum", "nan_to_num", "where"]
 
 def maximum(x: TensorLike, y: TensorLike) -> Tensor:
     """The larger of x and y, nan if either is. At a tie each gets half of the gradient, at a nan each all of it."""
-    return _extremum("maximum", x, y)
+    a, b = operands("maximum", x, y)
+    out = combined("maximum", "maximum", a, b)
+    dtype, x_shape, y_shape = out.dtype, shape_of(a), shape_of(b)
+    return record(
+        out,
+        (x, lambda g: sum_to(multiply(g, _share(a < b, a == b, dtype)), x_shape)),
+        (y, lambda g: sum_to(multiply(g, _share(b < a, a == b, dtype)), y_shape)),
+    )
 
 
 def minimum(x: TensorLike, y: TensorLike) -> Tensor:
     """The smaller of x and y, nan if either is. At a tie each gets half of the gradient, at a nan each all of it."""
-    return _extremum("minimum", x, y)
-
-
-def _extremum(op: str, x: TensorLike, y: TensorLike) -> Tensor:
-    a, b = operands(op, x, y)
-    out = combined(op, op, a, b)
-    x_shape, y_shape = shape_of(a), shape_of(b)
-
-    def share(chosen: Any, other: Any) -> Any:
-        loses = chosen < other if op == "maximum" else chosen > other
-        return (1 - loses - 0.5 * (chosen == other)).astype(out.dtype)
-
+    a, b = operands("minimum", x, y)
+    out = combined("minimum", "minimum", a, b)
+    dtype, x_shape, y_shape = out.dtype, shape_of(a), shape_of(b)
     return record(
         out,
-        (x, lambda g: sum_to(multiply(g, share(a, b)), x_shape)),
-        (y, lambda g: sum_to(multiply(g, share(b, a)), y_shape)),
+        (x, lambda g: sum_to(multiply(g, _share(a > b, a == b, dtype)), x_shape)),
+        (y, lambda g: sum_to(multiply(g, _share(b > a, a == b, dtype)), y_shape)),
     )
+
+
+def _share(loses: Any, ties: Any, dtype: DType) -> Any:
+    """0 for the one that loses, a half at a tie, else 1."""
+    return (1 - loses - 0.5 * ties).astype(dtype)
 
 
 def clip(x: TensorLike, min: TensorLike | None = None, max: TensorLike | None = None) -> Tensor:  # noqa: A002
