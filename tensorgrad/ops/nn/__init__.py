@@ -23,6 +23,7 @@ from tensorgrad.ops.nn.activation import (
 )
 from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention
 from tensorgrad.ops.nn.bilinear import bilinear
+from tensorgrad.ops.nn.convolution import conv1d
 from tensorgrad.ops.nn.cross_entropy import cross_entropy, nll_loss
 from tensorgrad.ops.nn.distance import cdist, cosine_similarity, normalize, pairwise_distance
 from tensorgrad.ops.nn.dropout import dropout
@@ -45,6 +46,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "cdist",
     "celu",
+    "conv1d",
     "cosine_similarity",
     "cross_entropy",
     "dropout",

@@ -4,6 +4,7 @@ from tensorgrad.verify.case import Case
 from tensorgrad.verify.cases import (
     activation,
     attention,
+    convolution,
     distance,
     elementwise,
     index,
@@ -31,6 +32,7 @@ PARTS = (
     loss,
     norm,
     attention,
+    convolution,
     distance,
     transforms,
 )
