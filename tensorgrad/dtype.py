@@ -11,7 +11,7 @@ import numpy as np
 from tensorgrad.errors import DTypeError
 
 __all__ = [
-    *("DType", "DTypeLike", "accumulation_dtype", "as_dtype", "is_float", "tolerance"),
+    *("DType", "DTypeLike", "accumulation_dtype", "as_dtype", "is_float", "sum_dtype", "tolerance"),
     *("bool_", "float16", "float32", "float64", "int8", "int16", "int32", "int64"),
     *("uint8", "uint16", "uint32", "uint64", "FInfo", "IInfo"),
     *("can_cast", "finfo", "iinfo", "isdtype", "result_type"),
@@ -58,6 +58,11 @@ def is_float(dtype: DType) -> bool:
 def accumulation_dtype(dtype: DType) -> DType:
     """What sums and statistics of `dtype` are computed in: float32 for the 16-bit floats, else `dtype`."""
     return np.dtype(np.float32) if dtype.itemsize == 2 and is_float(dtype) else dtype
+
+
+def sum_dtype(dtype: DType) -> DType:
+    """What sums and products of `dtype` are returned in: int64 for integers and bools, uint64 for unsigned ones."""
+    return dtype if is_float(dtype) else uint64 if dtype.kind == "u" else int64
 
 
 def tolerance(dtype: DTypeLike) -> float:

@@ -13,7 +13,7 @@ class TensorgradError(Exception):
     """Base class of every error that tensorgrad raises on purpose."""
 
 
-class ShapeError(TensorgradError, ValueError):
+class ShapeError(TensorgradError, ValueError, IndexError):
     """Shapes, axes or indices that do not fit together."""
 
 

@@ -6,22 +6,31 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tensorgrad.array import module_of
-from tensorgrad.dtype import is_float
+from tensorgrad.dtype import DTypeLike, as_dtype, is_float, sum_dtype
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.common import Axis, TensorLike, as_shape, normalise_axes, operand
+from tensorgrad.ops.convert import astype
+from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
 __all__ = [
+    "broadcast_arrays",
+    "broadcast_shapes",
     "broadcast_to",
     "reshape",
     "sum",
 ]
 
 
-def reshape(x: TensorLike, shape: Sequence[int]) -> Tensor:
-    """The same elements in row-major order under another shape; one size may be -1."""
+def reshape(x: TensorLike, shape: Sequence[int], *, copy: bool | None = None) -> Tensor:
+    """The same elements in row-major order under another shape; one size may be -1.
+
+    A view where NumPy can give one. With `copy` True never; with False it raises ShapeError where it cannot.
+    """
     a = operand("reshape", x)
     old = a.shape
     try:
@@ -29,6 +38,11 @@ def reshape(x: TensorLike, shape: Sequence[int]) -> Tensor:
         out = a.reshape(new)
     except (TypeError, ValueError):
         raise ShapeError(f"reshape: expected a shape of {a.size} elements, got {shape} for {old}") from None
+    if copy is not None:
+        is_view = module_of(a).shares_memory(out, a) or not a.size
+        if copy is False and not is_view:
+            raise ShapeError(f"reshape: expected a layout that {new} is a view of, with copy=False, got {a.strides}")
+        out = out.copy() if copy and is_view else out
     return record(out, (x, lambda g: reshape(g, old)))
 
 
@@ -43,12 +57,38 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     return record(out, (x, lambda g: sum_to(g, old)))
 
 
-def sum(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum; 0 for no elements. Integers and bools are summed as int64 (uint64 if unsigned)."""
+def broadcast_shapes(*shapes: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that arrays of these shapes broadcast to. Raises ShapeError if there is none."""
+    sizes = [as_shape("broadcast_shapes", shape) for shape in shapes]
+    try:
+        return np.broadcast_shapes(*sizes)
+    except ValueError:
+        names = " and ".join(map(str, shapes))
+        raise ShapeError(
+            f"broadcast_shapes: expected shapes that broadcast, got {names}: "
+            "aligned at the last axis, each pair must be equal or have a 1"
+        ) from None
+
+
+def broadcast_arrays(*xs: TensorLike) -> list[Tensor]:
+    """Each tensor repeated to the shape that all broadcast to: read-only views."""
+    shape = broadcast_shapes(*(operand("broadcast_arrays", x).shape for x in xs))
+    return [broadcast_to(x, shape) for x in xs]
+
+
+def sum(x: TensorLike, *, axis: Axis = None, dtype: DTypeLike | None = None, keepdims: bool = False) -> Tensor:
+    """The sum, in `dtype`; 0 for no elements. By default integers and bools are summed as int64, unsigned as uint64."""
     a = operand("sum", x)
     axes = normalise_axes("sum", axis, a.ndim)
-    out = a.sum(axis=axes, keepdims=keepdims, dtype=a.dtype if is_float(a.dtype) else None)
+    target = sum_dtype(a.dtype) if dtype is None else as_dtype(dtype)
+    if not is_float(target):
+        return constant(a.sum(axis=axes, dtype=target, keepdims=keepdims), x)
+    if target != a.dtype:
+        return sum(astype(x, target), axis=axes, keepdims=keepdims)
     shape = a.shape
+    # NumPy adds in pairs only along the axis that its inner loop runs over, and one after the other along the rest,
+    # where a column of 100,000 float32 would lose two digits.
+    out = a.sum(axis=axes, dtype=np.float64, keepdims=keepdims).astype(a.dtype, copy=False)
     return record(out, (x, lambda g: spread(g, shape, axes, keepdims)))
 
 

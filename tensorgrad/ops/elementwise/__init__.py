@@ -6,6 +6,7 @@ where dtypes differ, DeviceError where devices do. An inf or nan is a result lik
 own warnings about it stay as the caller has set them (`numpy.errstate`).
 """
 
+from tensorgrad.ops.convert import astype, to_device
 from tensorgrad.ops.elementwise.arithmetic import (
     abs,
     add,
@@ -19,7 +20,6 @@ from tensorgrad.ops.elementwise.arithmetic import (
     subtract,
 )
 from tensorgrad.ops.elementwise.choice import clip, maximum, minimum, nan_to_num, where
-from tensorgrad.ops.elementwise.convert import astype, to_device
 from tensorgrad.ops.elementwise.error_function import erf, erfc
 from tensorgrad.ops.elementwise.exponential import (
     exp,

@@ -95,6 +95,7 @@ def test_sum_of_integers_and_bools_does_not_overflow() -> None:
     assert tg.sum(tg.tensor(np.full(300, 200, np.uint8))).item() == 60_000
     assert tg.sum(tg.tensor([True, True, False])).item() == 2
     assert tg.sum(tg.tensor([True])).dtype == np.int64
+    assert tg.sum(tg.tensor([1], dtype="uint8")).dtype == np.uint64
     assert tg.sum(tg.ones((2,), dtype="float32")).dtype == np.float32
 
 
@@ -108,3 +109,57 @@ def test_reshape_to_any_order_of_the_same_factors(shape: tuple[int, ...], random
     np.testing.assert_array_equal(out.numpy().ravel(), a.ravel())
     g = np.random.default_rng(1).normal(size=new)
     np.testing.assert_array_equal(tg.grad(out, x, g)[0].numpy().ravel(), g.ravel())
+
+
+@given(hnp.mutually_broadcastable_shapes(num_shapes=3, max_dims=3, min_side=0, max_side=3))
+def test_broadcast_arrays_and_shapes(shapes: hnp.BroadcastableShapes) -> None:
+    assert tg.broadcast_shapes(*shapes.input_shapes) == shapes.result_shape
+    arrays = [np.random.default_rng(0).normal(size=shape) for shape in shapes.input_shapes]
+    xs = [tg.tensor(a, requires_grad=True) for a in arrays]
+    outs = tg.broadcast_arrays(*xs)
+    assert type(outs) is list
+    for out, x, a in zip(outs, xs, arrays, strict=True):
+        np.testing.assert_array_equal(out.numpy(), np.broadcast_to(a, shapes.result_shape))
+        g = np.ones(shapes.result_shape)
+        np.testing.assert_array_equal(tg.grad(out, x, g)[0].numpy(), unbroadcast(g, a.shape))
+
+
+def test_of_no_shapes() -> None:
+    assert tg.broadcast_shapes() == ()
+    assert tg.broadcast_arrays() == []
+
+
+def test_shapes_that_do_not_broadcast_are_refused() -> None:
+    for program, message in (
+        (lambda: tg.broadcast_shapes((2, 3), (2,)), r"broadcast_shapes: .*got \(2, 3\) and \(2,\)"),
+        (lambda: tg.broadcast_shapes((2, -1)), "broadcast_shapes: expected sizes >= 0"),
+        (lambda: tg.broadcast_arrays(tg.ones((2, 3)), tg.ones((2,))), "broadcast_shapes: "),
+        (lambda: tg.broadcast_to(tg.ones((2,)), (3,)), r"broadcast_to: .*got \(3,\)"),
+    ):
+        with pytest.raises(tg.ShapeError, match=message):
+            program()
+
+
+def test_reshape_copies_as_it_is_told() -> None:
+    x = tg.tensor(np.arange(6.0).reshape(2, 3))
+    assert np.shares_memory(tg.reshape(x, (6,)).data, x.data)
+    assert np.shares_memory(tg.reshape(x, (6,), copy=False).data, x.data)
+    assert not np.shares_memory(tg.reshape(x, (6,), copy=True).data, x.data)
+    assert not np.shares_memory(tg.reshape(x, (2, 3), copy=True).data, x.data)
+    assert tg.reshape(x.T, (6,), copy=True).numpy().tolist() == [0, 3, 1, 4, 2, 5]
+    assert tg.reshape(tg.ones((0, 3)).T, (0,), copy=False).shape == (0,)
+    with pytest.raises(ValueError, match="reshape: expected a layout"):
+        tg.reshape(x.T, (6,), copy=False)
+
+
+def test_sum_in_another_dtype() -> None:
+    x = tg.tensor([1.5, 2.5], dtype="float32", requires_grad=True)
+    out = tg.sum(x, dtype="float64")
+    assert (out.dtype, out.item()) == (tg.float64, 4)
+    assert tg.grad(out, x)[0].dtype == tg.float32
+    for source, dtype, expected in (("int8", "int8", 44), ("uint8", "int32", 300), ("bool", "float32", 3.0)):
+        counts = tg.tensor([100, 100, 100] if source != "bool" else [True] * 3, dtype=source)
+        out = tg.sum(counts, dtype=dtype)
+        assert (out.dtype, out.item()) == (np.dtype(dtype), expected)
+    out = tg.sum(x, dtype="int16", axis=0, keepdims=True)
+    assert (out.dtype, out.requires_grad, out.shape) == (tg.int16, False, (1,))
