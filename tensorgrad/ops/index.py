@@ -12,6 +12,7 @@ from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.ops.broadcast import sum_to
 from tensorgrad.ops.common import TensorLike, as_integer, normalise_axis, operand, operands
 from tensorgrad.ops.elementwise import where
+from tensorgrad.ops.logic import constant
 from tensorgrad.tape import Scatter, data, record
 from tensorgrad.tensor import Tensor
 
@@ -20,6 +21,7 @@ __all__ = [
     "getitem",
     "index_add",
     "index_update",
+    "nonzero",
     "take",
     "take_along_axis",
 ]
@@ -38,7 +40,7 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     except (IndexError, ValueError, TypeError) as problem:
         raise ShapeError(f"getitem: expected an index that fits shape {a.shape}: {problem}") from None
     shape = a.shape
-    return record(out, (x, lambda g: _put(shape, index, g)))
+    return record(out, (x, lambda g: put(shape, index, g, repeats=_may_repeat(index))))
 
 
 def index_update(x: TensorLike, index: Any, values: TensorLike) -> Tensor:
@@ -73,28 +75,51 @@ def _indexed(op: str, x: TensorLike, index: Any, values: TensorLike) -> Tensor:
     return record(out, (x, vjp_x), (values, lambda g: sum_to(getitem(g, index), values_shape)))
 
 
-def take(x: TensorLike, indices: Any, *, axis: int) -> Tensor:
-    """x's slices along `axis` at `indices` (integers of any shape, which takes that axis's place)."""
+def take(x: TensorLike, indices: Any, *, axis: int | None = None) -> Tensor:
+    """x's slices along `axis` at `indices` (integers of any shape, which takes that axis's place).
+
+    `axis` may be left out for one axis.
+    """
     a = operand("take", x)
-    axis = normalise_axis("take", axis, a.ndim)
-    return getitem(x, (*(slice(None),) * axis, _integers("take", indices)))
+    if axis is None and a.ndim != 1:
+        raise ShapeError(f"take: expected axis for {a.ndim} axes, got None: only one axis goes without saying")
+    axis = normalise_axis("take", 0 if axis is None else axis, a.ndim)
+    where_to = _integers("take", indices)
+    return getitem(x, (*(slice(None),) * axis, where_to) if axis else where_to)
 
 
-def take_along_axis(x: TensorLike, indices: Any, *, axis: int) -> Tensor:
+def take_along_axis(x: TensorLike, indices: Any, *, axis: int = -1) -> Tensor:
     """Along `axis`, for each position of the other axes, the elements at `indices`, of x's number of axes."""
     a = operand("take_along_axis", x)
     axis = normalise_axis("take_along_axis", axis, a.ndim)
     where_to = _integers("take_along_axis", indices)
     if where_to.ndim != a.ndim:
         raise ShapeError(f"take_along_axis: expected indices of {a.ndim} axes, got shape {where_to.shape}")
-    xp = module_of(a)
-    grid: list[Any] = []
-    for i, n in enumerate(a.shape):
-        if i == axis:
-            grid.append(where_to)
-        else:
-            grid.append(xp.arange(n).reshape((n,) + (1,) * (a.ndim - i - 1)))
-    return getitem(x, tuple(grid))
+    index = positions_along(a.shape, where_to, axis)
+    try:
+        out = a[index]
+    except IndexError as problem:
+        raise ShapeError(f"take_along_axis: expected indices that fit shape {a.shape}: {problem}") from None
+    sizes = zip(where_to.shape, a.shape, strict=True)
+    may_repeat = any(n > 1 if i == axis else n > m for i, (n, m) in enumerate(sizes))
+    shape = a.shape
+    return record(out, (x, lambda g: put(shape, index, g, repeats=may_repeat)))
+
+
+def positions_along(shape: tuple[int, ...], indices: Any, axis: int) -> tuple[Any, ...]:
+    """The index of an array of `shape` that means `indices` along `axis`, at each position of the other axes."""
+    xp = module_of(indices)
+    return tuple(
+        indices if i == axis else xp.arange(n).reshape((n,) + (1,) * (len(shape) - i - 1)) for i, n in enumerate(shape)
+    )
+
+
+def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
+    """Where x is not zero: one vector of indices per axis, in row-major order, int64."""
+    a = operand("nonzero", x)
+    if not a.ndim:
+        raise ShapeError("nonzero: expected at least one axis, got a scalar")
+    return tuple(constant(positions, x) for positions in module_of(a).nonzero(a))
 
 
 def embedding(weight: TensorLike, ids: Any, *, padding_idx: int | None = None) -> Tensor:
@@ -118,18 +143,18 @@ def embedding(weight: TensorLike, ids: Any, *, padding_idx: int | None = None) -
             raise ShapeError(f"embedding: expected ids in 0 .. {a.shape[0] - 1}, got {bad}")
     shape = a.shape
     if padding_idx is None:
-        return record(a[where_to], (weight, lambda g: _put(shape, where_to, g)))
+        return record(a[where_to], (weight, lambda g: put(shape, where_to, g, repeats=True)))
     padding = as_integer("embedding", "padding_idx", padding_idx)
     if not -shape[0] <= padding < shape[0]:
         raise ShapeError(f"embedding: expected padding_idx in {-shape[0]} .. {shape[0] - 1}, got {padding}")
     is_padding = (where_to == padding % shape[0])[..., None]
-    return record(a[where_to], (weight, lambda g: _put(shape, where_to, where(is_padding, 0.0, g))))
+    return record(a[where_to], (weight, lambda g: put(shape, where_to, where(is_padding, 0.0, g), repeats=True)))
 
 
-def _put(shape: tuple[int, ...], index: Any, g: Any) -> Any:
+def put(shape: tuple[int, ...], index: Any, g: Any, *, repeats: bool) -> Any:
     """The gradient of x[index]: zeros of x's shape with g added at `index`."""
     if type(g) is not Tensor:
-        return Scatter(shape, index, g, repeats=_may_repeat(index))
+        return Scatter(shape, index, g, repeats=repeats)
     return index_add(module_of(g.array).zeros(shape, g.dtype), index, g)
 
 
@@ -165,7 +190,7 @@ def _plain_part(part: Any) -> Any:
         return part
     part = data(part)
     if isinstance(part, Sequence):
-        part = _from_sequence("getitem", part) if len(part) else np.zeros(0, np.int64)
+        part = _from_sequence("getitem", part)
     if is_array(part) and part.dtype.kind not in "iub":
         raise DTypeError(f"getitem: expected indices to be integers or bools, got {part.dtype}")
     return part
@@ -173,6 +198,7 @@ def _plain_part(part: Any) -> Any:
 
 def _from_sequence(op: str, indices: Any) -> Any:
     try:
-        return np.asarray(indices)
+        found = np.asarray(indices)
+        return found if found.size else found.astype(np.int64)
     except ValueError:
         raise ShapeError(f"{op}: expected nested sequences of equal lengths, got ragged ones") from None

@@ -41,6 +41,27 @@ case(
 case("getitem", lambda x: x[tg.tensor([1, 1])], lambda x: np.stack([x[1], x[1]]), ((3, 2),), label="tensor-")
 case("getitem", lambda x: x[((0, 0, 1),)], lambda x: np.stack([x[0], x[0], x[1]]), ((3, 2),), label="nested-")
 case("getitem", lambda x: x[()], lambda x: x, ((3, 2),), ((),), label="empty-")
+case("getitem", lambda x: x[True], lambda x: x[None], ((3, 2),), ((),), label="true-")
+case("getitem", lambda x: x[False], lambda x: np.zeros((0, *x.shape)), ((3, 2),), ((),), label="false-")
+case(
+    "getitem", lambda x: x[:, MASK, None], lambda x: x[:, [0, 2]][:, :, None], ((2, 3, 2),), label="mask-in-the-middle-"
+)
+case(
+    "getitem",
+    lambda x: x[np.array([[True, False], [True, True]])],
+    lambda x: np.stack([x[0, 0], x[1, 0], x[1, 1]]),
+    ((2, 2, 3),),
+    label="mask-of-two-axes-",
+)
+case("getitem", lambda x: x[np.int64(-1), ::-1, tg.tensor(0)], lambda x: x[2, ::-1, 0], ((3, 2, 2),), label="scalars-")
+case(
+    "getitem",
+    lambda x: x[[0, 2, 0], ..., [[1], [0]]],
+    lambda x: np.array([[x[r, :, c] for r in (0, 2, 0)] for c in (1, 0)]),
+    ((3, 2, 2),),
+    label="apart-",
+)
+case("take", lambda x: tg.take(x, [[2, 0], [2, 2]]), lambda x: looked_up(x, [[2, 0], [2, 2]]), ((3,),), label="vector-")
 case("take", lambda x: tg.take(x, ROWS, axis=0), looked_up, ((3, 4),), ((3,),))
 case(
     "take",
@@ -54,6 +75,36 @@ case(
     lambda x: tg.take_along_axis(x, np.array([[1, 1], [0, 3], [-1, 2]]), axis=1),
     lambda x: np.array([[x[0, 1], x[0, 1]], [x[1, 0], x[1, 3]], [x[2, 3], x[2, 2]]]),
     ((3, 4),),
+)
+case(
+    "take_along_axis",
+    lambda x: tg.take_along_axis(x, np.array([[2], [0], [1]])),
+    lambda x: np.array([[x[0, 2]], [x[1, 0]], [x[2, 1]]]),
+    ((3, 4),),
+    label="one-each-",
+)
+case(
+    "take_along_axis",
+    lambda x: tg.take_along_axis(x, np.array([[1, 1]]), axis=0),
+    lambda x: np.array([[x[1, 0], x[1, 1]]]),
+    ((3, 2),),
+    label="first-",
+)
+case(
+    "take_along_axis",
+    lambda x: tg.take_along_axis(x, np.array([[1], [1], [0]]), axis=1),
+    lambda x: np.array([[x[0, 1]], [x[0, 1]], [x[0, 0]]]),
+    ((1, 2),),
+    label="broadcast-",
+)
+case(
+    "nonzero",
+    lambda x: tg.stack(tg.nonzero(x > 0), axis=-1),
+    lambda x: np.array([p for p in np.ndindex(*x.shape) if x[p] > 0], np.int64).reshape(-1, x.ndim),
+    ((3, 4),),
+    ((5,),),
+    ((0, 2),),
+    is_differentiable=False,
 )
 case("embedding", lambda w: tg.embedding(w, ROWS % 3), looked_up, ((3, 4),), ((3, 1),), ((3, 0),))
 case(

@@ -212,3 +212,121 @@ def test_the_padding_row_of_an_embedding_gets_no_gradient(padding_idx: int, crea
 def test_a_padding_row_that_is_not_there_is_refused(padding_idx: Any) -> None:
     with pytest.raises(tg.ShapeError, match=r"embedding: expected padding_idx"):
         tg.embedding(np.ones((3, 2)), np.array([0]), padding_idx=padding_idx)
+
+
+# --- what else may stand in an index, and other ways to look up --------------------------------------
+
+MASKS = np.array([[True, False, True], [False, False, True]])
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        True,
+        False,
+        np.True_,
+        np.array(False),
+        (True, ...),
+        (slice(None), True),
+        (None, True, 0),
+        (np.int64(1), np.uint8(0)),
+        np.array(1),
+        (np.array(-1), slice(None, None, -2)),
+        MASKS,
+        (MASKS, slice(1)),
+        (MASKS[:, 0], 2),
+        (slice(None), MASKS[0], None),
+        (MASKS[:, 0], ..., [0, 1]),
+        ([[0], [1]], MASKS[0]),
+        ([0, 1], slice(None), [1, 1]),
+        ([0, 1], None, [2, 2]),
+        (..., [[0, 0], [1, -1]], slice(None, None, -1)),
+        (slice(5, 1, -3), slice(-1, None, -2)),
+        (slice(np.int64(0), np.int32(2)),),
+        ...,
+        (None, ..., None),
+        [],
+        [[]],
+        np.zeros((0, 2), np.int8),
+    ],
+    ids=repr,
+)
+def test_every_kind_of_index(index: Any) -> None:
+    a = numbered((2, 3, 2))
+    expected = np.asarray(a[index])
+    for wrapped in (index, as_tensors(index)):
+        x = tg.tensor(a, requires_grad=True)
+        out = x[wrapped]
+        np.testing.assert_array_equal(out.numpy(), expected)
+        g = numbered(expected.shape)
+        dx_expected = np.zeros(a.shape)
+        np.add.at(dx_expected, index, g)
+        for create_graph in (False, True):
+            np.testing.assert_array_equal(tg.grad(x[wrapped], x, g, create_graph=create_graph)[0].numpy(), dx_expected)
+
+
+def as_tensors(index: Any) -> Any:
+    """The index with Tensors in the place of its arrays."""
+    if isinstance(index, tuple):
+        return tuple(map(as_tensors, index))
+    return tg.asarray(index) if isinstance(index, np.ndarray) else index
+
+
+@given(st.integers(1, 5), st.data())
+def test_take_in_a_vector_needs_no_axis(n: int, data: st.DataObject) -> None:
+    where = data.draw(index_arrays(n))
+    assert tg.take(tg.tensor(numbered((n,))), where).numpy().tolist() == numbered((n,))[where].tolist()
+
+
+def test_take_along_axis_broadcasts_either_way() -> None:
+    for shape, indices, axis in (
+        ((3, 4), [[0, 3]], 1),
+        ((1, 4), [[0], [3], [3]], 1),
+        ((2, 3, 4), [[[0], [2]]], -1),
+        ((1, 3), [[0, 0, 0], [0, 0, 0]], 0),
+    ):
+        where = np.array(indices)
+        if where.ndim == 3:
+            where = where[:, :1]
+        a = numbered(shape)
+        x = tg.tensor(a, requires_grad=True)
+        out = tg.take_along_axis(x, where, axis=axis)
+        np.testing.assert_array_equal(out.numpy(), np.take_along_axis(a, where, axis))
+        g = numbered(out.shape)
+        expected = np.zeros(a.size + 1)
+        np.add.at(expected, out.numpy().astype(int), g)
+        np.testing.assert_array_equal(tg.grad(out, x, g)[0].numpy().ravel(), expected[1:])
+
+
+@given(hnp.arrays(st.sampled_from([bool, np.int8, np.float64]), hnp.array_shapes(min_dims=1, max_dims=3, max_side=3)))
+def test_nonzero_is_numpy_s(a: np.ndarray) -> None:
+    for got, expected in zip(tg.nonzero(tg.tensor(a)), np.nonzero(a), strict=True):
+        np.testing.assert_array_equal(got.numpy(), expected)
+        assert got.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (lambda x: x[3], "getitem: expected an index that fits shape"),
+        (lambda x: x[0, 0, 0], "getitem: expected an index that fits shape"),
+        (lambda x: x[np.ones((2, 3), bool)], "getitem: expected an index that fits shape"),
+        (lambda x: x[..., ...], "getitem: expected an index that fits shape"),
+        (lambda x: x[[[1, 2], [1]]], "ragged"),
+        (lambda x: tg.take(x, [0]), "take: expected axis for 2 axes, got None"),
+        (lambda x: tg.take(x, [3], axis=0), "getitem: expected an index that fits shape"),
+        (lambda x: tg.take_along_axis(x, np.array([0])), "take_along_axis: expected indices of 2 axes"),
+        (lambda x: tg.take_along_axis(x, np.array([[2], [0], [0]])), "take_along_axis: expected indices that fit"),
+        (lambda x: tg.take_along_axis(x, np.array([[0], [0]])), "take_along_axis: expected indices that fit"),
+        (lambda x: tg.nonzero(x[0, 0]), "nonzero: expected at least one axis"),
+    ],
+)
+def test_an_index_that_does_not_fit_is_refused(program: Any, message: str) -> None:
+    with pytest.raises(tg.ShapeError, match=message):
+        program(tg.ones((3, 2)))
+
+
+@pytest.mark.parametrize("index", [1.0, [0.5], "0", np.array([1.5]), (0, 1.5)])
+def test_an_index_of_another_dtype_is_refused(index: Any) -> None:
+    with pytest.raises(tg.TensorgradError, match="getitem: expected"):
+        tg.ones((3, 2))[index]
