@@ -1,4 +1,4 @@
-"""Rearrangements: any axes of any shape, inverses, and views that share memory."""
+"""Joining and cutting at any axis of any shape undo each other."""
 
 from __future__ import annotations
 
@@ -35,32 +35,6 @@ def assert_moves_like(f: Any, expected: Any, shape: tuple[int, ...]) -> None:
 
 
 @given(SHAPES, st.data())
-def test_moving_axes(shape: tuple[int, ...], data: st.DataObject) -> None:
-    n = len(shape)
-    axis = st.integers(-n, n - 1)
-    order = data.draw(st.permutations(range(n)))
-    signed = [a - n if data.draw(st.booleans()) else a for a in order]
-    assert_moves_like(lambda x: tg.permute_dims(x, signed), lambda a: np.transpose(a, order), shape)
-    assert_moves_like(lambda x: x.permute_dims(*signed), lambda a: np.transpose(a, order), shape)
-    source, destination = data.draw(axis), data.draw(axis)
-    assert_moves_like(
-        lambda x: tg.moveaxis(x, source, destination), lambda a: np.moveaxis(a, source, destination), shape
-    )
-    flipped = data.draw(st.none() | axis)
-    assert_moves_like(lambda x: tg.flip(x, axis=flipped), lambda a: np.flip(a, flipped), shape)
-    rolled, shift = data.draw(axis), data.draw(st.integers(-9, 9))
-    assert_moves_like(lambda x: tg.roll(x, shift, axis=rolled), lambda a: np.roll(a, shift, rolled), shape)
-
-
-@given(SHAPES, st.data())
-def test_adding_and_removing_axes(shape: tuple[int, ...], data: st.DataObject) -> None:
-    axis = data.draw(st.integers(-len(shape) - 1, len(shape)))
-    assert_moves_like(lambda x: tg.expand_dims(x, axis=axis), lambda a: np.expand_dims(a, axis), shape)
-    assert_moves_like(lambda x: tg.squeeze(tg.expand_dims(x, axis=axis), axis=axis), lambda a: a, shape)
-    assert_moves_like(lambda x: tg.stack([x, x, x], axis=axis), lambda a: np.stack([a] * 3, axis=axis), shape)
-
-
-@given(SHAPES, st.data())
 def test_cutting_and_joining(shape: tuple[int, ...], data: st.DataObject) -> None:
     axis = data.draw(st.integers(-len(shape), len(shape) - 1))
     length = shape[axis]
@@ -75,32 +49,10 @@ def test_cutting_and_joining(shape: tuple[int, ...], data: st.DataObject) -> Non
         assert len(tg.split(tg.tensor(numbered(shape)), length, axis=axis)) == length
 
 
-@given(hnp.array_shapes(min_dims=2, max_dims=3, min_side=0, max_side=4), st.integers(-5, 5))
-def test_triangles(shape: tuple[int, ...], k: int) -> None:
-    x = tg.tensor(numbered(shape), requires_grad=True)
-    np.testing.assert_array_equal(tg.tril(x, k=k).numpy(), np.tril(x.numpy(), k))
-    np.testing.assert_array_equal((tg.tril(x, k=k) + tg.triu(x, k=k + 1)).numpy(), x.numpy())
-    (dx,) = tg.grad(tg.triu(x, k=k), x, np.ones(shape))
-    np.testing.assert_array_equal(dx.numpy(), np.triu(np.ones(shape), k))
-
-
-@pytest.mark.parametrize(
-    "f",
-    [
-        lambda x: tg.permute_dims(x, (1, 0)),
-        lambda x: x.T,
-        lambda x: x.mT,
-        lambda x: tg.reshape(x, (4, 3)),
-        lambda x: tg.expand_dims(x, axis=0),
-        lambda x: tg.flip(x),
-        lambda x: tg.split(x, 2, axis=1)[1],
-        lambda x: tg.unstack(x)[0],
-        lambda x: x[::2],
-    ],
-)
-def test_views_share_memory(f: Any) -> None:
-    x = tg.tensor(numbered((3, 4)))
-    assert np.shares_memory(f(x).data, x.data)
+@given(SHAPES, st.data())
+def test_stacking(shape: tuple[int, ...], data: st.DataObject) -> None:
+    axis = data.draw(st.integers(-len(shape) - 1, len(shape)))
+    assert_moves_like(lambda x: tg.stack([x, x, x], axis=axis), lambda a: np.stack([a] * 3, axis=axis), shape)
 
 
 def test_concat_of_one_and_of_arrays() -> None:
@@ -116,3 +68,36 @@ def test_concat_sends_gradients_only_where_they_are_needed() -> None:
     out = tg.concat([numbered((1, 2)), x, tg.tensor(numbered((1, 2))), x])
     g = numbered((6, 2))
     np.testing.assert_array_equal(tg.grad(out, x, g)[0].numpy(), g[1:3] + g[4:6])
+
+
+def test_concat_flattens_without_an_axis() -> None:
+    parts = [tg.tensor(numbered((2, 2))), tg.tensor(5.0, dtype="float64"), tg.zeros((0, 3), dtype="float64")]
+    assert tg.concat(parts, axis=None).numpy().tolist() == [1, 2, 3, 4, 5]
+
+
+def test_integers_and_bools_are_joined() -> None:
+    for dtype in ("bool", "uint8", "int64"):
+        out = tg.concat([tg.zeros((1,), dtype=dtype), tg.ones((2,), dtype=dtype)])
+        assert (out.dtype, out.numpy().tolist()) == (np.dtype(dtype), [0, 1, 1])
+
+
+def test_parts_share_memory() -> None:
+    x = tg.tensor(numbered((3, 4)))
+    for part in (tg.split(x, 2, axis=1)[1], tg.unstack(x)[0]):
+        assert np.shares_memory(part.data, x.data)
+
+
+def test_what_they_refuse() -> None:
+    x, y = tg.ones((2, 2)), tg.ones((2, 3))
+    for program, message in (
+        (lambda: tg.concat([x, y]), r"concat: expected shapes that agree but in axis 0, got \(2, 2\), \(2, 3\)"),
+        (lambda: tg.concat([tg.ones(())]), "concat: expected axis"),
+        (lambda: tg.concat([]), "concat: expected a list or tuple of at least one tensor"),
+        (lambda: tg.stack([x, y]), r"stack: expected tensors of one shape, got \(2, 2\), \(2, 3\)"),
+        (lambda: tg.split(y, 2, axis=1), "split: expected sizes that add up to 3"),
+        (lambda: tg.unstack(tg.ones(())), "unstack: expected axis"),
+    ):
+        with pytest.raises(tg.ShapeError, match=message):
+            program()
+    with pytest.raises(tg.DTypeError, match="stack: expected tensors of one dtype, got float32, int64"):
+        tg.stack([x, tg.ones((2, 2), dtype="int64")])

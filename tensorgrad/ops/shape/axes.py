@@ -1,0 +1,58 @@
+"""The axes in another order, added and removed: views of the same elements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tensorgrad.errors import ShapeError
+from tensorgrad.ops.broadcast import reshape
+from tensorgrad.ops.common import TensorLike, normalise_axes, normalise_axis, operand
+from tensorgrad.tape import record
+from tensorgrad.tensor import Tensor
+
+__all__ = ["expand_dims", "matrix_transpose", "moveaxis", "permute_dims", "squeeze"]
+
+
+def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
+    """The axes in another order: axis i of the result is axis `axes[i]` of x."""
+    a = operand("permute_dims", x)
+    order = normalise_axes("permute_dims", axes if isinstance(axes, int) else tuple(axes), a.ndim)
+    if len(order) != a.ndim:
+        raise ShapeError(f"permute_dims: expected each of {a.ndim} axes once, got {axes}")
+    back = tuple(order.index(i) for i in range(a.ndim))
+    return record(a.transpose(order), (x, lambda g: permute_dims(g, back)))
+
+
+def matrix_transpose(x: TensorLike) -> Tensor:
+    """The last two axes swapped."""
+    a = operand("matrix_transpose", x)
+    if a.ndim < 2:
+        raise ShapeError(f"matrix_transpose: expected at least two axes, got shape {a.shape}")
+    return record(a.swapaxes(-1, -2), (x, matrix_transpose))
+
+
+def moveaxis(x: TensorLike, source: int | tuple[int, ...], destination: int | tuple[int, ...]) -> Tensor:
+    """Each axis of `source` moved to its place in `destination`, the others in order."""
+    ndim = operand("moveaxis", x).ndim
+    origins, places = (normalise_axes("moveaxis", axes, ndim) for axes in (source, destination))
+    if len(origins) != len(places):
+        raise ShapeError(f"moveaxis: expected as many sources as destinations, got {source} and {destination}")
+    others = iter(i for i in range(ndim) if i not in origins)
+    moved = dict(zip(places, origins, strict=True))
+    return permute_dims(x, [moved[i] if i in moved else next(others) for i in range(ndim)])
+
+
+def expand_dims(x: TensorLike, *, axis: int = 0) -> Tensor:
+    """A new axis of size 1 at position `axis` of the result."""
+    a = operand("expand_dims", x)
+    axis = normalise_axis("expand_dims", axis, a.ndim + 1)
+    return reshape(x, (*a.shape[:axis], 1, *a.shape[axis:]))
+
+
+def squeeze(x: TensorLike, axis: int | tuple[int, ...]) -> Tensor:
+    """The given axes, of size 1, removed."""
+    a = operand("squeeze", x)
+    axes = normalise_axes("squeeze", axis, a.ndim)
+    if any(a.shape[i] != 1 for i in axes):
+        raise ShapeError(f"squeeze: expected axes of size 1, got axis={axis} of shape {a.shape}")
+    return reshape(x, tuple(n for i, n in enumerate(a.shape) if i not in axes))
