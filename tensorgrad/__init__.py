@@ -54,6 +54,7 @@ from tensorgrad.ops.logic import *  # noqa: F403
 from tensorgrad.ops.nn import *  # noqa: F403
 from tensorgrad.ops.reduce import *  # noqa: F403
 from tensorgrad.ops.shape import *  # noqa: F403
+from tensorgrad.ops.sorting import *  # noqa: F403
 from tensorgrad.random import Key
 from tensorgrad.tape import Scatter, is_recording, no_grad, record, record_joint
 from tensorgrad.tensor import Tensor

@@ -15,6 +15,7 @@ from tensorgrad.verify.cases import (
     norm,
     reduce,
     shape,
+    sorting,
     transforms,
 )
 
@@ -24,6 +25,7 @@ PARTS = (
     elementwise,
     reduce,
     shape,
+    sorting,
     index,
     linalg,
     matrix,
