@@ -85,7 +85,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "argmax axes": (lambda: tg.argmax(f32(2, 2), axis=(0, 1)), tg.ShapeError, "argmax: expected axis to be an integer"),
     "softmax of nothing": (lambda: tg.softmax(f32(2, 0)), tg.ShapeError, "softmax: .*at least one"),
     "softmax scalar": (lambda: tg.softmax(f32()), tg.ShapeError, "softmax: expected axis"),
-    "cumulative_sum": (lambda: tg.cumulative_sum(f32(2), axis=None), tg.ShapeError, "cumulative_sum: expected axis"),
+    "cumulative_sum": (lambda: tg.cumulative_sum(f32(2, 2), axis=None), tg.ShapeError, "cumulative_sum: expected axis"),
     "getitem": (lambda: f32(2, 3)[2], tg.ShapeError, r"getitem: .*\(2, 3\)"),
     "getitem axes": (lambda: f32(2)[0, 0], tg.ShapeError, "getitem: "),
     "getitem step": (lambda: f32(2)[::0], tg.ShapeError, "getitem: .*step"),

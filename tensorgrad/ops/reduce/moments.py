@@ -30,47 +30,45 @@ def mean(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def var(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The sum of squared distances from the mean, divided by n - `correction`.
 
-    Where that is not positive, the quotient by 0: inf, or nan where all elements are equal. So is the derivative,
-    2 (x - mean) / (n - correction).
+    Where that is not positive, the value and the derivative are quotients by 0: inf, and nan for 0.
     """
     a = float_operand("var", x)
     axes = normalise_axes("var", axis, a.ndim)
-    out = _variance(a, axes, correction, keepdims).astype(a.dtype)
+    variance, freedom = _variance(a, axes, correction, keepdims)
+    xp = module_of(a)
 
     def vjp(g: Any) -> Any:
-        return multiply(spread(multiply(g, 2), a.shape, axes, keepdims), _distance(x, axes, correction))
+        distance = subtract(x, mean(x, axis=axes, keepdims=True))
+        scale = 2 / freedom if freedom > 0 else xp.where(data(distance) == 0, xp.nan, xp.inf).astype(a.dtype)
+        return multiply(spread(g, a.shape, axes, keepdims), multiply(distance, scale))
 
-    return record(out, (x, vjp))
+    return record(variance.astype(a.dtype), (x, vjp))
 
 
 def std(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The square root of `var`; its derivative where all elements are equal is 0, as PyTorch's."""
     a = float_operand("std", x)
     axes = normalise_axes("std", axis, a.ndim)
-    out = module_of(a).sqrt(_variance(a, axes, correction, keepdims)).astype(a.dtype)
+    variance, freedom = _variance(a, axes, correction, keepdims)
 
     def vjp(g: Any, y: Any) -> Any:
-        is_zero = data(y) == 0
-        share = where(is_zero, 0.0, divide(g, where(is_zero, 1.0, y)))
-        return multiply(spread(share, a.shape, axes, keepdims), _distance(x, axes, correction))
+        distance = subtract(x, mean(x, axis=axes, keepdims=True))
+        is_flat = data(y) == 0
+        share = where(is_flat, 0.0, divide(g, multiply(where(is_flat, 1.0, y), freedom if freedom > 0 else math.nan)))
+        return multiply(spread(share, a.shape, axes, keepdims), distance)
 
-    return record(out, (x, vjp), keep_output=True)
+    return record(module_of(a).sqrt(variance).astype(a.dtype), (x, vjp), keep_output=True)
 
 
-def _variance(a: Array, axes: tuple[int, ...], correction: float, keepdims: bool) -> Any:
+def _variance(a: Array, axes: tuple[int, ...], correction: float, keepdims: bool) -> tuple[Any, float]:
+    """The variance in float64, and n - `correction`."""
     count = math.prod(a.shape[i] for i in axes)
     freedom = count - correction
     wide = a.astype(np.float64, copy=False)
     if not count:
-        return wide.sum(axis=axes, keepdims=keepdims) * math.nan
+        return wide.sum(axis=axes, keepdims=keepdims) * math.nan, freedom
     # Taken from the first element first, so that equal elements have exactly no variance, and large ones lose nothing.
     distance = wide - wide[tuple(slice(0, 1) if i in axes else slice(None) for i in range(a.ndim))]
     distance = distance - distance.sum(axis=axes, keepdims=True) / count
     squares = (distance * distance).sum(axis=axes, keepdims=keepdims)
-    return squares / freedom if freedom > 0 else module_of(a).where(squares > 0, math.inf, math.nan)
-
-
-def _distance(x: TensorLike, axes: tuple[int, ...], correction: float) -> Any:
-    """(x - mean) / (n - correction)."""
-    freedom = math.prod(data(x).shape[i] for i in axes) - correction
-    return multiply(subtract(x, mean(x, axis=axes, keepdims=True)), 1 / freedom if freedom > 0 else math.inf)
+    return squares / freedom if freedom > 0 else module_of(a).where(squares > 0, math.inf, math.nan), freedom

@@ -83,13 +83,14 @@ def meshgrid(*xs: TensorLike, indexing: str = "xy") -> list[Tensor]:
     return [broadcast_to(reshape(x, sizes), shape) for x, sizes in zip(xs, along, strict=True)]
 
 
-def pad(x: TensorLike, pad_width: Any, *, mode: str = "constant", value: float = 0) -> Tensor:
+def pad(x: TensorLike, pad_width: Any, *, mode: str = "constant", value: float = False) -> Tensor:
     """x with more elements before and after it along its axes.
 
     Args:
         pad_width: how many, in NumPy's form: (before, after) for each axis; one such pair, or one number, for all axes.
-        mode: "constant" (`value`, a Python number), or x's own elements: "replicate" (the edge), "reflect" (mirrored
-            at the edge, which is not repeated), "circular" (from the other end). PyTorch's names.
+        mode: what they are: "constant" (`value`), or x's own: "replicate" (the edge), "reflect" (mirrored at the edge,
+            which is not repeated), "circular" (from the other end). PyTorch's names.
+        value: a Python number, by default the 0 of any dtype.
     Raises: ShapeError for widths that are negative, or longer than what is reflected or repeated; ValueError for
         another mode.
     """

@@ -63,6 +63,9 @@ def test_no_warning_of_a_variance_without_freedom() -> None:
     assert tg.var(tg.tensor([1.0, 2.0]), correction=2).item() == math.inf
     assert math.isnan(tg.std(tg.tensor([1.0]), correction=1).item())
     assert math.isnan(tg.mean(tg.zeros((0,))).item())
+    for op in (tg.var, tg.std):
+        x = tg.tensor([2.0], requires_grad=True)
+        assert math.isnan(tg.grad(op(x, correction=1), x)[0].numpy()[0])
 
 
 def test_equal_elements() -> None:
