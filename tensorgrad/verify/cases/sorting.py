@@ -99,11 +99,24 @@ def repeated(x: Any) -> Any:
     return tg.concat([x, x])
 
 
-case("unique_values", lambda x: tg.unique_values(repeated(x)), np.sort, ((5,),), ((0,),), is_differentiable=False)
+def occurrences(x: Array) -> list[tuple[float, list[int]]]:
+    """Each distinct element in order, and where it is in the flattened x that comes twice."""
+    row = 2 * x.ravel().tolist()
+    return [(v, [i for i, other in enumerate(row) if other == v]) for v in sorted(set(row))]
+
+
+case(
+    "unique_values",
+    lambda x: tg.unique_values(repeated(x)),
+    lambda x: np.array([v for v, _ in occurrences(x)]),
+    ((5,),),
+    ((0,),),
+    is_differentiable=False,
+)
 case(
     "unique_counts",
     lambda x: tg.unique_counts(repeated(x)).counts,
-    lambda x: np.full(x.size, 2),
+    lambda x: np.array([len(places) for _, places in occurrences(x)]),
     ((5,),),
     ((2, 3),),
     is_differentiable=False,
@@ -119,7 +132,7 @@ case(
 case(
     "unique_all",
     lambda x: tg.unique_all(repeated(x)).indices,
-    lambda x: np.array(indices_in_order(x.ravel().tolist()), int),
+    lambda x: np.array([places[0] for _, places in occurrences(x)]),
     ((5,),),
     ((2, 3),),
     is_differentiable=False,
