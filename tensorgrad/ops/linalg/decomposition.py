@@ -104,7 +104,7 @@ def _qr(x: Any, q: Array, r: Array) -> QRResult:
         if (r[..., :count, :].diagonal(0, -2, -1) == 0).any():
             raise LinAlgError(
                 f"qr: expected independent columns to differentiate, got shape {x.shape} where R has a 0 in its "
-                "diagonal: its gradient is not finite"
+                "diagonal: leave out the columns that depend on others"
             )
         found = _qr(x, q, r)
         return _first(found.Q, count), getitem(found.R, (..., slice(0, count), slice(None)))

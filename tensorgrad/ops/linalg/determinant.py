@@ -30,7 +30,8 @@ def det(x: TensorLike) -> Tensor:
     """The determinant, (..., M, M) to (...).
 
     The gradient, the cofactor matrix, and its gradient are exact for singular matrices too: they are
-    sums of products of singular values, without a division. The third order needs an invertible matrix.
+    sums of products of singular values, without a division, for the price of an SVD. The third order
+    needs an invertible matrix.
 
     Grad:    dx = g cofactors(x).
     Raises:  ShapeError, DTypeError.
