@@ -1,4 +1,4 @@
-"""The fused ops of neural networks: each one kernel forward, one kernel backward.
+"""The ops of neural networks. Those that training spends its time in are fused: one kernel forward, one backward.
 
 Every fused op has a definition in basic ops, `<op>_definition`. It is the op's specification, the
 tests' oracle, and what a gradient of the gradient is computed by: a vjp that is handed a Tensor is

@@ -24,13 +24,13 @@ from tensorgrad.ops.elementwise import (
     exp,
     log,
     log1p,
-    logaddexp,
     maximum,
     multiply,
     negative,
     square,
     subtract,
 )
+from tensorgrad.ops.nn.activation import logsigmoid
 from tensorgrad.ops.nn.reduction import check_reduction, reduced
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
@@ -153,12 +153,12 @@ def binary_cross_entropy_with_logits(
     """
     op = "binary_cross_entropy_with_logits"
     a = _check(op, x, target, reduction)
-    # log(p) = -log(1 + exp(-x)) and log(1 - p) = -log(1 + exp(x)): no two terms cancel.
-    if_true = multiply(target, logaddexp(negative(x), 0.0))
+    # No two of these terms cancel: a small loss keeps its digits beside large logits.
+    if_true = multiply(target, logsigmoid(x))
     if pos_weight is not None:
         _check_weight(op, "pos_weight", pos_weight, a)
         if_true = multiply(if_true, pos_weight)
-    losses = add(if_true, multiply(subtract(1, target), logaddexp(x, 0.0)))
+    losses = negative(add(if_true, multiply(subtract(1, target), logsigmoid(negative(x)))))
     return _weighted(op, losses, weight, reduction)
 
 
