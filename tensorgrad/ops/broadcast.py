@@ -39,7 +39,7 @@ def reshape(x: TensorLike, shape: Sequence[int], *, copy: bool | None = None) ->
     except (TypeError, ValueError):
         raise ShapeError(f"reshape: expected a shape of {a.size} elements, got {shape} for {old}") from None
     if copy is not None:
-        is_view = module_of(a).shares_memory(out, a) or not a.size
+        is_view = not a.size or module_of(a).may_share_memory(out, a)
         if copy is False and not is_view:
             raise ShapeError(f"reshape: expected a layout that {new} is a view of, with copy=False, got {a.strides}")
         out = out.copy() if copy and is_view else out

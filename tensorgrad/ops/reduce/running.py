@@ -9,6 +9,7 @@ import numpy as np
 from tensorgrad.array import module_of
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float, sum_dtype
 from tensorgrad.errors import ShapeError
+from tensorgrad.ops.broadcast import reshape
 from tensorgrad.ops.common import TensorLike, as_integer, normalise_axis, operand
 from tensorgrad.ops.convert import astype
 from tensorgrad.ops.elementwise import add, multiply, subtract
@@ -85,12 +86,15 @@ def diff(
 
     `prepend` and `append`, of x's other sizes, are joined to x first, if n > 0.
     """
-    axis = normalise_axis("diff", axis, operand("diff", x).ndim)
+    a = operand("diff", x)
+    axis = normalise_axis("diff", axis, a.ndim)
     n = as_integer("diff", "n", n)
     if n < 0:
         raise ShapeError(f"diff: expected n >= 0, got {n}")
+    if not n:
+        return reshape(x, a.shape, copy=True)
     y: Any = x
-    if n and (prepend is not None or append is not None):
+    if prepend is not None or append is not None:
         y = concat([part for part in (prepend, x, append) if part is not None], axis=axis)
     before = (slice(None),) * axis
     for _ in range(n):

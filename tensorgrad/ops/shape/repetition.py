@@ -33,7 +33,7 @@ def tile(x: TensorLike, repetitions: Sequence[int]) -> Tensor:
     sizes = (1,) * (ndim - a.ndim) + a.shape
     apart = reshape(x, tuple(part for n in sizes for part in (1, n)))
     repeated = broadcast_to(apart, tuple(part for pair in zip(counts, sizes, strict=True) for part in pair))
-    return reshape(repeated, tuple(count * n for count, n in zip(counts, sizes, strict=True)))
+    return reshape(repeated, tuple(count * n for count, n in zip(counts, sizes, strict=True)), copy=True)
 
 
 def repeat(x: TensorLike, repeats: Any, *, axis: int | None = None) -> Tensor:
@@ -53,7 +53,7 @@ def repeat(x: TensorLike, repeats: Any, *, axis: int | None = None) -> Tensor:
         if count < 0:
             raise ShapeError(f"repeat: expected repeats >= 0, got {count}")
         apart = broadcast_to(reshape(x, (*before, n, 1, *after)), (*before, n, count, *after))
-        return reshape(apart, (*before, n * count, *after))
+        return reshape(apart, (*before, n * count, *after), copy=True)
     xp = module_of(a)
     counts = xp.asarray(counts)
     if counts.dtype.kind not in "iu":
@@ -109,11 +109,11 @@ def pad(x: TensorLike, pad_width: Any, *, mode: str = "constant", value: float =
             raise DTypeError(f"pad: expected a value that {a.dtype} can hold, got {value}") from None
         out[inside] = a
         return record(out, (x, lambda g: getitem(g, inside)))
-    y = reshape(x, a.shape)
+    y: Any = x
     for axis, (n, (before, after)) in enumerate(zip(a.shape, widths, strict=True)):
         if before or after:
             y = take(y, _positions(module_of(a), n, before, after, mode), axis=axis)
-    return y
+    return y if any(map(any, widths)) else reshape(x, a.shape, copy=True)
 
 
 def _positions(xp: Any, n: int, before: int, after: int, mode: str) -> Any:

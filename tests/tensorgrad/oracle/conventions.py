@@ -66,6 +66,19 @@ DIFFERENCES = (
         *([[1.0, nan]], (nan, nan), ([[0.0, 1.0]], [[nan, nan]])),
     ),
     Difference(
+        "the derivative of var without degrees of freedom",
+        "that of the quotient by 0, with its sign; PyTorch's has none over everything, and over one axis another value",
+        lambda x: tg.var(x, correction=3),
+        lambda x: torch.var(x, correction=3),
+        *([1.0, 4.0], (inf, inf), ([-inf, inf], [inf, inf])),
+    ),
+    Difference(
+        "the derivative of logsumexp where all are -inf",
+        "no element has a weight; PyTorch's difference of infinities is nan",
+        *(lambda x: tg.logsumexp(x, axis=0), lambda x: torch.logsumexp(x, 0), [-inf, -inf], (-inf, -inf)),
+        ([0.0, 0.0], [nan, nan]),
+    ),
+    Difference(
         "cross_entropy of an ignored row of nan",
         "an ignored row has no part in the loss",
         lambda x: tg.cross_entropy(x, np.array([0, -100])),
@@ -100,6 +113,8 @@ DIFFERENCES = (
 
 # The public functions that PyTorch does not have.
 WITHOUT_PEER: dict[str, str] = {
+    "broadcast_shapes": "of shapes, not of tensors",
+    "unique_all": "PyTorch does not tell where each element is first; its other results are unique_inverse's",
     "dropout": "its mask comes from our own keys",
     "rope": "no such function in PyTorch; its definition in basic ops is compared in test_definitions.py",
 }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import tensorgrad as tg
 from tests.tensorgrad.oracle.inputs import FINITE, axes, choices
 from tests.tensorgrad.oracle.table import Table
 
@@ -80,6 +81,7 @@ table.pair(
     dtypes=("int64", "int32", "bool"),
 )
 table.pair("logsumexp", over_axes(torch.logsumexp), *SHAPES, arguments=reductions)
+table.pair("logsumexp", over_axes(torch.logsumexp), ((2, 0, 3),), ((0,),), arguments=reductions, kinds=())
 for op in ("max", "min"):
     # amax gives every element a gradient of nan where there is a nan: see conventions.py.
     theirs = extremum(getattr(torch, "a" + op), getattr(torch, op))
@@ -106,9 +108,45 @@ for op in ("any", "all"):
 for op in ("argmax", "argmin"):
     table.pair(op, position(getattr(torch, op)), *SHAPES, arguments=along_one, dtypes=("int64", "uint8"))
 table.pair(
-    "cumulative_sum",
-    lambda x, axis: torch.cumsum(x, axis),
-    *(((3, 4, 2),), ((5,),), ((0, 3),), ((2, 0),)),
-    arguments=lambda ndim: choices(axis=tuple(range(-ndim, ndim))),
-    dtypes=("int64", "int32", "bool"),
+    "count_nonzero",
+    lambda x, axis: torch.count_nonzero(x, every_axis(x, axis) or None),
+    *WITH_EMPTY,
+    arguments=lambda ndim: choices(axis=tuple(axes(ndim))),
+    dtypes=INTEGERS,
+)
+
+
+def running(at_once: Callable[..., Any], initial: float) -> Callable[..., Any]:
+    """With the sum or the product of nothing before the others, which PyTorch leaves out."""
+
+    def theirs(x: Any, axis: int, include_initial: bool) -> Any:
+        out = at_once(x, axis)
+        return torch.cat([torch.full_like(out.narrow(axis, 0, 1), initial), out], axis) if include_initial else out
+
+    return theirs
+
+
+for op, peer, initial in (("cumulative_sum", torch.cumsum, 0), ("cumulative_prod", torch.cumprod, 1)):
+    table.pair(
+        op,
+        running(peer, initial),
+        *(((3, 4, 2),), ((5,),)),
+        arguments=lambda ndim: choices(axis=tuple(range(-ndim, ndim)), include_initial=(False, True)),
+        kinds=(*FINITE, "infinite", "nan") if op == "cumulative_sum" else FINITE,  # PyTorch divides by the element
+        avoid=None if op == "cumulative_sum" else lambda a: (a != 0) & (np.abs(a) < np.finfo(a.dtype).smallest_normal),
+        dtypes=("int64", "int32", "bool"),
+    )
+    table.pair(op, lambda x, axis, f=peer: f(x, axis), ((0, 3),), ((2, 0),), arguments=choices(axis=(0, 1, -1)))
+table.pair(
+    "diff",
+    lambda x, axis, n: torch.diff(x, n=n, dim=axis),
+    *(((3, 4, 2),), ((5,),), ((0, 3),)),
+    arguments=lambda ndim: choices(axis=tuple(range(-ndim, ndim)), n=(0, 1, 2, 3)),
+    dtypes=("int64", "uint8"),
+)
+table.pair(
+    "diff",
+    lambda x, first, last: torch.diff(x, prepend=first, append=last),
+    ((2, 3), (2, 1), (2, 2)),
+    ours=lambda x, first, last: tg.diff(x, prepend=first, append=last),
 )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import tensorgrad as tg
-from tests.tensorgrad.oracle.inputs import axes, choices
+from tests.tensorgrad.oracle.inputs import KINDS, axes, choices
 from tests.tensorgrad.oracle.table import Table
 
 table = Table()
@@ -58,6 +58,21 @@ table.pair(
     dtypes=OTHERS,
     is_view=True,
 )
+table.pair(
+    "moveaxis",
+    lambda x, source, destination: x.moveaxis(source, destination),
+    ((3, 4, 2),),
+    arguments=choices(source=((0, 2), (2, -2), (-3, 1)), destination=((0, 1), (2, 0), (-1, -3))),
+    ours=lambda x, source, destination: tg.moveaxis(x, source, destination),
+    is_view=True,
+)
+table.pair(
+    "broadcast_arrays",
+    lambda *xs: torch.broadcast_tensors(*xs),
+    *(((3, 1), (2, 1, 4)), ((), (0, 2)), ((3, 4), (3, 4), (4,))),
+    dtypes=OTHERS,
+    is_view=True,
+)
 table.pair("matrix_transpose", lambda x: x.mT, *SHAPES, dtypes=OTHERS, is_view=True)
 table.pair(
     "moveaxis",
@@ -92,6 +107,13 @@ table.pair(
     arguments=lambda ndim: choices(shift=(0, 1, -1, 5), axis=tuple(range(-ndim, ndim))),
     dtypes=OTHERS,
 )
+table.pair(
+    "roll",
+    lambda x, shift, axis: x.roll(shift, axis),
+    ((3, 4, 2),),
+    ours=lambda x, shift, axis: tg.roll(x, shift, axis=axis),
+    arguments=[*choices(shift=((1, -2), (5, 0)), axis=((0, 1), (-1, 0))), *choices(shift=(0, 3, -25), axis=(None,))],
+)
 for op in ("tril", "triu"):
     table.pair(
         op,
@@ -111,6 +133,12 @@ table.pair(
     arguments=each_axis,
     dtypes=OTHERS,
 )
+table.pair(
+    "concat",
+    lambda *xs: torch.cat([x.reshape(-1) for x in xs]),
+    *(((3, 4), (2,), ()), ((0, 3), (2, 1))),
+    ours=lambda *xs: tg.concat(xs, axis=None),
+)
 table.pair("concat", lambda *xs: torch.cat(xs, 1), ((2, 3), (2, 0), (2, 1)), ours=lambda *xs: tg.concat(xs, axis=1))
 table.pair(
     "stack",
@@ -128,6 +156,59 @@ table.pair(
     ours=lambda x, sizes, axis: tg.split(x, sizes, axis=axis),
     arguments=[*choices(sizes=(1, 2, (1, 1, 0, 2)), axis=(0, -3)), *choices(sizes=(2, 3, (5, 1)), axis=(1, -2))],
     is_view=True,
+)
+
+# --- repeated ----------------------------------------------------------------------------------
+
+table.pair(
+    "tile",
+    lambda x, repetitions: x.tile(repetitions),
+    *(((3, 4),), ((),), ((0, 2),)),
+    arguments=choices(repetitions=((2, 3), (1, 1), (2,), (2, 1, 3), (0, 2), ())),
+    dtypes=OTHERS,
+)
+table.pair(
+    "repeat",
+    lambda x, repeats, axis: x.repeat_interleave(
+        torch.tensor(repeats) if isinstance(repeats, np.ndarray) else repeats, axis
+    ),
+    *(((3, 3),), ((3,),)),
+    ours=lambda x, repeats, axis: tg.repeat(x, repeats, axis=axis),
+    arguments=choices(repeats=(0, 1, 3, np.array([2, 0, 1])), axis=(0, -1)),
+    dtypes=OTHERS,
+)
+table.pair("repeat", lambda x: x.repeat_interleave(2), *SHAPES, ((),), ours=lambda x: tg.repeat(x, 2))
+table.pair(
+    "meshgrid",
+    lambda *xs, indexing: torch.meshgrid(*xs, indexing=indexing),
+    *(((3,), (4,)), ((2,), (1,), (3,)), ((3,),), ((0,), (2,))),
+    arguments=choices(indexing=("ij", "xy")),
+    dtypes=OTHERS,
+    is_view=True,
+)
+
+
+def padded(x: Any, pad_width: Any, mode: str, value: float) -> Any:
+    """PyTorch's widths begin at the last axis."""
+    widths = [n for pair in pad_width[::-1] for n in pair]
+    if mode == "constant":
+        return torch.nn.functional.pad(x, widths, mode, value)
+    return torch.nn.functional.pad(x[None, None], widths, mode)[0, 0]
+
+
+table.pair(
+    "pad",
+    padded,
+    ((3, 4),),
+    arguments=choices(
+        pad_width=(((1, 2), (0, 3)), ((0, 0), (2, 1)), ((2, 2), (3, 3))),
+        mode=("constant", "replicate", "reflect", "circular"),
+        value=(0, 1.5),
+    ),
+)
+table.pair("pad", padded, ((2, 0),), arguments=({"pad_width": ((1, 2), (0, 1)), "mode": "constant", "value": -1},))
+table.pair(
+    "pad", padded, ((4,),), arguments=({"pad_width": ((1, 2),), "mode": "constant", "value": 1},), dtypes=OTHERS[:2]
 )
 
 # --- selected ----------------------------------------------------------------------------------
@@ -211,4 +292,59 @@ table.pair(
     *(((3, 4), (3, 4)), ((3, 4), (4,)), ((3, 4), ())),
     ours=lambda x, v: tg.index_add(x, np.array([2, 0, 2]), v),
     kinds=("ties", "nan", "infinite"),
+)
+table.pair("nonzero", lambda x: torch.nonzero(x, as_tuple=True), *SHAPES, ((5,),), dtypes=OTHERS)
+
+# --- in order ----------------------------------------------------------------------------------
+
+for stable in (True, False):
+    table.pair(
+        "sort",
+        lambda x, axis, descending: torch.sort(x, dim=axis, descending=descending, stable=True).values,
+        *(((3, 4, 2),), ((5,),), ((0, 3),)),
+        ours=lambda x, axis, descending, s=stable: tg.sort(x, axis=axis, descending=descending, stable=s),
+        arguments=lambda ndim: choices(axis=tuple(range(-ndim, ndim)), descending=(False, True)),
+        kinds=KINDS if stable else ("nan", "infinite"),
+        dtypes=OTHERS,
+    )
+table.pair(
+    "argsort",
+    lambda x, axis, descending: torch.argsort(x, dim=axis, descending=descending, stable=True),
+    *(((3, 4, 2),), ((5,),), ((0, 3),)),
+    arguments=lambda ndim: choices(axis=tuple(range(-ndim, ndim)), descending=(False, True)),
+    dtypes=OTHERS,
+)
+table.pair(
+    "topk",
+    lambda x, k, axis, largest: torch.topk(x, k, axis, largest),
+    *(((3, 4, 2),), ((3, 5, 3),)),
+    arguments=choices(k=(0, 1, 2), axis=(0, 1, -1), largest=(True, False)),
+    kinds=(),  # PyTorch's order of equal elements is not told
+    dtypes=(),
+)
+table.pair(
+    "searchsorted",
+    lambda x, values, side: torch.searchsorted(x.sort().values, values, side=side),
+    *(((5,), (5,)), ((4,), (2, 3)), ((0,), (2,))),
+    ours=lambda x, values, side: tg.searchsorted(tg.sort(x), values, side=side),
+    arguments=choices(side=("left", "right")),
+    kinds=("ties", "infinite"),
+    dtypes=("int64", "uint8"),
+)
+table.pair(
+    "unique_values", lambda x: torch.unique(x.detach()), *SHAPES, kinds=("ties", "equal", "infinite"), dtypes=OTHERS
+)
+table.pair(
+    "unique_counts",
+    lambda x: torch.unique(x.detach(), return_counts=True),
+    *SHAPES,
+    kinds=("ties", "equal"),
+    dtypes=OTHERS,
+)
+table.pair(
+    "unique_inverse",
+    lambda x: torch.unique(x.detach(), return_inverse=True),
+    *SHAPES,
+    kinds=("ties", "equal"),
+    dtypes=OTHERS,
 )
