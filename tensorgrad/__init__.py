@@ -9,9 +9,10 @@ Start reading at `tape.py` and `backward.py`; then any file in `ops/`.
 """
 
 from math import e, inf, nan, pi
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tensorgrad import creation, linalg, ops, tree
+from tensorgrad import creation, info, linalg, ops, tree
 from tensorgrad.backward import grad
 from tensorgrad.check import check_grads
 from tensorgrad.creation import *  # noqa: F403
@@ -64,7 +65,14 @@ from tensorgrad.transforms import hessian, hvp, jacobian, jvp, recompute, value_
 
 __version__ = "0.1.0"
 
+__array_api_version__ = "2024.12"
+
 newaxis = None  # in an index: a new axis of size 1
+
+
+def __array_namespace_info__() -> ModuleType:
+    """What the array API asks a library to tell of itself: its devices, dtypes, defaults and capabilities."""
+    return info
 
 
 if not TYPE_CHECKING:  # where it would let any name pass

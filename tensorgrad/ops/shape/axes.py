@@ -42,7 +42,7 @@ def moveaxis(x: TensorLike, source: int | tuple[int, ...], destination: int | tu
     return permute_dims(x, [moved[i] if i in moved else next(others) for i in range(ndim)])
 
 
-def expand_dims(x: TensorLike, *, axis: int = 0) -> Tensor:
+def expand_dims(x: TensorLike, axis: int) -> Tensor:
     """A new axis of size 1 at position `axis` of the result."""
     a = operand("expand_dims", x)
     axis = normalise_axis("expand_dims", axis, a.ndim + 1)

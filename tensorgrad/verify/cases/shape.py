@@ -67,7 +67,6 @@ case(
     lambda x, y: x * y,
     ((3, 1), (2, 1, 4)),
 )
-case("expand_dims", tg.expand_dims, lambda x: x[None], ((2, 3),), ((),), label="default-")
 case("expand_dims", lambda x: tg.expand_dims(x, axis=1), lambda x: x[:, None], ((2, 3),), ((2,),), ((0,),))
 case("expand_dims", lambda x: tg.expand_dims(x, axis=-1), lambda x: x[..., None], ((2, 3),), ((),), label="last-")
 case("squeeze", lambda x: tg.squeeze(x, axis=(0, -2)), lambda x: x[0, :, 0], ((1, 2, 1, 3),), ((1, 0, 1, 2),))
