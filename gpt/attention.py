@@ -77,8 +77,7 @@ class Attention:
         return self.out(out_BHTD.permute_dims(0, 2, 1, 3).reshape(batch, time, width))
 
     def _unit_rms(self, x_BHTD: Tensor) -> Tensor:
-        ones_D = module_of(x_BHTD.array).ones(x_BHTD.shape[-1], x_BHTD.dtype)
-        return tensorgrad.rms_norm(x_BHTD, ones_D, eps=self.norm_eps)
+        return tensorgrad.rms_norm(x_BHTD, eps=self.norm_eps)
 
 
 def _attention_with_dropout(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, dropout: Dropout) -> Tensor:

@@ -13,7 +13,7 @@ from tensorgrad.errors import DTypeError, GraphError, ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import sum
 from tensorgrad.ops.common import TensorLike, float_operand, normalise_axis, operand, operands
-from tensorgrad.ops.elementwise import add, astype, multiply, negative, square, where
+from tensorgrad.ops.elementwise import add, astype, divide, multiply, negative, square, where
 from tensorgrad.ops.index import take_along_axis
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.nn.reduction import check_reduction, reduced, total_or_nan
@@ -144,10 +144,12 @@ def _of_probabilities(
     log_p = where((data(q) == 0) & (data(log_p) == -math.inf), 0.0, log_p)
     if w is not None:
         q = multiply(q, w.astype(wide).reshape(classes, *(1,) * (a.ndim - 1 - axis)))
-    losses = negative(sum(multiply(q, log_p), axis=axis))
+    # In one sum where there is one result: each sum rounds.
+    out = negative(sum(multiply(q, log_p), axis=axis if reduction == "none" else None))
     if z_loss:
-        losses = add(losses, multiply(square(logsumexp(x, axis=axis)), z_loss))
-    return reduced(losses, reduction)  # type: ignore[no-any-return]
+        squares = square(logsumexp(x, axis=axis))
+        out = add(out, multiply(squares if reduction == "none" else sum(squares), z_loss))
+    return divide(out, a.size // classes or math.nan) if reduction == "mean" else out
 
 
 def nll_loss(

@@ -23,7 +23,10 @@ __all__ = [
 
 
 def cosine_similarity(x1: TensorLike, x2: TensorLike, *, axis: int = 1, eps: float = 1e-8) -> Tensor:
-    """sum(x1 x2) / (max(norm(x1), eps) max(norm(x2), eps)) along `axis` of the shape that both broadcast to."""
+    """sum(x1 x2) / (max(norm(x1), eps) max(norm(x2), eps)) along `axis` of the shape that both broadcast to.
+
+    A norm below eps is a constant, eps, to gradients too; to PyTorch's it is still the norm.
+    """
     shape = _broadcast("cosine_similarity", x1, x2)
     axis = normalise_axis("cosine_similarity", axis, len(shape))
     units = [normalize(broadcast_to(x, shape), axis=axis, eps=eps) for x in (x1, x2)]
