@@ -37,6 +37,7 @@ from tensorgrad.dtype import (
 )
 from tensorgrad.dtype import bool_ as bool
 from tensorgrad.errors import (
+    ArgumentError,
     DeviceError,
     DTypeError,
     GradientError,
@@ -90,6 +91,7 @@ if not TYPE_CHECKING:  # where it would let any name pass
 __all__ = [
     *ops.__all__,
     *creation.__all__,
+    "ArgumentError",
     "DTypeError",
     "DeviceError",
     "GradientError",

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tensorgrad.errors import DeviceError
+from tensorgrad.errors import DeviceError, shown
 
 __all__ = ["Array", "cuda_module", "device_of", "is_array", "module_of", "own", "to_device", "to_numpy"]
 
@@ -44,14 +44,14 @@ def device_of(a: Array) -> str:
 
 def to_device(a: Array, device: str) -> Array:
     """`a` on `device`: itself if it is there already, else a copy. Raises DeviceError."""
-    kind, _, index = device.partition(":")
+    kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
     if kind == "cpu" and not index:
         return to_numpy(a)
     if kind == "cuda" and (index.isdigit() or not index):
         cupy = cuda_module()
         with cupy.cuda.Device(int(index or 0)):
             return cupy.asarray(a)  # type: ignore[no-any-return]
-    raise DeviceError(f'device: expected "cpu", "cuda" or "cuda:N", got {device!r}')
+    raise DeviceError(f'device: expected "cpu", "cuda" or "cuda:N", got {shown(device)}')
 
 
 def to_numpy(a: Array) -> Array:

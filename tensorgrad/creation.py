@@ -7,16 +7,16 @@ in `.grad`, for float dtypes only. Raises DTypeError, DeviceError, ShapeError.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tensorgrad import array as arrays
 from tensorgrad.array import Array
-from tensorgrad.dtype import DTypeLike, as_dtype, is_float
-from tensorgrad.errors import DTypeError, GraphError, ShapeError
-from tensorgrad.ops.common import as_integer, as_shape, operand
+from tensorgrad.dtype import DTypeLike, as_dtype, has_tensors, is_float
+from tensorgrad.errors import DTypeError, GraphError, ShapeError, TensorgradError, shown
+from tensorgrad.ops.common import as_flag, as_integer, as_number, as_shape, operand
 from tensorgrad.tape import data as data_of
 from tensorgrad.tape import leaf
 from tensorgrad.tensor import Tensor
@@ -68,12 +68,20 @@ def _make(
 ) -> Tensor:
     if isinstance(data, Tensor) and data.requires_grad:
         raise GraphError(f"{op}: expected data without history, it would be dropped silently: use x.detach()")
+    requires_grad, copy = (
+        as_flag(op, "requires_grad", requires_grad),
+        None if copy is None else as_flag(op, "copy", copy),
+    )
     given = data_of(data)
     values = given if arrays.is_array(given) else _from_sequence(op, given, dtype)
+    if type(values) is not np.ndarray and hasattr(values, "mask"):
+        raise DTypeError(f"{op}: expected an array all of whose elements count, got a masked one: use its .filled")
+    if values.dtype.kind not in "fiub" and not has_tensors(values.dtype):
+        raise DTypeError(f"{op}: expected real numbers or bools, got {shown(data)}: convert them to a dtype of tensors")
     target = as_dtype(values.dtype if dtype is None else dtype)
     if requires_grad and not is_float(target):
         raise DTypeError(f"{op}: expected a float dtype with requires_grad=True, got {target}: pass dtype=")
-    array = values.astype(target, copy=False)
+    array = (np.asarray(values) if isinstance(values, np.ndarray) else values).astype(target, copy=False)
     array = array if device is None else arrays.to_device(array, device)
     if copy and array is given:
         array = array.copy()
@@ -97,19 +105,23 @@ def _from_sequence(op: str, values: Any, dtype: DTypeLike | None) -> Array:
             # From Python's integers themselves: large ones may have been made floats, and none is to wrap around.
             return np.asarray(values, target)
         except (OverflowError, TypeError, ValueError):
-            raise DTypeError(f"{op}: expected numbers that {target} can hold, got {values!r}") from None
-    as_dtype(found.dtype)  # refuses text and objects
+            raise DTypeError(f"{op}: expected numbers that {target} can hold, got {shown(values)}") from None
     return found
 
 
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Tensor:
     """A Tensor that shares the memory of any object with `__dlpack__`; `copy` as in `asarray`."""
-    if not hasattr(x, "__dlpack_device__"):
-        raise DTypeError(f"from_dlpack: expected an object with __dlpack__, got {type(x).__name__}")
+    if not hasattr(x, "__dlpack_device__") or isinstance(x, type):
+        raise DTypeError(f"from_dlpack: expected an object with __dlpack__, got {shown(x)}")
     kind, _ = x.__dlpack_device__()
     cpu = 1
     module = np if kind == cpu else arrays.cuda_module()
-    array = module.from_dlpack(x)
+    try:
+        array = module.from_dlpack(x)
+    except (BufferError, TypeError, RuntimeError, ValueError) as problem:
+        if isinstance(problem, TensorgradError):
+            raise
+        raise DTypeError(f"from_dlpack: expected memory that can be shared, got {shown(x)}: {problem}") from None
     return asarray(array, device=device, copy=copy)
 
 
@@ -137,7 +149,7 @@ def zeros(
     requires_grad: bool = False,
 ) -> Tensor:
     """A Tensor of zeros, by default float32."""
-    values = np.zeros(_shape("zeros", shape), as_dtype(dtype or "float32"))
+    values = _made("zeros", np.zeros, _shape("zeros", shape), dtype)
     return asarray(values, device=device, requires_grad=requires_grad)
 
 
@@ -149,13 +161,13 @@ def ones(
     requires_grad: bool = False,
 ) -> Tensor:
     """A Tensor of ones, by default float32."""
-    values = np.ones(_shape("ones", shape), as_dtype(dtype or "float32"))
+    values = _made("ones", np.ones, _shape("ones", shape), dtype)
     return asarray(values, device=device, requires_grad=requires_grad)
 
 
 def empty(shape: int | Sequence[int], *, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """A Tensor whose elements are not set, by default float32."""
-    return asarray(np.empty(_shape("empty", shape), as_dtype(dtype or "float32")), device=device)
+    return asarray(_made("empty", np.empty, _shape("empty", shape), dtype), device=device)
 
 
 def full_like(
@@ -163,26 +175,26 @@ def full_like(
 ) -> Tensor:
     """`full` of x's shape, and by default of its dtype and on its device; a constant."""
     a = operand("full_like", x)
-    values = _filled("full_like", arrays.module_of(a), a.shape, fill_value, dtype or a.dtype)
+    values = _filled("full_like", arrays.module_of(a), a.shape, fill_value, a.dtype if dtype is None else dtype)
     return asarray(values, device=device)
 
 
 def zeros_like(x: Tensor | Array, /, *, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """Zeros of x's shape, and by default of its dtype and on its device; a constant."""
     a = operand("zeros_like", x)
-    return asarray(arrays.module_of(a).zeros(a.shape, as_dtype(dtype or a.dtype)), device=device)
+    return asarray(arrays.module_of(a).zeros(a.shape, as_dtype(a.dtype if dtype is None else dtype)), device=device)
 
 
 def ones_like(x: Tensor | Array, /, *, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """Ones of x's shape, and by default of its dtype and on its device; a constant."""
     a = operand("ones_like", x)
-    return asarray(arrays.module_of(a).ones(a.shape, as_dtype(dtype or a.dtype)), device=device)
+    return asarray(arrays.module_of(a).ones(a.shape, as_dtype(a.dtype if dtype is None else dtype)), device=device)
 
 
 def empty_like(x: Tensor | Array, /, *, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """`empty` of x's shape, and by default of its dtype and on its device."""
     a = operand("empty_like", x)
-    return asarray(arrays.module_of(a).empty(a.shape, as_dtype(dtype or a.dtype)), device=device)
+    return asarray(arrays.module_of(a).empty(a.shape, as_dtype(a.dtype if dtype is None else dtype)), device=device)
 
 
 # --- of a pattern ------------------------------------------------------------------------------
@@ -199,11 +211,11 @@ def arange(
 ) -> Tensor:
     """start, start + step, ... before `stop`; `arange(n)` counts 0 .. n - 1."""
     first, end = (0, start) if stop is None else (start, stop)
-    if not all(isinstance(n, (int, float, np.number)) for n in (first, end, step)):
-        raise DTypeError(f"arange: expected Python numbers, got {first!r}, {end!r}, {step!r}")
+    for name, n in (("start", first), ("stop", end), ("step", step)):
+        as_number("arange", name, n)
     if step == 0:
-        raise ShapeError("arange: expected a step other than 0")
-    values = np.arange(first, end, step)
+        raise ShapeError("arange: expected a step other than 0, got 0")
+    values = _made("arange", lambda steps, _: np.arange(*steps), (first, end, step), None)
     default = "float32" if values.dtype.kind == "f" else "int64"
     return asarray(values, dtype=default if dtype is None else dtype, device=device)
 
@@ -219,10 +231,10 @@ def linspace(
     endpoint: bool = True,
 ) -> Tensor:
     """`num` numbers from `start` in equal steps, the last of them `stop`, or one step before it without `endpoint`."""
-    if not all(isinstance(n, (int, float, np.number)) for n in (start, stop)):
-        raise DTypeError(f"linspace: expected Python numbers, got {start!r}, {stop!r}")
+    first, last = as_number("linspace", "start", start), as_number("linspace", "stop", stop)
     (count,) = as_shape("linspace", (num,))
-    values = np.linspace(start, stop, count, endpoint=endpoint)
+    to_the_end = as_flag("linspace", "endpoint", endpoint)
+    values = _made("linspace", lambda n, _: np.linspace(first, last, n[0], endpoint=to_the_end), (count,), None)
     return asarray(values, dtype="float32" if dtype is None else dtype, device=device)
 
 
@@ -236,8 +248,8 @@ def eye(
     device: str | None = None,
 ) -> Tensor:
     """Ones on diagonal `k` (above the main one if positive) of a matrix (n_rows, n_cols), zeros elsewhere."""
-    rows, columns = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
-    values = np.eye(rows, columns, as_integer("eye", "k", k), dtype=as_dtype(dtype or "float32"))
+    shape, offset = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols)), as_integer("eye", "k", k)
+    values = _made("eye", lambda sizes, found: np.eye(sizes[0], sizes[1], offset, dtype=found), shape, dtype)
     return asarray(values, device=device)
 
 
@@ -245,15 +257,26 @@ def _shape(op: str, shape: Any) -> tuple[int, ...]:
     return as_shape(op, (shape,) if isinstance(shape, (int, np.integer)) else shape)
 
 
+def _made(op: str, function: Callable[..., Array], shape: tuple[Any, ...], dtype: DTypeLike | None) -> Array:
+    """NumPy's function of a shape and a dtype (None: float32). Raises ShapeError for what does not fit into memory."""
+    target = as_dtype("float32" if dtype is None else dtype)
+    try:
+        return function(shape, target)
+    except (MemoryError, OverflowError, ValueError):
+        raise ShapeError(f"{op}: expected sizes that fit into memory, got {shown(shape)}: make it smaller") from None
+
+
 def _filled(op: str, module: Any, shape: tuple[int, ...], value: Any, dtype: DTypeLike | None) -> Array:
     """An array of one Python number, in `dtype` or the number's own. Raises DTypeError for what that cannot hold."""
-    if not isinstance(value, (int, float, np.number, np.bool_)):
-        raise DTypeError(f"{op}: expected a Python number, got {type(value).__name__}")
+    if not isinstance(value, (int, float, np.integer, np.floating, np.bool)):
+        raise DTypeError(f"{op}: expected a Python number, got {shown(value)}")
     own = value.dtype if isinstance(value, np.generic) else {bool: "bool", int: "int64"}.get(type(value), "float32")
     target = as_dtype(own if dtype is None else dtype)
     try:
-        if is_float(target) or float(value).is_integer():
-            return module.full(shape, value, target)  # type: ignore[no-any-return]
+        fits = is_float(target) or float(value).is_integer()
+        one = module.full((), value, target) if fits else None
     except OverflowError:
-        pass
-    raise DTypeError(f"{op}: expected a number that {target} can hold, got {value!r}")
+        one = None
+    if one is None:
+        raise DTypeError(f"{op}: expected a number that {target} can hold, got {shown(value)}")
+    return _made(op, lambda sizes, found: module.full(sizes, one, found), shape, target)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tensorgrad.errors import DTypeError
+from tensorgrad.errors import DTypeError, shown
 
 __all__ = [
     *("DType", "DTypeLike", "accumulation_dtype", "as_dtype", "is_float", "sum_dtype", "tolerance"),
@@ -34,20 +34,34 @@ bool_ = np.dtype(np.bool_)
 _TOLERANCES = {"float64": 1e-14, "float32": 2e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 
 
+# What names a dtype that tensors have; bfloat16 comes in addition, which is not NumPy's own.
+_KNOWN: dict[Any, DType] = {
+    key: dtype for dtype in map(np.dtype, _NAMES[:3] + _NAMES[4:]) for key in (dtype, dtype.name, dtype.type)
+}
+_KNOWN |= {float: float64, int: int64, bool: bool_}
+
+
 def as_dtype(dtype: DTypeLike) -> DType:
     """The NumPy dtype of a name, a type or a dtype. Raises DTypeError for one that tensors do not have."""
-    if dtype == "bfloat16":
-        try:
-            import ml_dtypes  # type: ignore[import-not-found, unused-ignore]  # noqa: F401  registers the name
-        except ImportError:
-            raise DTypeError("dtype bfloat16: expected the package ml_dtypes: it comes with CuPy") from None
-    try:
-        result = np.dtype(dtype)
-    except TypeError:
-        result = None
-    if result is None or result.name not in _NAMES:
-        raise DTypeError(f"dtype: expected one of {', '.join(_NAMES)}, got {dtype!r}")
-    return result
+    if isinstance(dtype, (str, type, np.dtype)):
+        found = _KNOWN.get(dtype)
+        if found is None and isinstance(dtype, np.dtype):
+            found = _KNOWN.get(dtype.newbyteorder("="))
+        if found is not None:
+            return found
+        if "bfloat16" in (dtype, getattr(dtype, "name", ""), getattr(dtype, "__name__", "")):
+            try:
+                import ml_dtypes  # type: ignore[import-not-found, unused-ignore]  # registers the name
+            except ImportError:
+                raise DTypeError("dtype bfloat16: expected the package ml_dtypes: it comes with CuPy") from None
+            bfloat16: DType = np.dtype(ml_dtypes.bfloat16)
+            return bfloat16
+    raise DTypeError(f"dtype: expected one of {', '.join(_NAMES)}, got {shown(dtype)}")
+
+
+def has_tensors(dtype: DType) -> bool:
+    """Whether tensors can be of this dtype."""
+    return dtype in _KNOWN or dtype.name == "bfloat16"
 
 
 def is_float(dtype: DType) -> bool:
@@ -135,10 +149,10 @@ def iinfo(x: Any, /) -> IInfo:
 def isdtype(dtype: DTypeLike, kind: Any) -> bool:
     """Whether `dtype` is of a kind: another dtype, a name like "integral" or "real floating", or any of a tuple."""
     name = as_dtype(dtype).name
-    for one in kind if isinstance(kind, tuple) else (kind,):
-        if name in (_KINDS[one] if isinstance(one, str) and one in _KINDS else (as_dtype(one).name,)):
-            return True
-    return False
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    return any(
+        name in (_KINDS[one] if isinstance(one, str) and one in _KINDS else (as_dtype(one).name,)) for one in kinds
+    )
 
 
 def result_type(*arrays_and_dtypes: Any) -> DType:
@@ -151,12 +165,12 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     numbers = [x for x in arrays_and_dtypes if _is_number(x)]
     dtypes = [_dtype_of(x) for x in arrays_and_dtypes if not _is_number(x)]
     if not dtypes:
-        raise DTypeError(f"result_type: expected at least one tensor or dtype, got {arrays_and_dtypes}")
+        raise DTypeError(f"result_type: expected at least one tensor or dtype, got {shown(arrays_and_dtypes)}")
     result = functools.reduce(_promote, dtypes)
     for number in numbers:
         kinds = "b" if isinstance(number, bool) else "iuf" if isinstance(number, int) else "f"
         if ("f" if is_float(result) else result.kind) not in kinds:
-            raise DTypeError(f"result_type: expected a number that {result} can meet, got {number!r}")
+            raise DTypeError(f"result_type: expected a number that {result} can meet, got {shown(number)}")
     return result
 
 

@@ -6,6 +6,8 @@ exception that NumPy users would catch (`ValueError`, `TypeError`, `RuntimeError
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
@@ -33,6 +35,10 @@ class LinAlgError(TensorgradError, np.linalg.LinAlgError):
     """Matrices that cannot be solved with, or decomposed: singular, or not positive definite."""
 
 
+class ArgumentError(TensorgradError, ValueError):
+    """A value that the argument cannot have: an option of another name, a rate above 1."""
+
+
 class GradientError(TensorgradError, AssertionError):
     """`check_grads` found a gradient that differs from the numerical one."""
 
@@ -46,3 +52,21 @@ class NonFiniteError(TensorgradError, ArithmeticError):
         self.is_backward = is_backward  # whether its gradient is to blame, not its result
         self.file = file  # where the program called it
         self.line = line
+
+
+def shown(value: Any) -> str:
+    """`value` as an error message names it: on one line and short, a tensor by its shape and dtype."""
+    if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic):
+        return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
+    if type(value) in (list, tuple):
+        parts = [shown(part) for part in value[:_MOST]] + ["..."] * (len(value) > _MOST)
+        return f"[{', '.join(parts)}]" if type(value) is list else f"({', '.join(parts)}{',' * (len(parts) == 1)})"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # of somebody else's class; or an integer too long to print
+        return f"some {type(value).__name__}"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+_MOST = 6  # elements of a list
+_LONGEST = 60  # characters

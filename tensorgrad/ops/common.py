@@ -10,9 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tensorgrad.array import Array, device_of, is_array, module_of, own
-from tensorgrad.dtype import is_float
-from tensorgrad.errors import DeviceError, DTypeError, ShapeError
-from tensorgrad.tape import data
+from tensorgrad.dtype import has_tensors, is_float
+from tensorgrad.errors import ArgumentError, DeviceError, DTypeError, ShapeError, shown
 from tensorgrad.tensor import Tensor
 
 # What ops take. Given a Tensor among its operands an op returns a Tensor, given arrays an array.
@@ -29,12 +28,21 @@ def operand(op: str, x: Any) -> Array:
 
     A NumPy scalar, which is what NumPy makes of a result without axes, counts as an array.
     """
-    a = data(x)
-    if is_array(a):
-        return a  # type: ignore[no-any-return]
-    if isinstance(a, np.generic):
-        return np.asarray(a)
-    raise DTypeError(f"{op}: expected a Tensor or an array, got {type(x).__name__}: make it with tensorgrad.tensor")
+    if type(x) is Tensor:
+        return x.array
+    if type(x) is _ndarray and has_tensors(x.dtype):
+        return x
+    a = np.asarray(x) if isinstance(x, np.generic) else x
+    if not is_array(a):
+        raise DTypeError(f"{op}: expected a Tensor or an array, got {type(x).__name__}: make it with tensorgrad.tensor")
+    if isinstance(a, np.ndarray) and type(a) not in (np.ndarray, np.memmap):
+        # A matrix multiplies in its own way, a masked array has elements that do not count.
+        raise DTypeError(f"{op}: expected a plain array, got {type(a).__name__}: convert it with numpy.asarray")
+    if not has_tensors(a.dtype):
+        raise DTypeError(
+            f"{op}: expected an array of real numbers or bools, got dtype {a.dtype}: convert it with astype"
+        )
+    return a
 
 
 def float_operand(op: str, x: Any) -> Array:
@@ -62,12 +70,11 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
     a = x.array if type(x) is Tensor else x
     b = y.array if type(y) is Tensor else y
     if type(a) is _ndarray and type(b) is _ndarray and a.dtype is b.dtype:
+        if type(x) is not Tensor and type(y) is not Tensor:
+            operand(op, a)
         return a, b
-    if isinstance(a, np.generic):
-        a = np.asarray(a)
-    if isinstance(b, np.generic):
-        b = np.asarray(b)
-    a_is_array, b_is_array = is_array(a), is_array(b)
+    a_is_array, b_is_array = (isinstance(v, (np.ndarray, np.generic)) or is_array(v) for v in (a, b))
+    a, b = operand(op, a) if a_is_array else a, operand(op, b) if b_is_array else b
     if a_is_array and b_is_array:
         if a.dtype != b.dtype:
             raise DTypeError(
@@ -101,11 +108,13 @@ def is_number(op: str, value: Any, like: Array) -> bool:
     if kind is float:
         if not is_float(like.dtype):
             raise DTypeError(
-                f"{op}: expected an integer to go with dtype {like.dtype}, got {value!r}: convert with .astype"
+                f"{op}: expected an integer to go with dtype {like.dtype}, got {shown(value)}: convert with .astype"
             )
         return True
     if kind is int and like.dtype.kind == "b":
-        raise DTypeError(f"{op}: expected True or False to go with dtype bool, got {value!r}: convert with .astype")
+        raise DTypeError(
+            f"{op}: expected True or False to go with dtype bool, got {shown(value)}: convert with .astype"
+        )
     return kind is int or kind is bool
 
 
@@ -132,16 +141,22 @@ def broadcast_error(op: str, a: Any, b: Any) -> Exception:
             f"{op}: expected shapes that broadcast, got {shape_of(a)} and {shape_of(b)}: "
             "aligned at the last axis, each pair must be equal or have a 1"
         )
-    names = " and ".join(repr(v) if not is_array(v) else str(v.dtype) for v in (a, b))
+    names = " and ".join(shown(v) if not is_array(v) else str(v.dtype) for v in (a, b))
     return DTypeError(f"{op}: expected values that the dtype can combine, got {names}: convert with .astype")
 
 
 def as_integer(op: str, name: str, value: Any) -> int:
-    """`value` as a Python integer. Raises ShapeError, naming the argument."""
+    """`value` as a Python integer that an int64 can hold. Raises ShapeError, naming the argument."""
     try:
-        return operator.index(value)
+        index = operator.index(value)
     except TypeError:
-        raise ShapeError(f"{op}: expected {name} to be an integer, got {value!r}") from None
+        index = None
+    if index is None or isinstance(value, bool) or abs(index) > _LARGEST:
+        raise ShapeError(f"{op}: expected {name} to be an integer, got {shown(value)}")
+    return index
+
+
+_LARGEST = np.iinfo(np.int64).max
 
 
 def as_shape(op: str, shape: Any) -> tuple[int, ...]:
@@ -149,10 +164,34 @@ def as_shape(op: str, shape: Any) -> tuple[int, ...]:
     try:
         sizes = tuple(operator.index(n) for n in shape)
     except TypeError:
-        raise ShapeError(f"{op}: expected a shape, a tuple of integers, got {shape!r}") from None
-    if any(n < 0 for n in sizes):
-        raise ShapeError(f"{op}: expected sizes >= 0, got shape {sizes}")
+        raise ShapeError(f"{op}: expected a shape, a tuple of integers, got {shown(shape)}") from None
+    if any(not 0 <= n <= _LARGEST for n in sizes):
+        raise ShapeError(f"{op}: expected sizes >= 0 of what fits into memory, got shape {shown(sizes)}")
     return sizes
+
+
+def as_number(op: str, name: str, value: Any) -> float:
+    """A real number as a Python float. Raises DTypeError, naming the argument."""
+    try:
+        if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+            return float(value)
+    except OverflowError:
+        pass
+    raise DTypeError(f"{op}: expected {name} to be a Python number, got {shown(value)}")
+
+
+def as_flag(op: str, name: str, value: Any) -> bool:
+    """True or False. Raises DTypeError, naming the argument."""
+    if not isinstance(value, (bool, np.bool)):
+        raise DTypeError(f"{op}: expected {name} to be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def check_option(op: str, name: str, value: Any, *known: str) -> None:
+    """Raise ArgumentError if `value` is none of the `known` names."""
+    if not isinstance(value, str) or value not in known:
+        names = ", ".join(f'"{one}"' for one in known)
+        raise ArgumentError(f"{op}: expected {name} to be one of {names}, got {shown(value)}")
 
 
 def row_shape(shape: Sequence[int]) -> tuple[int, int]:
@@ -164,7 +203,7 @@ def normalise_axis(op: str, axis: Any, ndim: int) -> int:
     """`axis` as 0 .. ndim - 1. Raises ShapeError."""
     index = as_integer(op, "axis", axis)
     if not -ndim <= index < ndim:
-        raise ShapeError(f"{op}: expected axis in {-ndim} .. {ndim - 1} for {ndim} axes, got {index}")
+        raise ShapeError(f"{op}: expected axis in {-ndim} .. {ndim - 1} for {ndim} axes, got {shown(index)}")
     return index % ndim
 
 
@@ -174,5 +213,5 @@ def normalise_axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     axes = tuple(normalise_axis(op, one, ndim) for one in (axis if isinstance(axis, tuple) else (axis,)))
     if len(set(axes)) != len(axes):
-        raise ShapeError(f"{op}: expected each axis once, got axis={axis} for {ndim} axes")
+        raise ShapeError(f"{op}: expected each axis once, got axis={shown(axis)} for {ndim} axes")
     return axes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tensorgrad import array as arrays
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float
-from tensorgrad.ops.common import TensorLike, operand
+from tensorgrad.ops.common import TensorLike, as_flag, operand
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
@@ -19,9 +19,9 @@ def astype(x: TensorLike, dtype: DTypeLike, *, copy: bool = True, device: str | 
     """
     a = operand("astype", x)
     target = as_dtype(dtype)
-    if device is not None and device != arrays.device_of(a):
+    if device is not None and (not isinstance(device, str) or device != arrays.device_of(a)):
         return to_device(astype(x, target, copy=False), device)
-    if not copy and a.dtype == target:
+    if not as_flag("astype", "copy", copy) and a.dtype == target:
         return x  # type: ignore[return-value]
     out = a.astype(target)
     if not is_float(target):

@@ -153,7 +153,7 @@ def test_linspace(start: float, stop: float, num: int, endpoint: bool) -> None:
 def test_linspace_refuses() -> None:
     with pytest.raises(tg.ShapeError, match="linspace: expected sizes >= 0"):
         tg.linspace(0, 1, -1)
-    with pytest.raises(tg.DTypeError, match="linspace: expected Python numbers"):
+    with pytest.raises(tg.DTypeError, match="linspace: expected start to be a Python number"):
         tg.linspace("0", 1, 3)
 
 

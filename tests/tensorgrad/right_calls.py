@@ -1,0 +1,324 @@
+"""A right call of every public function, and values that are wrong in the place of any argument."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tensorgrad as tg
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+rng = np.random.default_rng(0)
+
+
+def matrix(*shape: int) -> tg.Tensor:
+    """A float32 leaf, no two elements alike."""
+    return tg.tensor(rng.uniform(0.1, 0.9, shape).astype(np.float32), requires_grad=True)
+
+
+def definite(n: int = 3) -> tg.Tensor:
+    a = rng.normal(size=(n, n)).astype(np.float32)
+    return tg.tensor(a @ a.T + n * np.eye(n, dtype=np.float32), requires_grad=True)
+
+
+def integers(*shape: int) -> tg.Tensor:
+    return tg.tensor(rng.integers(0, 2, shape))
+
+
+def bools(*shape: int) -> tg.Tensor:
+    return tg.tensor(rng.random(shape) < 0.5)
+
+
+def call(*args: Any, **keywords: Any) -> Call:
+    return args, keywords
+
+
+# What an argument of this name is given where CALLS has nothing for the function: a call on matrices (2, 3).
+BY_NAME: dict[str, Callable[[], Any]] = {
+    "x": lambda: matrix(2, 3),
+    "y": lambda: matrix(2, 3),
+    "target": lambda: matrix(2, 3),
+    "axis": lambda: 1,
+    "keepdims": lambda: False,
+    "dtype": lambda: "float64",
+    "device": lambda: "cpu",
+    "requires_grad": lambda: False,
+    "shape": lambda: (2, 3),
+    "reduction": lambda: "mean",
+    "correction": lambda: 1,
+    "weight": lambda: None,
+    "bias": lambda: None,
+    "fill_value": lambda: 2,
+    "k": lambda: 0,
+    "offset": lambda: 0,
+    "copy": lambda: None,
+    "ord": lambda: 2,
+    "eps": lambda: 1e-5,
+}
+# What optional arguments are left out unless CALLS gives them: there is no value that fits all functions.
+
+CALLS: dict[str, Callable[[], Call]] = {
+    "reshape": lambda: call(matrix(2, 3), (3, 2)),
+    "broadcast_to": lambda: call(matrix(2, 3), (4, 2, 3)),
+    **{
+        f"bitwise_{name}": lambda: call(integers(2, 3), integers(2, 3))
+        for name in ("and", "or", "xor", "left_shift", "right_shift")
+    },
+    "bitwise_invert": lambda: call(integers(2, 3)),
+    "astype": lambda: call(matrix(2, 3), "float64", copy=True, device="cpu"),
+    "clip": lambda: call(matrix(2, 3), 0.2, matrix(3)),
+    "nan_to_num": lambda: call(matrix(2, 3), nan=1.0, posinf=2.0, neginf=-2.0),
+    "to_device": lambda: call(matrix(2, 3), "cpu"),
+    "where": lambda: call(bools(2, 3), matrix(2, 3), matrix(3)),
+    "embedding": lambda: call(matrix(4, 3), integers(2, 2), padding_idx=1),
+    "getitem": lambda: call(matrix(2, 3), (0, slice(1, None))),
+    "index_add": lambda: call(matrix(2, 3), (0, slice(1, None)), matrix(2)),
+    "index_update": lambda: call(matrix(2, 3), (0, slice(1, None)), matrix(2)),
+    "take": lambda: call(matrix(2, 3), integers(4), axis=1),
+    "take_along_axis": lambda: call(matrix(2, 3), integers(2, 1), axis=1),
+    "searchsorted": lambda: call(matrix(3), matrix(2)),
+    "concat": lambda: call([matrix(2, 3), matrix(2, 1)], axis=1),
+    "expand_dims": lambda: call(matrix(2, 3), axis=1),
+    "moveaxis": lambda: call(matrix(2, 3), 0, 1),
+    "permute_dims": lambda: call(matrix(2, 3), (1, 0)),
+    "roll": lambda: call(matrix(2, 3), 1, axis=1),
+    "split": lambda: call(matrix(2, 3), [1, 2], axis=1),
+    "squeeze": lambda: call(matrix(2, 1), axis=1),
+    "stack": lambda: call([matrix(2, 3), matrix(2, 3)], axis=1),
+    "repeat": lambda: call(matrix(2, 3), 2, axis=1),
+    "tile": lambda: call(matrix(2, 3), (2, 1)),
+    "meshgrid": lambda: call(matrix(2), matrix(3)),
+    "pad": lambda: call(matrix(2, 3), ((1, 0), (0, 2))),
+    "topk": lambda: call(matrix(2, 3), 2, axis=1),
+    "cross": lambda: call(matrix(2, 3), matrix(2, 3), axis=1),
+    "kron": lambda: call(matrix(2, 3), matrix(2, 3)),
+    "einsum": lambda: call("ij,kj->ik", matrix(2, 3), matrix(4, 3)),
+    "linear": lambda: call(matrix(2, 3), matrix(4, 3), matrix(4)),
+    "matmul": lambda: call(matrix(2, 3), matrix(3, 4)),
+    "outer": lambda: call(matrix(2), matrix(3)),
+    **{name: lambda: call(definite()) for name in ("inv", "det", "slogdet", "eigh", "eigvalsh")},
+    "cholesky": lambda: call(definite(), upper=False),
+    "solve": lambda: call(definite(), matrix(3, 2)),
+    "matrix_power": lambda: call(definite(), 3),
+    "matrix_norm": lambda: call(matrix(2, 3), ord="nuc", keepdims=False),
+    "norm": lambda: call(matrix(2, 3), ord=2, axis=1, keepdims=False),
+    "matrix_rank": lambda: call(matrix(2, 3), rtol=1e-3),
+    "pinv": lambda: call(matrix(2, 3), rtol=1e-3),
+    "qr": lambda: call(matrix(3, 2), mode="reduced"),
+    "svd": lambda: call(matrix(3, 2), full_matrices=False),
+    "tensordot": lambda: call(matrix(2, 3), matrix(3, 4), axes=((1,), (0,))),
+    "bilinear": lambda: call(matrix(5, 3), matrix(5, 2), matrix(4, 3, 2), matrix(4)),
+    "binary_cross_entropy": lambda: call(matrix(2, 3), matrix(2, 3), weight=matrix(3), reduction="sum"),
+    "binary_cross_entropy_with_logits": lambda: call(
+        matrix(2, 3), matrix(2, 3), weight=matrix(3), pos_weight=matrix(3), reduction="sum"
+    ),
+    "cross_entropy": lambda: call(
+        matrix(2, 3),
+        integers(2),
+        axis=1,
+        weight=matrix(3).detach(),
+        ignore_index=0,
+        label_smoothing=0.1,
+        z_loss=0.1,
+        reduction="sum",
+    ),
+    "nll_loss": lambda: call(
+        matrix(2, 3), integers(2), axis=1, weight=matrix(3).detach(), ignore_index=0, reduction="sum"
+    ),
+    "dropout": lambda: call(matrix(2, 3), tg.Key(0), rate=0.5),
+    "gelu": lambda: call(matrix(2, 3), approximate="tanh"),
+    "group_norm": lambda: call(matrix(2, 4), 2, matrix(4), matrix(4), eps=1e-5),
+    "huber_loss": lambda: call(matrix(2, 3), matrix(2, 3), delta=0.5),
+    "smooth_l1_loss": lambda: call(matrix(2, 3), matrix(2, 3), beta=0.5),
+    "layer_norm": lambda: call(matrix(2, 3), matrix(3), matrix(3), normalized_shape=(3,), eps=1e-5),
+    "rms_norm": lambda: call(matrix(2, 3), matrix(3), normalized_shape=(3,), eps=1e-5),
+    "one_hot": lambda: call(integers(2), 3),
+    "rope": lambda: call(matrix(3, 4), matrix(3, 2).detach(), matrix(3, 2).detach()),
+    "scaled_dot_product_attention": lambda: call(
+        matrix(1, 2, 3, 2), matrix(1, 1, 4, 2), matrix(1, 1, 4, 3), mask=bools(3, 4), is_causal=True, scale=0.5
+    ),
+    "swiglu": lambda: call(matrix(2, 4)),
+    # --- creation
+    "arange": lambda: call(0, 3, 1, dtype="float64", device="cpu"),
+    "asarray": lambda: call([[1.0, 2.0]], dtype="float64", device="cpu", copy=None, requires_grad=True),
+    "tensor": lambda: call([[1.0, 2.0]], dtype="float64", device="cpu", requires_grad=True),
+    "from_dlpack": lambda: call(np.ones(2), device="cpu", copy=None),
+    "eye": lambda: call(2, 3, k=1, dtype="float64", device="cpu"),
+    "linspace": lambda: call(0.0, 1.0, 3, dtype="float64", device="cpu", endpoint=True),
+    # --- of dtypes
+    "can_cast": lambda: call(matrix(2), "float64"),
+    "finfo": lambda: call(matrix(2)),
+    "iinfo": lambda: call(integers(2)),
+    "isdtype": lambda: call("float32", ("integral", "float32")),
+    "result_type": lambda: call(matrix(2), "float64", 1),
+    # --- gradients
+    "grad": lambda: call((x := matrix(2, 3)).sum() * 2.0, x, tg.ones(()), create_graph=True),
+    "vjp": lambda: call(lambda x: x * 2.0, matrix(2, 3)),
+    "jvp": lambda: call(lambda x: x * 2.0, [matrix(2, 3)], [matrix(2, 3)]),
+    "hvp": lambda: call(lambda x: (x * x).sum(), matrix(2, 3), matrix(2, 3)),
+    "jacobian": lambda: call(lambda x: x * 2.0, matrix(2, 3)),
+    "hessian": lambda: call(lambda x: (x * x).sum(), matrix(2, 3)),
+    "check_grads": lambda: call(lambda x: x * 2.0, matrix(2, 3), order=1, tolerance=1e-5, key=tg.Key(1)),
+    "graph": lambda: call(matrix(2, 3) * 2.0),
+    "record": lambda: call(np.ones(2, np.float32), (matrix(2), lambda g: g), keep_output=False),
+    "record_joint": lambda: call(np.ones(2, np.float32), [matrix(2)], lambda g: [g]),
+}
+
+# Public names that take no argument, or functions only.
+NOT_CALLED = {"find_non_finite", "is_recording", "no_grad", "recompute", "value_and_grad", "threads"}
+
+METHODS: dict[str, Callable[[], Call]] = {
+    "sum": lambda: call(matrix(2, 3), axis=1, keepdims=True),
+    "mean": lambda: call(matrix(2, 3), axis=1, keepdims=True),
+    "var": lambda: call(matrix(2, 3), axis=1, correction=1, keepdims=True),
+    "max": lambda: call(matrix(2, 3), axis=1, keepdims=True),
+    "min": lambda: call(matrix(2, 3), axis=1, keepdims=True),
+    "argmax": lambda: call(matrix(2, 3), axis=1, keepdims=True),
+    "reshape": lambda: call(matrix(2, 3), 3, 2),
+    "permute_dims": lambda: call(matrix(2, 3), 1, 0),
+    "squeeze": lambda: call(matrix(2, 1), 1),
+    "astype": lambda: call(matrix(2, 3), "float64"),
+    "to": lambda: call(matrix(2, 3), "cpu"),
+    "to_device": lambda: call(matrix(2, 3), "cpu", stream=None),
+    "backward": lambda: call(matrix(2, 3) * 2.0, tg.ones((2, 3)), create_graph=False),
+    "register_hook": lambda: call(matrix(2, 3), lambda g: g),
+    "__getitem__": lambda: call(matrix(2, 3), (0, slice(1, None))),
+    "__setitem__": lambda: call(matrix(2, 3).detach(), (0, slice(1, None)), matrix(2).detach()),
+    "__contains__": lambda: call(matrix(2, 3), 0.5),
+    "__format__": lambda: call(matrix(1), ".3f"),
+    "__matmul__": lambda: call(matrix(2, 3), matrix(3, 2)),
+    "__rmatmul__": lambda: call(matrix(2, 3), matrix(3, 2)),
+    **{
+        f"__{side}{name}__": lambda: call(matrix(2, 3), matrix(3))
+        for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+        for side in ("", "r")
+    },
+    **{f"__{name}__": lambda: call(matrix(2, 3), matrix(3)) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
+    **{
+        f"__{side}{name}__": lambda: call(integers(2, 3), integers(3))
+        for name in ("and", "or", "xor", "lshift", "rshift")
+        for side in ("", "r")
+    },
+}
+
+
+def public_functions() -> dict[str, Callable[..., Any]]:
+    found = {name: getattr(tg, name) for name in tg.__all__}
+    return {name: f for name, f in found.items() if inspect.isfunction(f) and name not in NOT_CALLED} | {
+        f"Tensor.{name}": getattr(tg.Tensor, name) for name in METHODS
+    }
+
+
+def right_call(name: str, f: Callable[..., Any]) -> Call:
+    """Positional and named arguments with which f works."""
+    made = METHODS.get(name.removeprefix("Tensor.")) if name.startswith("Tensor.") else CALLS.get(name)
+    if made is not None:
+        return made()
+    args: list[Any] = []
+    keywords: dict[str, Any] = {}
+    for parameter in inspect.signature(f).parameters.values():
+        if parameter.name not in BY_NAME:
+            if parameter.default is parameter.empty:
+                raise AssertionError(f"{name}: add a right call of it to CALLS")
+            continue
+        value = BY_NAME[parameter.name]()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            args.append(value)
+        else:
+            keywords[parameter.name] = value
+    return tuple(args), keywords
+
+
+class Thing:
+    """No tensor, no number, no axis."""
+
+
+def wrong_values() -> dict[str, Any]:
+    """What programs hand over by mistake. Some of it is right in some places."""
+    return {
+        "None": None,
+        "text": "a",
+        "empty text": "",
+        "a dtype's name": "float32",
+        "a device that is not there": "cuda:7",
+        "bytes": b"a",
+        "an object": Thing(),
+        "a type": int,
+        "a function": len,
+        "a set": {1},
+        "a dict": {"a": 1.0},
+        "a list": [1.0],
+        "an empty list": [],
+        "a ragged list": [[1.0], [1.0, 2.0]],
+        "a list of text": ["a"],
+        "a list of None": [None],
+        "a tuple": (1, 2),
+        "an empty tuple": (),
+        "a tuple of a float": (1.5,),
+        "a repeated axis": (0, 0),
+        "a negative size": (2, -3),
+        "a long tuple": (1,) * 70,
+        "a tuple of pairs": ((0, 1), (1, 0)),
+        "a large tuple": (2**62, 2**62),
+        "Ellipsis": ...,
+        "a slice": slice(None),
+        "a slice of text": slice("a"),
+        "True": True,
+        "False": False,
+        "zero": 0,
+        "one": 1,
+        "minus one": -1,
+        "three": 3,
+        "seventy": 70,
+        "a large int": 2**62,
+        "a huge int": 10**400,
+        "a huge negative int": -(10**400),
+        "a float": 1.5,
+        "minus": -0.5,
+        "nan": math.nan,
+        "inf": math.inf,
+        "complex": 1j,
+        "NumPy float32": np.float32(1.5),
+        "NumPy float64": np.float64(1.5),
+        "NumPy int": np.int64(1),
+        "NumPy bool": np.bool_(True),
+        "NumPy complex": np.complex64(1j),
+        "NumPy text": np.str_("a"),
+        "scalar": matrix(),
+        "float vector": matrix(5),
+        "float64": tg.tensor(np.ones((2, 3)), requires_grad=True),
+        "float16": tg.tensor(np.ones((2, 3), np.float16)),
+        "square": matrix(3, 3),
+        "singular": tg.ones((3, 3), requires_grad=True),
+        "one more axis": matrix(1, 2, 3),
+        "other sizes": matrix(4, 5),
+        "without rows": matrix(0, 3),
+        "without columns": matrix(2, 0),
+        "without elements": matrix(0),
+        "nans": tg.tensor(np.full((3, 3), np.nan, np.float32), requires_grad=True),
+        "constants": matrix(2, 3).detach(),
+        "an array": np.ones((2, 3), np.float32),
+        "integer tensor": integers(2, 3),
+        "int8": tg.tensor(np.ones((2, 3), np.int8)),
+        "uint64": tg.tensor(np.ones((2, 3), np.uint64)),
+        "negative integers": -tg.ones((2, 3), dtype="int64"),
+        "large integers": tg.full((2, 3), 2**62, dtype="int64"),
+        "bool tensor": bools(2, 3),
+        "scalar int": integers(),
+        "scalar bool": bools(),
+        "complex array": np.ones((2, 3), np.complex64),
+        "text array": np.array(["a", "b"]),
+        "object array": np.array([Thing(), None]),
+        "date array": np.array(["2020-01-01"], "datetime64[D]"),
+        "structured array": np.zeros(2, [("a", np.float32)]),
+        "longdouble array": np.ones((2, 3), np.longdouble),
+        "big-endian array": np.ones((2, 3), ">f4"),
+        "tensors": [matrix(2, 3), matrix(2, 3)],
+        "unlike tensors": (matrix(2, 3), matrix(3), integers(2)),
+        "a key": tg.Key(1),
+    }
