@@ -38,7 +38,7 @@ def var(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: 
     xp = module_of(a)
 
     def vjp(g: Any) -> Any:
-        distance = subtract(x, mean(x, axis=axes, keepdims=True))
+        distance = _distance(x, axes)
         scale = 2 / freedom if freedom > 0 else xp.where(data(distance) == 0, xp.nan, xp.inf).astype(a.dtype)
         return multiply(spread(g, a.shape, axes, keepdims), multiply(distance, scale))
 
@@ -52,7 +52,7 @@ def std(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: 
     variance, freedom = _variance(a, axes, correction, keepdims)
 
     def vjp(g: Any, y: Any) -> Any:
-        distance = subtract(x, mean(x, axis=axes, keepdims=True))
+        distance = _distance(x, axes)
         is_flat = data(y) == 0
         share = where(is_flat, 0.0, divide(g, multiply(where(is_flat, 1.0, y), freedom if freedom > 0 else math.nan)))
         return multiply(spread(share, a.shape, axes, keepdims), distance)
@@ -67,8 +67,24 @@ def _variance(a: Array, axes: tuple[int, ...], correction: float, keepdims: bool
     wide = a.astype(np.float64, copy=False)
     if not count:
         return wide.sum(axis=axes, keepdims=keepdims) * math.nan, freedom
-    # Taken from the first element first, so that equal elements have exactly no variance, and large ones lose nothing.
-    distance = wide - wide[tuple(slice(0, 1) if i in axes else slice(None) for i in range(a.ndim))]
+    distance = wide - _first(wide, axes)
     distance = distance - distance.sum(axis=axes, keepdims=True) / count
     squares = (distance * distance).sum(axis=axes, keepdims=keepdims)
     return squares / freedom if freedom > 0 else module_of(a).where(squares > 0, math.inf, math.nan), freedom
+
+
+def _distance(x: TensorLike, axes: tuple[int, ...]) -> Any:
+    """x - mean(x)."""
+    shifted = subtract(x, _first(data(x), axes))
+    return subtract(shifted, mean(shifted, axis=axes, keepdims=True))
+
+
+def _first(a: Array, axes: tuple[int, ...]) -> Array:
+    """The first element along `axes`, or 0 for an inf or nan.
+
+    Distances taken from it, and then from their mean, are exactly 0 where all are equal, and lose nothing where all
+    are large. No derivative depends on it.
+    """
+    xp = module_of(a)
+    first = a[tuple(slice(0, 1) if i in axes else slice(None) for i in range(a.ndim))]
+    return xp.where(xp.isfinite(first), first, 0)  # type: ignore[no-any-return]

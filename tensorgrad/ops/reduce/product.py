@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from tensorgrad.dtype import DTypeLike, as_dtype, sum_dtype
+import numpy as np
+
+from tensorgrad.dtype import DTypeLike, as_dtype, is_float, sum_dtype
 from tensorgrad.ops.broadcast import reshape, sum
 from tensorgrad.ops.common import Axis, TensorLike, normalise_axes, operand
 from tensorgrad.ops.convert import astype
@@ -20,21 +22,21 @@ def prod(x: TensorLike, *, axis: Axis = None, dtype: DTypeLike | None = None, ke
     """The product, in `dtype`; 1 for no elements. By default of integers and bools as int64, of unsigned as uint64.
 
     The gradient is exact with any number of zeros: elements are multiplied pairwise in log2(n)
-    steps, whose gradients never divide by an element.
+    steps, whose gradients never divide by an element; floats as float64, rounded once.
     """
     a = operand("prod", x)
     axes = normalise_axes("prod", axis, a.ndim)
     kept = tuple(i for i in range(a.ndim) if i not in axes)
     count = math.prod(a.shape[i] for i in axes)
-    y = astype(x, sum_dtype(a.dtype) if dtype is None else as_dtype(dtype))
+    target = sum_dtype(a.dtype) if dtype is None else as_dtype(dtype)
+    y = astype(x, np.float64 if is_float(target) else target, copy=False)
     y = reshape(permute_dims(y, kept + axes), (*(a.shape[i] for i in kept), count))
     if not count:
         y = add(sum(y, axis=-1, keepdims=True, dtype=y.dtype), 1)
-    if count == 1:
-        y = multiply(y, 1)  # the caller's to write into, not a view of x
     while y.shape[-1] > 1:
         half = y.shape[-1] // 2
         pairs = multiply(getitem(y, (..., slice(0, half))), getitem(y, (..., slice(half, 2 * half))))
         odd = y.shape[-1] % 2
         y = concat([pairs, getitem(y, (..., slice(2 * half, None)))], axis=-1) if odd else pairs
-    return reshape(y, tuple(1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes))
+    shape = tuple(1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes)
+    return astype(reshape(y, shape), target)

@@ -61,14 +61,15 @@ def cumulative_prod(
         n = a.shape[axis]
         if not n:
             return g
-        # After each step, s_i is right but for terms more than `reach` away, whose common factor is `factor`_i.
-        s, factor, reach = g, part(x, 1), 1
+        # After each step, s_i is right but for terms `reach` or more away, whose common factor is `factor`_i.
+        s, factor, before = (astype(v, np.float64, copy=False) for v in (g, part(x, 1), part(y, 0, -1)))
+        reach = 1
         while reach < n:
             near = add(part(s, 0, n - reach), multiply(factor, part(s, reach)))
             s = concat([near, part(s, n - reach)], axis=axis)
             factor = multiply(part(factor, 0, -reach), part(factor, reach)) if 2 * reach < n else factor
             reach *= 2
-        return concat([part(s, 0, 1), multiply(part(y, 0, -1), part(s, 1))], axis=axis)
+        return astype(concat([part(s, 0, 1), multiply(before, part(s, 1))], axis=axis), a.dtype, copy=False)
 
     product = record(out.astype(a.dtype, copy=False), (x, vjp), keep_output=True)
     return _with_initial(product, 1, axis, include_initial)

@@ -92,3 +92,26 @@ def test_integers_are_refused() -> None:
     for op in (tg.mean, tg.var, tg.std):
         with pytest.raises(tg.DTypeError, match="expected a float dtype, got int64"):
             op(tg.tensor([1, 2]))
+
+
+@pytest.mark.parametrize("op", [tg.var, tg.std])
+def test_gradients_far_from_zero_are_right_in_float32(op: Any) -> None:
+    """x - mean(x) of numbers near 1e6 that are 1 apart, where a float32 mean would be off by 0.03."""
+    a = np.float32(1e6) + np.random.default_rng(0).integers(0, 9, 300).astype(np.float32)
+    narrow, wide = tg.tensor(a, requires_grad=True), tg.tensor(a.astype(np.float64), requires_grad=True)
+    for create_graph in (False, True):
+        (got,), (expected,) = (tg.grad(op(x), x, create_graph=create_graph) for x in (narrow, wide))
+        np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=1e-6, atol=1e-9)
+
+
+def test_infinite_elements() -> None:
+    for values, expected in (
+        ([1.0, math.inf, 1.0], [-math.inf, math.nan, -math.inf]),
+        ([math.inf, 1.0, 1.0], [math.nan, -math.inf, -math.inf]),
+    ):
+        x = tg.tensor(values, requires_grad=True)
+        with np.errstate(invalid="ignore"):
+            out = tg.var(x)
+            (dx,) = tg.grad(out, x)
+        assert math.isnan(out.item())
+        np.testing.assert_array_equal(dx.numpy(), expected)

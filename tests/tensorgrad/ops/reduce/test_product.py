@@ -53,3 +53,19 @@ def test_prod_in_another_dtype() -> None:
     out = tg.prod(tg.tensor([[1.5, 2.5]]), axis=1, dtype="int16", keepdims=True)
     assert (out.item(), out.dtype, out.requires_grad) == (2, tg.int16, False)
     assert tg.prod(tg.zeros((0,), dtype="int8"), dtype="int8").dtype == tg.int8
+
+
+def test_float32_products_are_rounded_once() -> None:
+    a = np.random.default_rng(0).uniform(0.99, 1.01, (5000, 3)).astype(np.float32)
+    x = tg.tensor(a, requires_grad=True)
+    out = tg.prod(x, axis=0)
+    expected = np.prod(a.astype(np.float64), axis=0)
+    np.testing.assert_allclose(out.numpy(), expected, rtol=6e-8)
+    (dx,) = tg.grad(out, x, np.ones(3, np.float32))
+    np.testing.assert_allclose(dx.numpy(), expected / a, rtol=1.3e-7)
+
+
+def test_prod_of_one_element_is_not_a_view() -> None:
+    x = tg.ones((3, 1))
+    assert not np.shares_memory(tg.prod(x, axis=1).data, x.data)
+    assert not np.shares_memory(tg.prod(x, axis=()).data, x.data)

@@ -66,6 +66,13 @@ def test_float32_is_accumulated_in_float64(op: str) -> None:
     np.testing.assert_allclose(f(tg.tensor(a), axis=1).numpy(), expected, rtol=6e-8)
 
 
+def test_the_gradient_of_float32_products_is_accumulated_in_float64() -> None:
+    a = np.random.default_rng(0).uniform(0.99, 1.01, 5000).astype(np.float32)
+    narrow, wide = tg.tensor(a, requires_grad=True), tg.tensor(a.astype(np.float64), requires_grad=True)
+    (got,), (expected,) = (tg.grad(tg.cumulative_prod(x).sum(), x) for x in (narrow, wide))
+    np.testing.assert_allclose(got.numpy(), expected.numpy(), rtol=3e-7)
+
+
 @pytest.mark.parametrize("op", ["cumulative_sum", "cumulative_prod"])
 @pytest.mark.parametrize(
     ("source", "dtype", "expected"),
