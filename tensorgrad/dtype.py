@@ -188,7 +188,10 @@ def _is_number(x: Any) -> bool:
 
 
 def _promote(a: DType, b: DType) -> DType:
-    result = np.promote_types(a, b)
+    try:
+        result = np.promote_types(a, b)
+    except TypeError:  # float16 and bfloat16, neither of which holds the other
+        result = bool_
     for kind in ("bool", "integral", "real floating"):
         if all(dtype.name in _KINDS[kind] for dtype in (a, b, result)):
             return result

@@ -72,6 +72,7 @@ def test_bfloat16_is_there_where_ml_dtypes_is() -> None:
     assert tg.bfloat16 == np.dtype(ml_dtypes.bfloat16)
     assert tg.finfo("bfloat16").eps == 2.0**-7
     assert tg.result_type(tg.bfloat16, tg.float32) == tg.float32
+    assert not tg.can_cast("float16", "bfloat16")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

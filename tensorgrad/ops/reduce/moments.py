@@ -87,4 +87,4 @@ def _first(a: Array, axes: tuple[int, ...]) -> Array:
     """
     xp = module_of(a)
     first = a[tuple(slice(0, 1) if i in axes else slice(None) for i in range(a.ndim))]
-    return xp.where(xp.isfinite(first), first, 0)  # type: ignore[no-any-return]
+    return xp.where(xp.isfinite(first), first, 0).astype(a.dtype, copy=False)  # type: ignore[no-any-return]
