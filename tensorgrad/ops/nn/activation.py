@@ -145,8 +145,14 @@ def _log1p_exp_minus(t: Array) -> Array:
 
 def softsign(x: TensorLike) -> Tensor:
     """x / (1 + |x|)."""
-    float_operand("softsign", x)
-    return divide(x, add(abs(x), 1))
+    a = float_operand("softsign", x)
+    out = a / (1 + module_of(a).abs(a))
+
+    def vjp(g: Any) -> Any:
+        size = add(abs(x), 1)
+        return divide(divide(g, size), size)  # the square could overflow
+
+    return record(out, (x, vjp))
 
 
 def mish(x: TensorLike) -> Tensor:
