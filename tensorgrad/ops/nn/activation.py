@@ -10,7 +10,7 @@ from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.kernels.reference.blocks import precisely
 from tensorgrad.ops.common import TensorLike, float_operand
-from tensorgrad.ops.elementwise import abs, add, divide, erf, multiply, negative, sigmoid, square, tanh, where
+from tensorgrad.ops.elementwise import abs, add, clip, divide, erfc, multiply, negative, sigmoid, square, tanh, where
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.shape import split
 from tensorgrad.tape import data, record
@@ -217,9 +217,12 @@ def gelu(x: TensorLike, *, approximate: str = "none") -> Tensor:
 
 def gelu_definition(x: Tensor, approximate: str) -> Tensor:
     if approximate == "tanh":
-        inner = multiply(add(x, multiply(multiply(square(x), x), 0.044715)), math.sqrt(2 / math.pi))
-        return multiply(multiply(x, add(tanh(inner), 1)), 0.5)
-    return multiply(multiply(x, add(erf(multiply(x, math.sqrt(0.5))), 1)), 0.5)
+        # (1 + tanh(v)) / 2 = sigmoid(2 v), which is 0 or 1 beyond 40, where x^3 could overflow.
+        t = clip(x, -40, 40)
+        inner = multiply(add(t, multiply(multiply(square(t), t), 0.044715)), math.sqrt(2 / math.pi))
+        return multiply(x, sigmoid(multiply(inner, 2)))
+    # (1 + erf(v)) / 2 = erfc(-v) / 2
+    return multiply(multiply(x, erfc(multiply(x, -math.sqrt(0.5)))), 0.5)
 
 
 def silu(x: TensorLike) -> Tensor:
