@@ -8,7 +8,7 @@ from tensorgrad.array import module_of
 from tensorgrad.dtype import DType
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.ops.broadcast import sum_to
-from tensorgrad.ops.common import REFUSED, TensorLike, combined, number_operand, operand, operands, shape_of
+from tensorgrad.ops.common import REFUSED, TensorLike, as_number, combined, number_operand, operand, operands, shape_of
 from tensorgrad.ops.elementwise.arithmetic import multiply
 from tensorgrad.ops.logic import no_vjp
 from tensorgrad.tape import record
@@ -103,6 +103,9 @@ def where(condition: Any, x: TensorLike, y: TensorLike) -> Tensor:
 def nan_to_num(x: TensorLike, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """x with other numbers for nan, inf and -inf; None: the dtype's largest and smallest. They get no gradient."""
     a = number_operand("nan_to_num", x)
+    nan = as_number("nan_to_num", "nan", nan)
+    posinf = posinf if posinf is None else as_number("nan_to_num", "posinf", posinf)
+    neginf = neginf if neginf is None else as_number("nan_to_num", "neginf", neginf)
     xp = module_of(a)
     out = xp.nan_to_num(a, nan=nan, posinf=posinf, neginf=neginf)
     return record(out, (x, lambda g: where(xp.isfinite(a), g, 0.0)))

@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from tensorgrad.array import Array, module_of
-from tensorgrad.errors import DTypeError, ShapeError
+from tensorgrad.errors import ArgumentError, ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.kernels.reference.blocks import precisely
-from tensorgrad.ops.common import TensorLike, float_operand
+from tensorgrad.ops.common import TensorLike, as_number, check_option, float_operand
 from tensorgrad.ops.elementwise import abs, add, clip, divide, erfc, multiply, negative, sigmoid, square, tanh, where
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.shape import split
@@ -29,7 +29,7 @@ def relu(x: TensorLike) -> Tensor:
 def leaky_relu(x: TensorLike, *, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, else x negative_slope; the derivative at 0 is negative_slope."""
     a = float_operand("leaky_relu", x)
-    slope = _number("leaky_relu", "negative_slope", negative_slope)
+    slope = as_number("leaky_relu", "negative_slope", negative_slope)
     xp = module_of(a)
     out = xp.maximum(a, 0) + slope * xp.minimum(a, 0)
     return record(out, (x, lambda g: where(a > 0, g, multiply(g, slope))))
@@ -37,9 +37,9 @@ def leaky_relu(x: TensorLike, *, negative_slope: float = 0.01) -> Tensor:
 
 def hardtanh(x: TensorLike, *, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x limited to min_val <= x <= max_val; the derivative at both is 0, where `clip` has 1."""
-    low, high = _number("hardtanh", "min_val", min_val), _number("hardtanh", "max_val", max_val)
+    low, high = as_number("hardtanh", "min_val", min_val), as_number("hardtanh", "max_val", max_val)
     if not low <= high:
-        raise ValueError(f"hardtanh: expected min_val <= max_val, got {min_val} and {max_val}")
+        raise ArgumentError(f"hardtanh: expected min_val <= max_val, got {min_val} and {max_val}")
     a = float_operand("hardtanh", x)
     out = module_of(a).minimum(module_of(a).maximum(a, low), high)
     return record(out, (x, lambda g: where((a > low) & (a < high), g, 0.0)))
@@ -61,7 +61,7 @@ def elu(x: TensorLike, *, alpha: float = 1.0) -> Tensor:
     Source: Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning by ELUs", 2015.
     """
     a = float_operand("elu", x)
-    alpha = _number("elu", "alpha", alpha)
+    alpha = as_number("elu", "alpha", alpha)
     return record(_elu(a, alpha, 1.0, 1.0), (x, lambda g: multiply(g, _elu_slope(x, alpha, 1.0, 1.0))))
 
 
@@ -81,9 +81,9 @@ def celu(x: TensorLike, *, alpha: float = 1.0) -> Tensor:
     Source: Barron, "Continuously differentiable exponential linear units", 2017.
     """
     a = float_operand("celu", x)
-    alpha = _number("celu", "alpha", alpha)
+    alpha = as_number("celu", "alpha", alpha)
     if alpha == 0:
-        raise ValueError("celu: expected alpha other than 0, got 0: x / alpha is taken")
+        raise ArgumentError("celu: expected alpha other than 0, got 0: x / alpha is taken")
     numbers = (alpha, 1.0, 1 / alpha)
     return record(_elu(a, *numbers), (x, lambda g: multiply(g, _elu_slope(x, *numbers))))
 
@@ -117,9 +117,9 @@ def _elu_slope(x: Any, alpha: float, scale: float, rate: float) -> Any:
 def softplus(x: TensorLike, *, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta, and x where beta x > threshold; beta > 0. Nothing overflows for any threshold."""
     a = float_operand("softplus", x)
-    beta, threshold = _number("softplus", "beta", beta), _number("softplus", "threshold", threshold)
+    beta, threshold = as_number("softplus", "beta", beta), as_number("softplus", "threshold", threshold)
     if not beta > 0:
-        raise ValueError(f"softplus: expected beta > 0, got {beta}")
+        raise ArgumentError(f"softplus: expected beta > 0, got {beta}")
     is_linear = a > threshold / beta
 
     def value(t: Array) -> Array:
@@ -199,12 +199,11 @@ def gelu(x: TensorLike, *, approximate: str = "none") -> Tensor:
 
         none: x (1 + erf(x / sqrt(2))) / 2        tanh: x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
 
-    Raises:  DTypeError; ValueError for another `approximate`.
+    Raises:  DTypeError; ArgumentError for another `approximate`.
     Saves:   x.
     Source:  Hendrycks and Gimpel, "Gaussian error linear units", 2016; tanh is GPT-2's.
     """
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f'gelu: expected approximate "none" or "tanh", got {approximate!r}')
+    check_option("gelu", "approximate", approximate, "none", "tanh")
     a = float_operand("gelu", x)
 
     def vjp(g: Any) -> Any:
@@ -265,9 +264,3 @@ def swiglu(x: TensorLike) -> Tensor:
 def swiglu_definition(x: Tensor) -> Tensor:
     gate, value = split(x, 2, axis=-1)
     return multiply(silu_definition(gate), value)
-
-
-def _number(op: str, name: str, value: Any) -> float:
-    if type(value) not in (int, float):
-        raise DTypeError(f"{op}: expected {name} to be a Python number, got {type(value).__name__}")
-    return float(value)
