@@ -3,14 +3,16 @@
 Each takes a function of Tensors, or of trees of them (dataclasses, lists, tuples, dicts: a whole
 model), that returns a Tensor or a tree of them, and leaves every `.grad` alone. Inputs may be arrays
 too; they are differentiated as fresh leaves, so what they were computed from plays no part, except
-under `recompute`. What is not a float Tensor in a tree is a constant, and None in a tree of
-gradients; a Tensor that stands at two places of a tree is one variable, and its whole gradient
-stands at both.
+under `recompute`, and inside a function that is being transformed itself: transforms nest.
+
+What is not a float Tensor in a tree is a constant, and None in a tree of gradients; a Tensor that
+stands at two places of a tree is one variable, and its whole gradient stands at both.
 """
 
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +22,7 @@ from tensorgrad.dtype import is_float
 from tensorgrad.errors import DTypeError, GraphError
 from tensorgrad.ops import reshape, stack
 from tensorgrad.ops.common import float_operand
-from tensorgrad.tape import Node, is_recording, leaf, record_joint, recording
+from tensorgrad.tape import Node, is_recording, leaf, record, record_joint, recording
 from tensorgrad.tensor import Tensor
 from tensorgrad.tree import map_tensors, named_tensors, replace_tensors, walk
 from tensorgrad.writes import now
@@ -37,10 +39,10 @@ def value_and_grad(f: Function) -> Callable[..., tuple[Tensor, tuple[Tree, ...]]
     @functools.wraps(f)
     def with_gradient(*xs: Tree) -> tuple[Tensor, tuple[Tree, ...]]:
         inputs = _Inputs("value_and_grad", xs)
-        out = f(*inputs.trees)
+        out = inputs.passed_to(f)
         if type(out) is not Tensor:
             raise GraphError(f"value_and_grad: expected a function that returns one Tensor, got {type(out).__name__}")
-        return out.detach(), inputs.like(grad(out, inputs.leaves))
+        return inputs.results(out), inputs.like(inputs.grad(out))
 
     return with_gradient
 
@@ -48,7 +50,7 @@ def value_and_grad(f: Function) -> Callable[..., tuple[Tensor, tuple[Tree, ...]]
 def vjp(f: Function, *xs: Tree) -> tuple[Tree, Callable[[Tree], tuple[Tree, ...]]]:
     """f(*xs), and the function g -> the gradient of sum(f(*xs) * g), which may be called again and again."""
     inputs = _Inputs("vjp", xs)
-    out = f(*inputs.trees)
+    out = inputs.passed_to(f)
     outputs = _Outputs("vjp", out)
 
     def pullback(g: Tree) -> tuple[Tree, ...]:
@@ -56,9 +58,9 @@ def vjp(f: Function, *xs: Tree) -> tuple[Tree, Callable[[Tree], tuple[Tree, ...]
         pairs = [(y, g) for y, g in zip(outputs.tensors, gs, strict=True) if y.requires_grad]
         if not pairs:
             return inputs.like([_zeros(x) for x in inputs.leaves])
-        return inputs.like(grad([y for y, _ in pairs], inputs.leaves, [g for _, g in pairs], keep_graph=True))
+        return inputs.like(inputs.grad([y for y, _ in pairs], [g for _, g in pairs], keep_graph=True))
 
-    return map_tensors(Tensor.detach, out), pullback
+    return inputs.results(out), pullback
 
 
 def jvp(f: Function, xs: Sequence[Tree], ts: Sequence[Tree]) -> tuple[Tree, Tree]:
@@ -73,7 +75,7 @@ def jvp(f: Function, xs: Sequence[Tree], ts: Sequence[Tree]) -> tuple[Tree, Tree
     tangents = [
         t for given, names in zip(ts, inputs.names, strict=True) for t in _matching("jvp", "tangent", given, names)
     ]
-    out = f(*inputs.trees)
+    out = inputs.passed_to(f)
     outputs = _Outputs("jvp", out)
     cotangents = [leaf(_zeros(y).array) for y in outputs.tensors]
     recorded = [(y, c) for y, c in zip(outputs.tensors, cotangents, strict=True) if y.requires_grad]
@@ -82,8 +84,9 @@ def jvp(f: Function, xs: Sequence[Tree], ts: Sequence[Tree]) -> tuple[Tree, Tree
         pulled = grad([y for y, _ in recorded], inputs.leaves, [c for _, c in recorded], create_graph=True)
         linear = [(x, t) for x, t in zip(pulled, tangents, strict=True) if x.requires_grad]
         if linear:
-            along = list(grad([x for x, _ in linear], cotangents, [t for _, t in linear]))
-    return map_tensors(Tensor.detach, out), outputs.like(along)
+            tangents = [t for _, t in linear]
+            along = list(grad([x for x, _ in linear], cotangents, tangents, create_graph=inputs.are_nested))
+    return inputs.results(out), outputs.like(along)
 
 
 def hvp(f: Function, x: Tree, v: Tree) -> Tree:
@@ -93,7 +96,7 @@ def hvp(f: Function, x: Tree, v: Tree) -> Tree:
     pairs = [(s, d) for s, d in zip(_slopes("hvp", f, inputs), vs, strict=True) if s.requires_grad]
     if not pairs:
         return inputs.like([_zeros(leaf) for leaf in inputs.leaves])[0]
-    return inputs.like(grad([s for s, _ in pairs], inputs.leaves, [d for _, d in pairs]))[0]
+    return inputs.like(inputs.grad([s for s, _ in pairs], [d for _, d in pairs]))[0]
 
 
 def jacobian(f: Function, x: Tree) -> Tree:
@@ -102,19 +105,19 @@ def jacobian(f: Function, x: Tree) -> Tree:
     Of trees: a tree as f returns, in which each Tensor's place is taken by a tree like x.
     """
     inputs = _Inputs("jacobian", [x])
-    outputs = _Outputs("jacobian", f(*inputs.trees))
-    return outputs.like([inputs.like(_rows(y, inputs.leaves))[0] for y in outputs.tensors])
+    outputs = _Outputs("jacobian", inputs.passed_to(f))
+    return outputs.like([inputs.like(_rows(y, inputs))[0] for y in outputs.tensors])
 
 
 def hessian(f: Function, x: Tree) -> Tree:
     """Every second derivative of the scalar f: shape x.shape + x.shape; of a tree, a tree of trees like x."""
     inputs = _Inputs("hessian", [x])
-    return inputs.like([inputs.like(_rows(s, inputs.leaves))[0] for s in _slopes("hessian", f, inputs)])[0]
+    return inputs.like([inputs.like(_rows(s, inputs))[0] for s in _slopes("hessian", f, inputs)])[0]
 
 
 def _slopes(op: str, f: Function, inputs: _Inputs) -> tuple[Tensor, ...]:
     """The gradients of the scalar f, recorded; zeros where f does not depend on an input."""
-    out = f(*inputs.trees)
+    out = inputs.passed_to(f)
     if type(out) is not Tensor:
         raise GraphError(f"{op}: expected a function that returns one Tensor, got {type(out).__name__}")
     if not out.requires_grad:
@@ -122,38 +125,74 @@ def _slopes(op: str, f: Function, inputs: _Inputs) -> tuple[Tensor, ...]:
     return grad(out, inputs.leaves, create_graph=True)
 
 
-def _rows(out: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+def _rows(out: Tensor, inputs: _Inputs) -> list[Tensor]:
     """The Jacobian of one output in each leaf."""
     xp = module_of(out.array)
     if not out.requires_grad or not out.size:
-        return [Tensor(xp.zeros(out.shape + x.shape, x.dtype)) for x in leaves]
+        return [Tensor(xp.zeros(out.shape + x.shape, x.dtype)) for x in inputs.leaves]
     rows = []
     for i in range(out.size):
         one_hot = xp.zeros(out.size, out.dtype)
         one_hot[i] = 1
-        rows.append(grad(out, leaves, Tensor(one_hot.reshape(out.shape)), keep_graph=True))
+        rows.append(inputs.grad(out, Tensor(one_hot.reshape(out.shape)), keep_graph=True))
     return [reshape(stack(column), out.shape + column[0].shape) for column in zip(*rows, strict=True)]
 
 
+class _Thread(threading.local):
+    depth = 0  # how many functions are being transformed: above 0, results must be differentiable again
+
+
+_thread = _Thread()
+
+
 class _Inputs:
-    """The inputs of a function, their float Tensors replaced by fresh leaves."""
+    """The inputs of a function, their float Tensors replaced by fresh leaves.
+
+    Inside a function that is being transformed itself, one with a history is replaced by a node of its
+    own instead, from which that history goes on, and every gradient is recorded.
+    """
 
     def __init__(self, op: str, xs: Sequence[Tree]) -> None:
+        self.are_nested = False
         self.leaves: list[Tensor] = []
         self.names: list[list[str]] = []  # of each input's leaves
         self.trees: list[Tree] = []
         for x in xs:
-            tree = Tensor(float_operand(op, x)) if type(x) is Tensor or is_array(x) else x
+            tree = x
+            if type(x) is Tensor or is_array(x):
+                tree = x if type(x) is Tensor and is_float(x.dtype) else Tensor(float_operand(op, x))
             found = {name: t for name, t in named_tensors(tree).items() if is_float(t.dtype)}
             if not found:
                 raise DTypeError(
                     f"{op}: expected a float Tensor, an array or a tree of Tensors as input, got {type(x).__name__}: "
                     "make it with tensorgrad.tensor"
                 )
-            fresh = {name: leaf(t.array) for name, t in found.items()}
+            fresh = {name: self._fresh(t) for name, t in found.items()}
             self.leaves += fresh.values()
             self.names.append(list(fresh))
             self.trees.append(replace_tensors(tree, fresh))
+
+    def _fresh(self, x: Tensor) -> Tensor:
+        if not (_thread.depth and x.requires_grad and is_recording()):
+            return leaf(x.array)
+        self.are_nested = True
+        return record(x.array, (x, lambda g: g))
+
+    def passed_to(self, f: Function) -> Tree:
+        """f of the inputs."""
+        _thread.depth += 1
+        try:
+            return f(*self.trees)
+        finally:
+            _thread.depth -= 1
+
+    def grad(self, outputs: Any, gradients: Any = None, *, keep_graph: bool = False) -> tuple[Tensor, ...]:
+        """The gradients with respect to the leaves."""
+        return grad(outputs, self.leaves, gradients, create_graph=self.are_nested, keep_graph=keep_graph)
+
+    def results(self, out: Tree) -> Tree:
+        """What the function returned, without history unless a transform around this one needs it."""
+        return out if self.are_nested else map_tensors(Tensor.detach, out)
 
     def like(self, values: Sequence[Any]) -> tuple[Tree, ...]:
         """Trees like the inputs, with a value in the place of each leaf and None in that of any other Tensor."""

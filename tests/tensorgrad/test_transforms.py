@@ -318,3 +318,37 @@ def test_wrong_trees_are_refused() -> None:
         tg.value_and_grad(lambda x: (x, x))(X)
     with pytest.raises(tg.GraphError, match="hessian: expected a function that returns one Tensor, got list"):
         tg.hessian(lambda x: [x], X)
+
+
+def test_transforms_nest() -> None:
+    def quartic(x: tg.Tensor) -> tg.Tensor:
+        return (x**4).sum() + x[0] * x[1] * x[2]
+
+    third = tg.jacobian(lambda x: tg.hessian(quartic, x), X).numpy()
+    expected = np.zeros((3, 3, 3))
+    for i in range(3):
+        expected[i, i, i] = 24 * X[i]
+    for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
+        expected[order] = 1.0
+    np.testing.assert_allclose(third, expected, rtol=1e-12, atol=1e-12)
+
+    def by_hvp(x: tg.Tensor) -> tg.Tensor:
+        return (tg.hvp(quartic, x, V) * V).sum()
+
+    (gradient,) = tg.value_and_grad(by_hvp)(X)[1]
+    np.testing.assert_allclose(gradient.numpy(), np.einsum("ijk,j,k->i", expected, V, V), rtol=1e-12)
+
+    def by_vjp(x: tg.Tensor) -> tg.Tensor:
+        value, pullback = tg.vjp(quartic, x * 1.0)
+        return value * 2.0 + (pullback(tg.tensor(1.0, dtype="float64"))[0] * V).sum()
+
+    slope = 4 * X**3 + np.prod(X) / X
+    curvature = np.diag(12 * X**2) + (np.prod(X) / np.outer(X, X)) * (1 - np.eye(3))
+    np.testing.assert_allclose(tg.jacobian(by_vjp, X).numpy(), 2 * slope + curvature @ V, rtol=1e-12)
+
+    def by_jvp(x: tg.Tensor) -> tg.Tensor:
+        return tg.jvp(lambda y: tg.value_and_grad(quartic)(y)[1][0], [x], [V])[1]
+
+    np.testing.assert_allclose(tg.jacobian(by_jvp, X).numpy(), np.einsum("ijk,j->ik", expected, V), rtol=1e-12)
+    # Nothing is recorded for a transform that no other one is around.
+    assert not tg.hvp(quartic, tg.tensor(X, requires_grad=True), V).requires_grad
