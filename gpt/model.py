@@ -29,7 +29,7 @@ from gpt.norm import Norm, init_norm
 from gpt.positions import Positions, Rotation, rope_tables
 from gpt.precision import Precision
 from tensorgrad import Key, Tensor
-from tensorgrad.array import Array, is_array, to_device
+from tensorgrad.array import Array, has_values, is_array, to_device
 from tensorgrad.dtype import DType, as_dtype
 from tensorgrad.random import RowKeys
 
@@ -199,7 +199,7 @@ class GPT:
                 f"ids: expected at most {self.config.context_length} tokens (the context length), "
                 f"got {ids.shape[1]}: cut them"
             )
-        low, high = int(ids.min()), int(ids.max())
+        low, high = (int(ids.min()), int(ids.max())) if has_values(ids) else (0, 0)
         if low < 0 or high >= self.config.vocab_size:
             raise UserError(
                 f"ids: expected 0 .. {self.config.vocab_size - 1} (the vocabulary), got {low if low < 0 else high}: "

@@ -6,47 +6,107 @@ The only module that imports CuPy, and only once a CUDA device is asked for. Eve
 
 from __future__ import annotations
 
+import contextvars
 import sys
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tensorgrad.errors import DeviceError, shown
 
-__all__ = ["Array", "cuda_module", "device_of", "is_array", "module_of", "own", "to_device", "to_numpy"]
+__all__ = [
+    "Array",
+    "ForeignArray",
+    "cuda_module",
+    "device_of",
+    "has_values",
+    "is_any",
+    "is_array",
+    "maker",
+    "making_with",
+    "module_of",
+    "own",
+    "to_device",
+    "to_numpy",
+]
 
 # CuPy's array has NumPy's interface, so one static type stands for both.
 Array: TypeAlias = NDArray[Any]
 
 
+class ForeignArray:
+    """An array of shapes without values (`tools.abstract`), which brings its own functions and kernels."""
+
+    __slots__ = ()
+
+    module: ClassVar[Any]  # in the place of NumPy
+    kernels: ClassVar[Any]
+    device: ClassVar[str]
+
+
 def is_array(x: object) -> bool:
     """Whether `x` is a NumPy array or a CuPy array (not a NumPy scalar, not a Tensor)."""
-    return isinstance(x, np.ndarray) or _is_cupy(x)
+    return isinstance(x, (np.ndarray, ForeignArray)) or _is_cupy(x)
+
+
+def has_values(a: object) -> bool:
+    """Whether what is in an array may be looked at: not where a program runs on shapes alone."""
+    return not isinstance(a, ForeignArray)
+
+
+def is_any(condition: Any) -> bool:
+    """Whether a condition holds anywhere: for checks of values, which are left out where there are none."""
+    return has_values(condition) and bool(condition.any())
 
 
 def module_of(a: Array) -> Any:
     """`numpy` or `cupy`, whichever made `a`."""
-    return np if isinstance(a, np.ndarray) else cuda_module()
+    if isinstance(a, np.ndarray):
+        return np
+    return a.module if isinstance(a, ForeignArray) else cuda_module()
+
+
+_maker: contextvars.ContextVar[Any] = contextvars.ContextVar("_maker", default=np)
+
+
+def maker() -> Any:
+    """The module that new arrays on the CPU are made with: NumPy, where nothing else stands in for it."""
+    return _maker.get()
+
+
+@contextmanager
+def making_with(module: Any) -> Iterator[None]:
+    """Within it new arrays are made with `module`."""
+    token = _maker.set(module)
+    try:
+        yield
+    finally:
+        _maker.reset(token)
 
 
 def own(out: Any, like: Array) -> Array:
     """`out` as an array of `like`'s kind: NumPy returns scalars where an operand-shaped 0-d array is meant."""
     if isinstance(out, np.generic):
         return np.asarray(out)
-    return out if type(out) is type(like) else module_of(like).asarray(out)
+    is_alike = type(out) is type(like) or isinstance(out, ForeignArray)
+    return out if is_alike else module_of(like).asarray(out)  # type: ignore[no-any-return]
 
 
 def device_of(a: Array) -> str:
     """`"cpu"` or `"cuda:0"`, `"cuda:1"`, ..."""
-    return "cpu" if isinstance(a, np.ndarray) else f"cuda:{a.device.id}"
+    if isinstance(a, np.ndarray):
+        return "cpu"
+    return a.device if isinstance(a, ForeignArray) else f"cuda:{a.device.id}"
 
 
 def to_device(a: Array, device: str) -> Array:
     """`a` on `device`: itself if it is there already, else a copy. Raises DeviceError."""
     kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
     if kind == "cpu" and not index:
-        return to_numpy(a)
+        return a if isinstance(a, ForeignArray) else to_numpy(a)
     if kind == "cuda" and (index.isdigit() or not index):
         cupy = cuda_module()
         with cupy.cuda.Device(int(index or 0)):
@@ -56,7 +116,9 @@ def to_device(a: Array, device: str) -> Array:
 
 def to_numpy(a: Array) -> Array:
     """`a` in the CPU's memory: itself if it is there already, else a copy."""
-    return a if isinstance(a, np.ndarray) else cuda_module().asnumpy(a)
+    if isinstance(a, np.ndarray):
+        return a
+    return np.asarray(a) if isinstance(a, ForeignArray) else cuda_module().asnumpy(a)
 
 
 def _is_cupy(x: object) -> bool:

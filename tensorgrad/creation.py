@@ -81,7 +81,7 @@ def _make(
     target = as_dtype(values.dtype if dtype is None else dtype)
     if requires_grad and not is_float(target):
         raise DTypeError(f"{op}: expected a float dtype with requires_grad=True, got {target}: pass dtype=")
-    array = (np.asarray(values) if isinstance(values, np.ndarray) else values).astype(target, copy=False)
+    array = (arrays.maker().asarray(values) if isinstance(values, np.ndarray) else values).astype(target, copy=False)
     array = array if device is None else arrays.to_device(array, device)
     if copy and array is given:
         array = array.copy()
@@ -137,7 +137,7 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """A Tensor of `shape` with every element `fill_value`, a Python number."""
-    values = _filled("full", np, _shape("full", shape), fill_value, dtype)
+    values = _filled("full", arrays.maker(), _shape("full", shape), fill_value, dtype)
     return asarray(values, device=device, requires_grad=requires_grad)
 
 
@@ -149,7 +149,7 @@ def zeros(
     requires_grad: bool = False,
 ) -> Tensor:
     """A Tensor of zeros, by default float32."""
-    values = _made("zeros", np.zeros, _shape("zeros", shape), dtype)
+    values = _made("zeros", arrays.maker().zeros, _shape("zeros", shape), dtype)
     return asarray(values, device=device, requires_grad=requires_grad)
 
 
@@ -161,13 +161,13 @@ def ones(
     requires_grad: bool = False,
 ) -> Tensor:
     """A Tensor of ones, by default float32."""
-    values = _made("ones", np.ones, _shape("ones", shape), dtype)
+    values = _made("ones", arrays.maker().ones, _shape("ones", shape), dtype)
     return asarray(values, device=device, requires_grad=requires_grad)
 
 
 def empty(shape: int | Sequence[int], *, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """A Tensor whose elements are not set, by default float32."""
-    return asarray(_made("empty", np.empty, _shape("empty", shape), dtype), device=device)
+    return asarray(_made("empty", arrays.maker().empty, _shape("empty", shape), dtype), device=device)
 
 
 def full_like(
@@ -215,7 +215,7 @@ def arange(
         as_number("arange", name, n)
     if step == 0:
         raise ShapeError("arange: expected a step other than 0, got 0")
-    values = _made("arange", lambda steps, _: np.arange(*steps), (first, end, step), None)
+    values = _made("arange", lambda steps, _: arrays.maker().arange(*steps), (first, end, step), None)
     default = "float32" if values.dtype.kind == "f" else "int64"
     return asarray(values, dtype=default if dtype is None else dtype, device=device)
 
@@ -234,7 +234,8 @@ def linspace(
     first, last = as_number("linspace", "start", start), as_number("linspace", "stop", stop)
     (count,) = as_shape("linspace", (num,))
     to_the_end = as_flag("linspace", "endpoint", endpoint)
-    values = _made("linspace", lambda n, _: np.linspace(first, last, n[0], endpoint=to_the_end), (count,), None)
+    xp = arrays.maker()
+    values = _made("linspace", lambda n, _: xp.linspace(first, last, n[0], endpoint=to_the_end), (count,), None)
     return asarray(values, dtype="float32" if dtype is None else dtype, device=device)
 
 
@@ -249,7 +250,8 @@ def eye(
 ) -> Tensor:
     """Ones on diagonal `k` (above the main one if positive) of a matrix (n_rows, n_cols), zeros elsewhere."""
     shape, offset = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols)), as_integer("eye", "k", k)
-    values = _made("eye", lambda sizes, found: np.eye(sizes[0], sizes[1], offset, dtype=found), shape, dtype)
+    xp = arrays.maker()
+    values = _made("eye", lambda sizes, found: xp.eye(sizes[0], sizes[1], offset, dtype=found), shape, dtype)
     return asarray(values, device=device)
 
 

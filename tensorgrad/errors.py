@@ -43,6 +43,10 @@ class GradientError(TensorgradError, AssertionError):
     """`check_grads` found a gradient that differs from the numerical one."""
 
 
+class NoValueError(TensorgradError, RuntimeError):
+    """A value was asked of an array that has none, within `abstract`."""
+
+
 class NonFiniteError(TensorgradError, ArithmeticError):
     """`find_non_finite` found the first op that made a nan or an inf of finite values."""
 

@@ -133,7 +133,9 @@ class Tensor:
         self.node.grad = value
 
     def __repr__(self) -> str:
-        values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=100)
+        values = "..."
+        if arrays.has_values(self.array):
+            values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=100)
         device = "" if self.device == "cpu" else f", device={self.device!r}"
         op = "" if self.node is None else ", requires_grad=True" if self.node.vjps is None else f", op={self.node.op}"
         return f"Tensor({values}, shape={self.shape}, dtype={self.dtype}{device}{op})"

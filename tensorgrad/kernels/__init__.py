@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from tensorgrad.array import Array
+from tensorgrad.array import Array, ForeignArray
 from tensorgrad.kernels import reference
 from tensorgrad.random import Key, RowKeys
 
@@ -156,4 +156,4 @@ class Kernels(Protocol):
 
 def kernels_for(a: Array) -> Kernels:
     """The kernels for arrays of `a`'s kind."""
-    return reference
+    return a.kernels if isinstance(a, ForeignArray) else reference

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tensorgrad.array import Array, device_of, is_array, module_of, own
+from tensorgrad.array import Array, device_of, has_values, is_array, module_of, own
 from tensorgrad.dtype import has_tensors, is_float
 from tensorgrad.errors import ArgumentError, DeviceError, DTypeError, ShapeError, shown
 from tensorgrad.tensor import Tensor
@@ -80,10 +80,13 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
             raise DTypeError(
                 f"{op}: expected operands of one dtype, got {a.dtype} and {b.dtype}: convert one with .astype"
             )
-        if module_of(a) is not module_of(b):
+        if device_of(a) != device_of(b):
             raise DeviceError(
                 f"{op}: expected operands on one device, got {device_of(a)} and {device_of(b)}: move one with .to"
             )
+        if has_values(a) != has_values(b):  # a constant meets shapes alone
+            xp = module_of(b if has_values(a) else a)
+            a, b = xp.asarray(a), xp.asarray(b)
         return a, b
     if a_is_array and is_number(op, b, a):
         return a, b

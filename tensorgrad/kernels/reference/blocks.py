@@ -9,11 +9,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, device_of, has_values, is_array, module_of
 from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels.threads import run_all
 
@@ -25,11 +23,22 @@ Result = TypeVar("Result")
 def for_blocks(x: Array, work: Callable[[slice], Result]) -> list[Result]:
     """work(rows) for each block of the first axis of x; the results in order."""
     length = x.shape[0]
-    if not isinstance(x, np.ndarray):
+    if device_of(x) != "cpu":
         return [work(slice(0, length))]
     step = max(1, BLOCK_ELEMENTS // max(1, math.prod(x.shape[1:])))
     blocks = [slice(start, min(start + step, length)) for start in range(0, length, step)]
+    if not has_values(x) and blocks:
+        # Shapes alone: the other blocks are as the first, and need not be gone through.
+        first = work(blocks[0])
+        return [first, *(_another(first) for _ in blocks[1:])]
     return run_all([functools.partial(work, block) for block in blocks])
+
+
+def _another(result: Any) -> Any:
+    """A copy of a block's result."""
+    if isinstance(result, tuple):
+        return tuple(_another(part) for part in result)
+    return result.copy() if is_array(result) else result
 
 
 def precisely(function: Callable[..., Array], *arrays: Array) -> Array:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from typing import Any, NamedTuple
 
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, is_any, module_of
 from tensorgrad.errors import GraphError, LinAlgError
 from tensorgrad.ops.common import TensorLike
 from tensorgrad.ops.elementwise import add, divide, multiply, subtract
@@ -101,7 +101,7 @@ def _qr(x: Any, q: Array, r: Array) -> QRResult:
     count = r.shape[-1]
 
     def factors() -> tuple[Any, Any]:
-        if (r[..., :count, :].diagonal(0, -2, -1) == 0).any():
+        if is_any(r[..., :count, :].diagonal(0, -2, -1) == 0):
             raise LinAlgError(
                 f"qr: expected independent columns to differentiate, got shape {x.shape} where R has a 0 in its "
                 "diagonal: leave out the columns that depend on others"
@@ -268,7 +268,7 @@ def _first(x: Any, count: int) -> Any:
 
 def _first_alone(op: str, name: str, g: Any, count: int, advice: str) -> Any:
     """The first columns of a cotangent, which must be 0 in the others. Raises GraphError."""
-    if (data(g)[..., count:] != 0).any():
+    if is_any(data(g)[..., count:] != 0):
         raise GraphError(
             f"{op}: expected a gradient of the first {count} vectors of {name} only, got one of all {g.shape[-1]}: "
             f"the others are any basis of the rest; {advice}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, is_any, module_of
 from tensorgrad.errors import LinAlgError
 from tensorgrad.ops.broadcast import reshape
 from tensorgrad.ops.common import TensorLike
@@ -113,7 +113,7 @@ def slogdet(x: TensorLike) -> SlogdetResult:
     sign, logabsdet = module_of(a).linalg.slogdet(a)
 
     def vjp(g: Any) -> Any:
-        if (sign == 0).any():
+        if is_any(sign == 0):
             raise LinAlgError(
                 f"slogdet: expected invertible matrices to differentiate, got a singular one in shape {a.shape}: "
                 "add a multiple of the identity to it, or use det"

@@ -189,8 +189,7 @@ def _picked_losses(log_p: Any, ids: Array, axis: int, w: Array | None, ignore_in
 def _class_weight(op: str, weight: Any, x: Array, axis: int) -> Array | None:
     if weight is None:
         return None
-    w = operand(op, weight)
-    operands(op, x, w)
+    w: Array = operands(op, x, operand(op, weight))[1]
     if w.shape != x.shape[axis : axis + 1]:
         raise ShapeError(f"{op}: expected a weight for each of {x.shape[axis]} classes, got shape {w.shape}")
     if type(weight) is Tensor and weight.requires_grad:

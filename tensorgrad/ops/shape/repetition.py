@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tensorgrad.array import is_array, module_of
+import numpy as np
+
+from tensorgrad.array import device_of, is_array, module_of, to_device
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.ops.broadcast import broadcast_to, reshape
 from tensorgrad.ops.common import (
@@ -54,8 +56,9 @@ def repeat(x: TensorLike, repeats: Any, *, axis: int | None = None) -> Tensor:
             raise ShapeError(f"repeat: expected repeats >= 0, got {count}")
         apart = broadcast_to(reshape(x, (*before, n, 1, *after)), (*before, n, count, *after))
         return reshape(apart, (*before, n * count, *after), copy=True)
-    xp = module_of(a)
-    counts = xp.asarray(counts)
+    if not is_array(counts):
+        counts = to_device(np.asarray(counts), device_of(a))
+    xp = module_of(counts)
     if counts.dtype.kind not in "iu":
         raise DTypeError(f"repeat: expected integer repeats, got {counts.dtype}")
     if counts.shape != (n,) or (counts < 0).any():
