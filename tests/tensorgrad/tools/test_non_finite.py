@@ -170,12 +170,18 @@ def test_planted_backward(case: Case) -> None:
     is_caught(case, BAD[len(case.name) % 3], backward=True)
 
 
-@pytest.mark.parametrize("op", sorted({case.op for case in CASES if case.is_differentiable}))
+# What these record first they divide by: an inf there makes a finite 0.
+DIVIDE = ("normalize", "softsign")
+# It records nothing.
+NO_TENSOR = ("broadcast_shapes",)
+
+
+@pytest.mark.parametrize("op", sorted({case.op for case in CASES if case.is_differentiable} - {*NO_TENSOR}))
 def test_of_every_op_some_case_is_caught(op: str) -> None:
     """Else the two tests above would prove nothing of it."""
     cases = [case for case in CASES if case.op == op and case.is_differentiable]
-    for value in BAD:
-        for backward in (False, True):
+    for backward in (False, True):
+        for value in BAD if backward or op not in DIVIDE else BAD[:1]:
             assert any(is_caught(case, value, backward=backward) for case in cases), (value, backward)
 
 
