@@ -44,6 +44,7 @@ from tensorgrad.errors import (
     GraphError,
     LinAlgError,
     NonFiniteError,
+    NoValueError,
     ShapeError,
     TensorgradError,
 )
@@ -60,6 +61,7 @@ from tensorgrad.ops.sorting import *  # noqa: F403
 from tensorgrad.random import Key
 from tensorgrad.tape import Scatter, is_recording, no_grad, record, record_joint
 from tensorgrad.tensor import Tensor
+from tensorgrad.tools.abstract import abstract
 from tensorgrad.tools.graph import graph
 from tensorgrad.tools.non_finite import find_non_finite
 from tensorgrad.transforms import hessian, hvp, jacobian, jvp, recompute, value_and_grad, vjp
@@ -98,11 +100,13 @@ __all__ = [
     "GraphError",
     "Key",
     "LinAlgError",
+    "NoValueError",
     "NonFiniteError",
     "Scatter",
     "ShapeError",
     "Tensor",
     "TensorgradError",
+    "abstract",
     "bool",
     "can_cast",
     "check_grads",

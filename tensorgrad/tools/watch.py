@@ -24,7 +24,7 @@ from tensorgrad.array import is_array
 from tensorgrad.tape import Joint, Node, data
 from tensorgrad.tensor import Tensor
 
-__all__ = ["Call", "Site", "Watcher", "arrays_in", "site_of", "watching"]
+__all__ = ["Call", "Site", "Watcher", "arrays_in", "is_ours", "op_codes", "site_of", "watching"]
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +114,7 @@ class _Events:
     def __init__(self) -> None:
         self.watchers: tuple[Watcher, ...] = ()
         self.top: Call | None = None
-        self.names = _op_codes()
+        self.names = op_codes()
 
     def __call__(self, frame: types.FrameType, event: str, value: Any) -> None:
         code = frame.f_code
@@ -150,7 +150,7 @@ class _Events:
         top, code = self.top, frame.f_code
         if code in _RECORDS:
             # An op of the program itself: a function that calls `record`.
-            if (top is not None and not top.is_backward) or frame.f_back is None or _is_ours(frame.f_back):
+            if (top is not None and not top.is_backward) or frame.f_back is None or is_ours(frame.f_back):
                 return
             name = frame.f_back.f_code.co_name
         call = Call(name, frame, top)
@@ -189,7 +189,7 @@ class _Events:
         """The line of the program that led to this frame of an op; in a vjp, where its node was recorded."""
         step = self.top
         current: types.FrameType | None = frame
-        while current is not None and _is_ours(current):
+        while current is not None and is_ours(current):
             if step is not None and current is step.frame:
                 return step.site
             current = current.f_back
@@ -203,7 +203,7 @@ _RECORDS = (tape.record.__code__, tape.record_joint.__code__)
 
 
 @functools.cache
-def _op_codes() -> dict[types.CodeType, str]:
+def op_codes() -> dict[types.CodeType, str]:
     """The public ops by their code, and what else begins a call."""
     codes: dict[types.CodeType, str] = {getattr(ops, name).__code__: name for name in ops.__all__}
     return codes | dict.fromkeys((_STEP, *_RECORDS), "")
@@ -220,6 +220,6 @@ def _code_of(f: Callable[..., Any]) -> types.CodeType | None:
     return getattr(f, "__code__", None)
 
 
-def _is_ours(frame: types.FrameType) -> bool:
-    """Whether the frame is the library's, or of what the standard library puts between it and a program."""
-    return frame.f_globals.get("__name__", "").partition(".")[0] in ("tensorgrad", "contextlib", "functools")
+def is_ours(frame: types.FrameType) -> bool:
+    """Whether the frame is the library's, or of what NumPy or the standard library puts between it and a program."""
+    return frame.f_globals.get("__name__", "").partition(".")[0] in ("tensorgrad", "numpy", "contextlib", "functools")

@@ -1,0 +1,182 @@
+"""What is counted while a program runs on shapes: bytes that live, operations, and for which op."""
+
+from __future__ import annotations
+
+import contextvars
+import sys
+import types
+from dataclasses import dataclass
+
+from tensorgrad import backward
+from tensorgrad.tools.text import bytes_text, count_text, table
+from tensorgrad.tools.watch import is_ours, op_codes
+
+__all__ = ["Cost", "Meter", "current"]
+
+OTHER, GRADIENTS = "other", "gradients"  # what no op did: the program, and backward itself
+
+
+@dataclass(slots=True)
+class Cost:
+    """What one op did in all of its calls."""
+
+    forward_flops: int = 0
+    backward_flops: int = 0
+    allocated_bytes: int = 0  # of all arrays that it made, however short they lived
+    live_bytes: int = 0  # of those, the ones that live now
+    peak_bytes: int = 0  # and the ones that lived when all memory was at its peak
+
+    @property
+    def flops(self) -> int:
+        return self.forward_flops + self.backward_flops
+
+
+class Meter:
+    """Bytes and floating-point operations of what runs within `abstract()`.
+
+    An array that owns its memory counts from when it is made until its last reference is gone, a view
+    of it nothing, exactly as NumPy would allocate. `flops` counts as `tools.flops` says.
+    """
+
+    def __init__(self) -> None:
+        self.live_bytes = 0
+        self.peak_bytes = 0
+        self._costs: dict[str, Cost] = {}
+        self._is_at_peak = False
+        self._is_in_kernel = False
+
+    @property
+    def flops(self) -> int:
+        return sum(cost.flops for cost in self._costs.values())
+
+    @property
+    def forward_flops(self) -> int:
+        return sum(cost.forward_flops for cost in self._costs.values())
+
+    @property
+    def backward_flops(self) -> int:
+        return sum(cost.backward_flops for cost in self._costs.values())
+
+    def by_op(self) -> dict[str, Cost]:
+        """The cost of each op, the most expensive first.
+
+        Forward an op is the one that the program called, backward the one that recorded the node;
+        "gradients" is what backward itself adds up, "other" what the program does besides.
+        """
+        self._note_peak()
+        return dict(sorted(self._costs.items(), key=lambda item: (-item[1].flops, -item[1].peak_bytes)))
+
+    def reset_peak(self) -> None:
+        """Forget the peak so far: `peak_bytes` starts again from what lives now."""
+        self.peak_bytes = self.live_bytes
+        self._is_at_peak = True
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                name,
+                count_text(cost.forward_flops),
+                count_text(cost.backward_flops),
+                bytes_text(cost.allocated_bytes),
+                bytes_text(cost.peak_bytes),
+            )
+            for name, cost in self.by_op().items()
+        ]
+        allocated = sum(cost.allocated_bytes for cost in self._costs.values())
+        rows.append(
+            (
+                "all",
+                count_text(self.forward_flops),
+                count_text(self.backward_flops),
+                bytes_text(allocated),
+                bytes_text(self.peak_bytes),
+            )
+        )
+        return table(("op", "forward FLOPs", "backward FLOPs", "allocated", "at the peak"), rows)
+
+    # --- for arrays and functions --------------------------------------------------------------
+
+    def allocated(self, count: int) -> Cost:
+        """An array of `count` bytes is made; returns where it is entered, for `freed`."""
+        cost, _ = self._place()
+        cost.allocated_bytes += count
+        cost.live_bytes += count
+        self.live_bytes += count
+        if self.live_bytes > self.peak_bytes:
+            self.peak_bytes = self.live_bytes
+            self._is_at_peak = True
+        return cost
+
+    def freed(self, cost: Cost, count: int) -> None:
+        """The array is gone."""
+        self._note_peak()
+        cost.live_bytes -= count
+        self.live_bytes -= count
+
+    def count(self, flops: int) -> None:
+        """A function does so many operations; inside a kernel they are not counted, as those of the kernel are."""
+        if not self._is_in_kernel:
+            cost, is_backward = self._place()
+            if is_backward:
+                cost.backward_flops += flops
+            else:
+                cost.forward_flops += flops
+
+    def kernel(self, flops: int) -> _Kernel:
+        """A context: the kernel's operations are so many."""
+        self.count(flops)
+        return _Kernel(self)
+
+    def _note_peak(self) -> None:
+        """Remember what lives, before the first of it goes after a new peak."""
+        if self._is_at_peak:
+            self._is_at_peak = False
+            for cost in self._costs.values():
+                cost.peak_bytes = cost.live_bytes
+
+    def _place(self) -> tuple[Cost, bool]:
+        """Which op is running, and whether in a backward."""
+        name, is_backward = _running_op()
+        cost = self._costs.get(name)
+        if cost is None:
+            cost = self._costs[name] = Cost()
+        return cost, is_backward
+
+
+class _Kernel:
+    """Within it only memory is counted."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+
+    def __enter__(self) -> None:
+        self.was_in_kernel = self.meter._is_in_kernel
+        self.meter._is_in_kernel = True
+
+    def __exit__(self, *error: object) -> None:
+        self.meter._is_in_kernel = self.was_in_kernel
+
+
+_STEP = backward._step_back.__code__
+_unread = Meter()  # of what happens outside `abstract()`
+current: contextvars.ContextVar[Meter] = contextvars.ContextVar("current", default=_unread)
+
+
+def _running_op() -> tuple[str, bool]:
+    """The outermost op between here and the program, or the node that a backward steps through.
+
+    Read off the stack, which keeps nothing alive that would not be anyway: a profile function, which
+    Python hands every frame's variables, would change when memory is freed.
+    """
+    codes = op_codes()
+    name, inner = "", sys._getframe(2)
+    frame: types.FrameType | None = inner
+    while frame is not None and is_ours(frame):
+        if frame.f_globals["__name__"] == backward.__name__:
+            # What `_step_back` calls outside its own module is a vjp, named "op.<locals>.…".
+            if frame.f_code is _STEP and inner.f_globals["__name__"] != backward.__name__:
+                return inner.f_code.co_qualname.partition(".")[0].lstrip("_"), True
+            return GRADIENTS, True
+        name = codes.get(frame.f_code, "") or name
+        inner, frame = frame, frame.f_back
+    return name or OTHER, False
