@@ -196,10 +196,17 @@ class Tensor:
             raise ValueError(f"__array_namespace__: expected a version up to 2024.12, got {api_version!r}")
         return sys.modules["tensorgrad"]
 
-    def __dlpack__(self, **keywords: Any) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
         """A capsule with this tensor's memory, not a copy, for another library's `from_dlpack`."""
         self._refuse_to_drop_gradient("dlpack")
-        return self.array.__dlpack__(**keywords)
+        return self.array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.array.__dlpack_device__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad.array import module_of
+from tensorgrad.dtype import is_float
 from tensorgrad.ops.broadcast import sum_to
 from tensorgrad.ops.common import (
     TensorLike,
@@ -18,7 +19,7 @@ from tensorgrad.ops.common import (
 from tensorgrad.ops.elementwise.arithmetic import multiply
 from tensorgrad.ops.elementwise.choice import where
 from tensorgrad.ops.logic import constant, detached, no_vjp
-from tensorgrad.tape import data, record
+from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
 __all__ = [
@@ -60,9 +61,14 @@ def _rounded(op: str, x: TensorLike) -> Tensor:
 
 
 def floor_divide(x: TensorLike, y: TensorLike) -> Tensor:
-    """floor(x / y), without the rounding of the quotient; a constant to gradients."""
+    """floor(x / y), without the rounding of the quotient; x / y where either is infinite; a constant to gradients."""
     a, b = operands("floor_divide", x, y)
-    return constant(combined("floor_divide", "floor_divide", a, b), x, y)
+    out = combined("floor_divide", "floor_divide", a, b)
+    if is_float(out.dtype):
+        # As the array API: NumPy has nan for inf / 1, and -1 for 1 / -inf.
+        xp = module_of(out)
+        out = xp.where(xp.isinf(a) | xp.isinf(b), xp.divide(a, b), out).astype(out.dtype, copy=False)
+    return constant(out, x, y)
 
 
 def remainder(x: TensorLike, y: TensorLike) -> Tensor:
@@ -73,7 +79,7 @@ def remainder(x: TensorLike, y: TensorLike) -> Tensor:
     return record(
         out,
         (x, lambda g: sum_to(g, x_shape)),
-        (y, lambda g: sum_to(multiply(g, -data(floor_divide(a, b))), y_shape)),
+        (y, lambda g: sum_to(multiply(g, -combined("remainder", "floor_divide", a, b)), y_shape)),
     )
 
 

@@ -14,7 +14,7 @@ from tensorgrad.array import Array, module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import reshape, sum_to
 from tensorgrad.ops.common import TensorLike, as_integer, operands, shape_of
-from tensorgrad.ops.elementwise import add, negative, subtract
+from tensorgrad.ops.elementwise import add, negative, positive, subtract
 from tensorgrad.ops.linalg.operand import lapack, lapack_operand, matrix_operand
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.logic import constant
@@ -94,7 +94,8 @@ def matrix_power(x: TensorLike, n: int) -> Tensor:
     if n == 0:
         identity = xp.broadcast_to(xp.eye(a.shape[-1], dtype=a.dtype), a.shape).copy()
         return record(identity, (x, lambda g: xp.zeros_like(a)))
-    power: Any = x if n > 0 else inv(x)
+    # The first power is a copy: no result is a view of an operand.
+    power: Any = positive(x) if n == 1 else x if n > 0 else inv(x)
     out, left = None, abs(n)
     while left > 1:
         if left % 2:

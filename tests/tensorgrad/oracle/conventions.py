@@ -44,6 +44,13 @@ PAIR = np.array([[[[0.5], [1.0]]]])
 DIFFERENCES = (
     Difference("sign of nan", STANDARD, tg.sign, torch.sign, [nan], ([nan], [0.0])),
     Difference(
+        "floor_divide of or by inf",
+        STANDARD,
+        lambda x: tg.floor_divide(x, tg.tensor([1.0, -inf], dtype="float64")),
+        lambda x: torch.floor_divide(x.detach(), torch.tensor([1.0, -inf], dtype=torch.float64)),
+        *([inf, 2.0], ([inf, -0.0], [nan, -1.0])),
+    ),
+    Difference(
         "negative zero ** -0.5",
         f"{STANDARD} and IEEE's pow; PyTorch takes 1 / sqrt(x)",
         *(lambda x: x**-0.5, lambda x: x**-0.5, [-0.0], ([inf], [-inf])),
@@ -79,6 +86,13 @@ DIFFERENCES = (
         ([0.0, 0.0], [nan, nan]),
     ),
     Difference(
+        "logsumexp of -inf only",
+        "no element has a part in it; PyTorch's gradient is exp(-inf - -inf)",
+        lambda x: tg.logsumexp(x, axis=0),
+        lambda x: torch.logsumexp(x, 0),
+        *([-inf, -inf], (-inf, -inf), ([0.0, 0.0], [nan, nan])),
+    ),
+    Difference(
         "cross_entropy of an ignored row of nan",
         "an ignored row has no part in the loss",
         lambda x: tg.cross_entropy(x, np.array([0, -100])),
@@ -86,6 +100,20 @@ DIFFERENCES = (
         [[0.0, 0.0], [0.0, nan]],
         (math.log(2), math.log(2)),
         ([[-0.5, 0.5], [0.0, 0.0]], [[-0.5, 0.5], [nan, nan]]),
+    ),
+    Difference(
+        "cosine_similarity below eps",
+        "the derivative of what is computed; PyTorch's is that of the norm, past the bound that took its place",
+        lambda x: tg.cosine_similarity(x, tg.tensor([[3.0, 4.0]], dtype="float64"), eps=10.0),
+        lambda x: functional.cosine_similarity(x, torch.tensor([[3.0, 4.0]], dtype=torch.float64), eps=10.0),
+        *([[1.0, 0.0]], ([0.03], [0.03]), ([[0.03, 0.04]], [[0.027, 0.04]])),
+    ),
+    Difference(
+        "kl_div in a target of 0",
+        "the limit; targets of 0 are common, and PyTorch's nan spreads",
+        lambda t: tg.kl_div(tg.zeros((1,), dtype="float64"), t, reduction="sum"),
+        lambda t: functional.kl_div(torch.zeros(1, dtype=torch.float64), t, reduction="sum"),
+        *([0.0], (0.0, 0.0), ([-inf], [nan])),
     ),
     Difference(
         "attention of a query that may see no key",

@@ -54,7 +54,9 @@ def of_kind(kind: str, domain: str, shape: Shape, rng: np.random.Generator, dtyp
         low, high = {"any": (-1, 3), "unit": (1, 3), "below one": (-1, 2)}.get(domain, (1, 4))
         return (rng.integers(low, high, shape) * (0.3 if domain in ("unit", "below one") else 1.0)).astype(dtype)
     if kind == "equal":
-        return np.full(shape, 0.75 if domain in ("unit", "below one") else 1.5, dtype)
+        # Of few binary digits: their sums and means are exact, and what is to be 0 is 0 in every library.
+        low, high = (18, 31) if domain in ("unit", "below one") else (34, 64)
+        return np.full(shape, rng.integers(low, high) / 32, dtype)
     a = draw(domain, shape, rng).astype(dtype)
     if kind != "ordinary":
         values = np.array(list(map(spelled(dtype), PLANTED[kind])), dtype)
@@ -90,6 +92,18 @@ def special(count: int, dtype: str) -> list[np.ndarray]:
     """`count` vectors in which the special values meet each other, each with each."""
     values = list(map(spelled(dtype), SPECIAL_UNARY if count == 1 else SPECIAL_BINARY[:: count - 1]))
     return [np.array(column, dtype) for column in zip(*itertools.product(values, repeat=count), strict=True)]
+
+
+def is_tiny(a: np.ndarray) -> np.ndarray:
+    return (a != 0) & (np.abs(a) < (1e-30 if a.dtype == np.float32 else 1e-250))
+
+
+def is_huge(a: np.ndarray) -> np.ndarray:
+    return np.isfinite(a) & (np.abs(a) > (1e30 if a.dtype == np.float32 else 1e250))
+
+
+def is_extreme(a: np.ndarray) -> np.ndarray:
+    return is_huge(a) | is_tiny(a)
 
 
 def laid_out(layout: str, a: np.ndarray) -> np.ndarray:

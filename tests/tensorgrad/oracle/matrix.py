@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import tensorgrad as tg
-from tests.tensorgrad.oracle.inputs import FINITE, KINDS, axes, choices
+from tests.tensorgrad.oracle.inputs import FINITE, KINDS, axes, choices, is_tiny
 from tests.tensorgrad.oracle.table import Table
 
 table = Table()
@@ -64,7 +64,13 @@ table.pair(
     arguments=lambda ndim: choices(axis=tuple(axes(ndim))),
     kinds=KINDS,
 )
-table.pair("vector_norm", torch.linalg.vector_norm, ((),), ((1,),), ((0,),), kinds=KINDS)
+table.pair(
+    "vector_norm",
+    torch.linalg.vector_norm,
+    *(((),), ((1,),), ((0,),)),
+    kinds=KINDS,
+    avoid=is_tiny,  # PyTorch takes |x| of one element, and loses such squares of several, as ours of any
+)
 table.pair(
     "vector_norm",
     lambda x: torch.linalg.vector_norm(x.detach(), 0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import tensorgrad as tg
 from tests.tensorgrad.oracle.elementwise import UNARY
-from tests.tensorgrad.oracle.inputs import FINITE, choices
+from tests.tensorgrad.oracle.inputs import FINITE, KINDS, choices
 from tests.tensorgrad.oracle.table import Table
 
 table = Table()
@@ -131,14 +132,32 @@ table.pair(
     lambda x, w, b=None, eps=1e-5: functional.layer_norm(x, w.shape, w, b, eps),
     *WITH_AFFINE,
     *(shapes[:2] for shapes in WITH_AFFINE[:2]),
+    ((3, 4, 5), (4, 5), (4, 5)),
     arguments=choices(eps=(1e-5, 0.1)),
-    kinds=(*FINITE, "nan"),  # an infinite weight gives inf - inf in one order of terms, not in another
+    # An infinite weight gives inf - inf in one order of terms only; PyTorch's dweight of equal elements is noise.
+    kinds=("ties", "zeros", "large", "nan"),
 )
 table.pair(
     "rms_norm",
     lambda x, w, eps: functional.rms_norm(x, w.shape, w, eps),
     *(shapes[:2] for shapes in WITH_AFFINE),
-    arguments=choices(eps=(1e-6, 0.1)),
+    ((3, 4, 5), (4, 5)),
+    arguments=choices(eps=(1e-6, 0.1, None)),
+)
+for op in ("layer_norm", "rms_norm"):
+    table.pair(
+        op,
+        lambda x, normalized_shape, f=getattr(functional, op): f(x, normalized_shape),
+        ((3, 4, 5),),
+        arguments=choices(normalized_shape=((5,), (4, 5), (3, 4, 5))),
+    )
+table.pair(
+    "group_norm",
+    lambda x, w=None, b=None, groups=1, eps=1e-5: functional.group_norm(x, groups, w, b, eps),
+    *(((3, 4, 5), (4,), (4,)), ((2, 4), (4,), (4,)), ((3, 4, 2, 2),), ((2, 4, 3), (4,)), ((0, 4, 2), (4,), (4,))),
+    ours=lambda x, w=None, b=None, groups=1, eps=1e-5: tg.group_norm(x, groups, w, b, eps=eps),
+    arguments=choices(groups=(1, 2), eps=(1e-5, 0.1)),
+    kinds=("ties", "zeros", "large", "nan"),
 )
 
 # --- linear layers, embedding, attention -------------------------------------------------------
@@ -146,10 +165,10 @@ table.pair(
 IDS = np.array([[1, 0, 5], [5, 5, 2]])
 table.pair(
     "embedding",
-    lambda w, ids: functional.embedding(ids, w),
+    lambda w, ids, padding_idx: functional.embedding(ids, w, padding_idx),
     *(((6, 3),), ((6, 0),)),
-    ours=lambda w, ids: tg.embedding(w, ids),
-    arguments=choices(ids=(IDS, IDS[0], np.array(2), np.zeros((2, 0), np.int64))),
+    ours=lambda w, ids, padding_idx: tg.embedding(w, ids, padding_idx=padding_idx),
+    arguments=choices(ids=(IDS, IDS[0], np.array(2), np.zeros((2, 0), np.int64)), padding_idx=(None, 5, -6)),
 )
 
 MASK = np.random.default_rng(0).random((2, 1, 5, 7)) < 0.7
@@ -166,8 +185,9 @@ def attention(q: Any, k: Any, v: Any, mask: Any = None, **rest: Any) -> Any:
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped, **rest)
 
 
-# Logits of 1e8 have no digits after the point; and inf or nan reaches PyTorch's result from what is masked out.
-MODEST = ("ties", "equal", "zeros")
+# Logits of 1e8 have no digits after the point; gradients of equal keys are 0 but for noise; and inf or nan reaches
+# PyTorch's result from what is masked out.
+MODEST = ("ties", "zeros")
 table.pair(
     "scaled_dot_product_attention",
     attention,
@@ -181,3 +201,108 @@ table.pair(
 SQUARE = ((2, 3, 4, 5),) * 3
 table.pair("scaled_dot_product_attention", attention, SQUARE, arguments=choices(is_causal=(False, True)), kinds=MODEST)
 table.pair("scaled_dot_product_attention", attention, SQUARE, kinds=("infinite", "nan"))
+
+# --- losses of two values ----------------------------------------------------------------------
+
+TWO = (((3, 4), (3, 4)), ((5,), (5,)), ((), ()), ((0, 3), (0, 3)))
+
+
+def loss(op: str, kinds: tuple[str, ...] = KINDS, domain: Any = "any", **values: Any) -> None:
+    table.pair(
+        op,
+        getattr(functional, op),
+        *TWO,
+        arguments=choices(reduction=REDUCTIONS, **values),
+        kinds=kinds,
+        domain=domain,
+    )
+
+
+loss("mse_loss")
+loss("l1_loss")
+loss("huber_loss", delta=(1.0, 0.5, 3.0))
+loss("smooth_l1_loss", beta=(1.0, 0.5, 0.0))
+DIVERGENCES = (*REDUCTIONS, "batchmean")
+table.pair("kl_div", functional.kl_div, *TWO[:2], arguments=choices(log_target=(True,), reduction=DIVERGENCES))
+table.pair(
+    "kl_div",
+    functional.kl_div,
+    *TWO[:2],
+    arguments=choices(reduction=DIVERGENCES),
+    domain=("any", "unit"),
+    kinds=FINITE,
+    avoid=lambda a: np.abs(a) < 1e-30,  # where PyTorch has no derivative in the target
+)
+WEIGHTS = (None, np.array([0.5, 2.0, 0.0, 1.0]))
+loss("binary_cross_entropy", domain="unit", kinds=("equal", "ties"))
+loss("binary_cross_entropy_with_logits", domain=("any", "unit"), kinds=(*FINITE, "nan"))
+for op, domain, weights in (
+    ("binary_cross_entropy", "unit", {"weight": WEIGHTS}),
+    ("binary_cross_entropy_with_logits", ("any", "unit"), {"weight": WEIGHTS, "pos_weight": WEIGHTS}),
+):
+    table.pair(
+        op,
+        getattr(functional, op),
+        ((3, 4), (3, 4)),
+        arguments=choices(**weights, reduction=REDUCTIONS),
+        domain=domain,
+        kinds=("equal", "ties"),
+    )
+table.pair(
+    "one_hot",
+    lambda x, num_classes: functional.one_hot(x.to(torch.int64), num_classes),
+    *(((3, 4),), ((),), ((0, 2),)),
+    ours=lambda x, num_classes: tg.one_hot(x, num_classes),
+    arguments=choices(num_classes=(20, 25)),
+    domain="positive",
+    floats=(),
+    dtypes=("int64",),
+)
+table.pair("bilinear", functional.bilinear, ((2, 3, 4), (2, 3, 5), (6, 4, 5)), ((3, 4), (3, 5), (6, 4, 5), (6,)))
+table.pair("bilinear", functional.bilinear, ((4,), (5,), (6, 4, 5)), ((0, 4), (0, 5), (6, 4, 5)))
+
+# --- distances, convolution --------------------------------------------------------------------
+
+PAIRS = (((3, 4, 5), (3, 4, 5)), ((4, 5), (1, 5)))
+table.pair(
+    "cosine_similarity",
+    lambda x, y, axis, eps: functional.cosine_similarity(x, y, axis, eps),
+    *PAIRS,
+    arguments=choices(axis=(-1, 0, 1), eps=(1e-8, 1e-3)),
+    kinds=("ties", "equal", "large", "nan"),
+)
+table.pair(
+    "normalize",
+    lambda x, p, axis, eps: functional.normalize(x, p, axis, eps),
+    *(((3, 4, 5),), ((4, 5),)),
+    arguments=choices(p=(2.0, 1.0, 3.0, math.inf), axis=(1, -1, 0), eps=(1e-12, 10.0)),
+    kinds=("ties", "equal", "large", "nan"),
+)
+table.pair(
+    "pairwise_distance",
+    lambda x, y, p, keepdims: functional.pairwise_distance(x, y, p, keepdim=keepdims),
+    *PAIRS,
+    ((5,), (3, 5)),
+    arguments=choices(p=(2.0, 1.0, 3.0, math.inf), keepdims=(False, True)),
+    kinds=("equal", "large", "nan"),
+)
+table.pair(
+    "cdist",
+    lambda x, y, p: torch.cdist(x, y, p, "donot_use_mm_for_euclid_dist"),
+    *(((3, 4, 5), (3, 4, 5)), ((2, 3), (4, 3)), ((0, 3), (4, 3)), ((2, 1, 3, 2), (4, 5, 2))),
+    arguments=choices(p=(2.0, 1.0, 3.0)),
+    kinds=("equal", "large"),
+)
+table.pair(
+    "conv1d",
+    functional.conv1d,
+    *(((2, 4, 9), (6, 4, 3), (6,)), ((4, 9), (6, 4, 3)), ((2, 4, 7), (4, 4, 1)), ((0, 4, 7), (4, 4, 3), (4,))),
+    arguments=[*choices(stride=(1, 2, 3), padding=(0, 2), dilation=(1, 2)), *choices(padding=("same", "valid"))],
+)
+table.pair(
+    "conv1d",
+    functional.conv1d,
+    *(((2, 4, 9), (6, 2, 3), (6,)), ((4, 9), (2, 2, 2))),
+    arguments=choices(groups=(2,), stride=(1, 2), padding=(0, 1)),
+    kinds=FINITE,
+)

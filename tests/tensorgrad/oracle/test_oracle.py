@@ -16,6 +16,7 @@ from tests.tensorgrad.oracle.conventions import DIFFERENCES, Difference  # noqa:
 pytestmark = [
     pytest.mark.oracle,
     pytest.mark.filterwarnings(r"ignore:(var|std)\(\). degrees of freedom:UserWarning"),
+    pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning"),
 ]
 
 TABLES = (elementwise, reduce, shape, linalg, matrix, nn)
