@@ -249,7 +249,9 @@ def eye(
     device: str | None = None,
 ) -> Tensor:
     """Ones on diagonal `k` (above the main one if positive) of a matrix (n_rows, n_cols), zeros elsewhere."""
-    shape, offset = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols)), as_integer("eye", "k", k)
+    shape = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
+    # However far beyond a corner, a diagonal is not there.
+    offset = as_integer("eye", "k", max(-shape[0], min(k, shape[1])) if type(k) is int else k)
     xp = arrays.maker()
     values = _made("eye", lambda sizes, found: xp.eye(sizes[0], sizes[1], offset, dtype=found), shape, dtype)
     return asarray(values, device=device)
