@@ -173,3 +173,4 @@ pair("qr", of_qr(torch.linalg.qr), *RECTANGLES, ours=of_qr(tg.qr), arguments=cho
 # PyTorch refuses it for more rows than columns.
 WIDE = (((3, 3),), ((2, 3),), ((2, 2, 4),), ((0, 2, 3),))
 pair("qr", of_qr(torch.linalg.qr), *WIDE, ours=of_qr(tg.qr), arguments=choices(mode=("complete",)))
+pair("matrix_rank", torch.linalg.matrix_rank, ((4, 3),), arguments=choices(rtol=(0.6, 0.9)))

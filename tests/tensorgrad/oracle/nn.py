@@ -280,10 +280,10 @@ table.pair(
 )
 table.pair(
     "pairwise_distance",
-    lambda x, y, p, keepdims: functional.pairwise_distance(x, y, p, keepdim=keepdims),
+    lambda x, y, p, eps, keepdims: functional.pairwise_distance(x, y, p, eps, keepdims),
     *PAIRS,
     ((5,), (3, 5)),
-    arguments=choices(p=(2.0, 1.0, 3.0, math.inf), keepdims=(False, True)),
+    arguments=choices(p=(2.0, 1.0, 3.0, math.inf), eps=(1e-6, 0.1), keepdims=(False, True)),
     kinds=("equal", "large", "nan"),
 )
 table.pair(

@@ -154,3 +154,29 @@ table.pair(
     ((2, 3), (2, 1), (2, 2)),
     ours=lambda x, first, last: tg.diff(x, prepend=first, append=last),
 )
+
+# --- with another dtype ------------------------------------------------------------------------
+
+for op, peer in (
+    ("sum", torch.sum),
+    ("prod", torch.prod),
+    ("cumulative_sum", torch.cumsum),
+    ("cumulative_prod", torch.cumprod),
+):
+    for dtype, floats in (("float64", ("float64", "float32")), ("float32", ("float32",))):
+        table.pair(
+            op,
+            lambda x, axis, dtype, f=peer: f(x, axis, dtype=getattr(torch, dtype)),
+            ((3, 4),),
+            arguments=choices(axis=(0, -1), dtype=(dtype,)),
+            kinds=("ties",),
+            floats=floats,
+            dtypes=("int32",),
+        )
+table.pair(
+    "count_nonzero",
+    lambda x, axis, keepdims: (x != 0).sum(every_axis(x, axis), keepdim=keepdims),
+    ((3, 4, 2),),
+    arguments=choices(axis=(None, 1, (0, -1)), keepdims=(False, True)),
+    kinds=("zeros", "ties"),
+)

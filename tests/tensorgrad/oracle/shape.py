@@ -348,3 +348,14 @@ table.pair(
     kinds=("ties", "equal"),
     dtypes=OTHERS,
 )
+table.pair(
+    "searchsorted",
+    lambda x, values: torch.searchsorted(x, values, sorter=torch.argsort(x)),
+    ((5,), (5,)),
+    ours=lambda x, values: tg.searchsorted(x, values, sorter=tg.argsort(x)),
+    kinds=("ties", "infinite"),
+)
+table.pair("argsort", lambda x: torch.argsort(x), ((7,),), ours=lambda x: tg.argsort(x, stable=False), kinds=())
+table.pair(
+    "reshape", lambda x: x.reshape(4, 3).clone(), ((3, 4),), ours=lambda x: tg.reshape(x, (4, 3), copy=True), kinds=()
+)
