@@ -58,6 +58,9 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "tests_run": ran,
         "passed": counts["passed"],
         "share": round(counts["passed"] / ran, 5) if ran else 0.0,
+        "tests_that_invalid_inputs_raise": {
+            name: report["outcomes"].get(name, "not run") for name in report["refusals"]
+        },
         **named,
         "claimed": report["claimed"],
         "not_claimed": report["not_claimed"],
@@ -83,11 +86,13 @@ def main() -> None:
         }
         path = store("array_api", {**header, **result}, ("numpy", "hypothesis", "pytest"))
         print(f"written to {path}")
+    refusals = result["tests_that_invalid_inputs_raise"]
     for name, message in result["failed"].items():
         print(f"FAILED {name}: {message[:200]}")
     print(
         f"array API {VERSION}: {result['names_claimed']} names claimed, {result['tests_run']} tests run, "
-        f"{result['passed']} passed, {100 * result['share']:.2f} %"
+        f"{result['passed']} passed, {100 * result['share']:.2f} %; of {len(refusals)} tests that invalid inputs raise "
+        f"{sum(outcome == 'passed' for outcome in refusals.values())} passed"
     )
 
 

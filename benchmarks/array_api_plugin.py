@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
+import inspect
 import json
 import os
 import re
@@ -112,6 +113,7 @@ class Plugin:
         self.outcomes: dict[str, str] = {}
         self.messages: dict[str, str] = {}
         self.left_out: list[str] = []
+        self.refusals: list[str] = []  # tests that invalid inputs raise
 
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
         self.claims = Claims()
@@ -121,6 +123,7 @@ class Plugin:
                 item.module.xp = converting()
             (left_out if self.claims.names(item) & NOT_CLAIMED.keys() else kept).append(item)
         items[:] = kept
+        self.refusals = [item.nodeid for item in kept if "raises(" in inspect.getsource(item.function)]
         self.left_out = [item.nodeid for item in left_out]
         config.hook.pytest_deselected(items=left_out)
 
@@ -145,6 +148,7 @@ class Plugin:
             "outcomes": self.outcomes,
             "messages": self.messages,
             "left_out": self.left_out,
+            "refusals": self.refusals,
         }
         Path(os.environ["TENSORGRAD_ARRAY_API_RESULT"]).write_text(json.dumps(result))
 
