@@ -64,6 +64,7 @@ from tensorgrad.tensor import Tensor
 from tensorgrad.tools.abstract import abstract
 from tensorgrad.tools.graph import graph
 from tensorgrad.tools.non_finite import find_non_finite
+from tensorgrad.tools.profile import profile
 from tensorgrad.transforms import hessian, hvp, jacobian, jvp, recompute, value_and_grad, vjp
 
 __version__ = "0.1.0"
@@ -136,6 +137,7 @@ __all__ = [
     "no_grad",
     "ops",
     "pi",
+    "profile",
     "recompute",
     "record",
     "record_joint",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import time
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -43,7 +44,10 @@ class Site:
 class Call:
     """An op, or the step of a backward through a node, from its beginning to its end."""
 
-    __slots__ = ("arguments", "caller", "frame", "name", "node", "notes", "options", "site", "vjp_codes", "watchers")
+    __slots__ = (
+        *("arguments", "began", "caller", "ended", "frame", "name", "node", "notes", "options", "site", "vjp_codes"),
+        "watchers",
+    )
 
     def __init__(self, name: str, frame: types.FrameType, caller: Call | None) -> None:
         self.name = name  # of the op; at a step, of the op that recorded the node
@@ -56,6 +60,7 @@ class Call:
         self.vjp_codes: set[types.CodeType] = set()
         self.watchers: tuple[Watcher, ...] = ()  # those that saw it begin
         self.notes: dict[Watcher, Any] = {}  # what they remember of it
+        self.began = self.ended = 0  # nanoseconds on a clock that stands still while watchers are told
 
     @property
     def is_backward(self) -> bool:
@@ -76,14 +81,17 @@ class Watcher:
 
 
 @contextmanager
-def watching(watcher: Watcher) -> Iterator[None]:
-    """Within it, this thread's ops and steps are reported to `watcher`; watchers may be nested."""
+def watching(watcher: Watcher) -> Iterator[Callable[[], int]]:
+    """Within it, this thread's ops and steps are reported to `watcher`; watchers may be nested.
+
+    Yields the clock of `Call.began` and `ended`.
+    """
     previous = sys.getprofile()
     events = previous if isinstance(previous, _Events) else _Events()
     events.watchers = (*events.watchers, watcher)
     sys.setprofile(events)
     try:
-        yield
+        yield events.clock
     finally:
         sys.setprofile(previous)
         events.watchers = events.watchers[:-1]
@@ -115,26 +123,25 @@ class _Events:
         self.watchers: tuple[Watcher, ...] = ()
         self.top: Call | None = None
         self.names = op_codes()
+        self.told = 0  # nanoseconds that went into telling watchers
 
     def __call__(self, frame: types.FrameType, event: str, value: Any) -> None:
-        code = frame.f_code
+        entered = time.perf_counter_ns()
         if event == "call":
-            name = self.names.get(code)
-            if name is not None:
-                self._begin(name, frame)
+            name = self.names.get(frame.f_code)
+            if name is None:
+                return
+            self._begin(name, frame, entered - self.told)
         elif event == "return":
-            top = self.top
-            if code in _RECORDS and type(value) is Tensor and value.node is not None:
-                site = top.site if top is not None and not top.is_backward else self._site(frame, "")
-                if site is not None:
-                    site.op = site.op or value.node.op
-                    value.node.site = site  # type: ignore[attr-defined]
-            if top is not None and top.frame is frame:
-                self._end(value)
-                top = self.top
-            if top is not None and code in top.vjp_codes and frame.f_back is top.frame and value is not None:
-                for watcher in top.watchers:
-                    watcher.cotangents(top, value)
+            if not self._return(frame, value, entered - self.told):
+                return
+        else:
+            return
+        self.told += time.perf_counter_ns() - entered
+
+    def clock(self) -> int:
+        """Nanoseconds, without those that went into telling watchers."""
+        return time.perf_counter_ns() - self.told
 
     def leave_dead_calls(self) -> None:
         """End the calls that an error of a watcher has left: Python reported nothing meanwhile."""
@@ -144,9 +151,28 @@ class _Events:
             alive.add(frame)
             frame = frame.f_back
         while self.top is not None and self.top.frame not in alive:
-            self._end(None)
+            self._end(None, self.clock())
 
-    def _begin(self, name: str, frame: types.FrameType) -> None:
+    def _return(self, frame: types.FrameType, value: Any, now: int) -> bool:
+        """A function returns; whether that is of interest."""
+        code, top = frame.f_code, self.top
+        is_told = False
+        if code in _RECORDS and type(value) is Tensor and value.node is not None:
+            site = top.site if top is not None and not top.is_backward else self._site(frame, "")
+            if site is not None:
+                site.op = site.op or value.node.op
+                value.node.site = site  # type: ignore[attr-defined]
+                is_told = True
+        if top is not None and top.frame is frame:
+            self._end(value, now)
+            top, is_told = self.top, True
+        if top is not None and code in top.vjp_codes and frame.f_back is top.frame and value is not None:
+            for watcher in top.watchers:
+                watcher.cotangents(top, value)
+            is_told = True
+        return is_told
+
+    def _begin(self, name: str, frame: types.FrameType, now: int) -> None:
         top, code = self.top, frame.f_code
         if code in _RECORDS:
             # An op of the program itself: a function that calls `record`.
@@ -175,23 +201,27 @@ class _Events:
             call.site = top.site if top is not None and not top.is_backward else self._site(frame, name)
         self.top = call
         call.watchers = self.watchers
+        call.began = now
         for watcher in call.watchers:
             watcher.begin(call)
 
-    def _end(self, result: Any) -> None:
+    def _end(self, result: Any, now: int) -> None:
         call = self.top
         assert call is not None
         self.top = call.caller
+        call.ended = now
         for watcher in call.watchers:
             watcher.end(call, result)
 
     def _site(self, frame: types.FrameType, name: str) -> Site | None:
         """The line of the program that led to this frame of an op; in a vjp, where its node was recorded."""
-        step = self.top
+        step = self.top  # if anything, as a call of an op knows its site
         current: types.FrameType | None = frame
-        while current is not None and is_ours(current):
-            if step is not None and current is step.frame:
-                return step.site
+        while current is not None:
+            if step is not None and current.f_back is step.frame and current.f_code in step.vjp_codes:
+                return step.site  # also where the vjp is the program's own
+            if not is_ours(current):
+                break
             current = current.f_back
         if current is not None and frame.f_code in _RECORDS and current is frame.f_back:
             current = current.f_back or current  # an op of the program itself: who called it is of interest
