@@ -24,5 +24,5 @@ def test_an_example_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_there_are_examples_of_both_packages() -> None:
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 5
     assert any("check_grads" in block and len(block.strip().split("\n")) <= 16 for block in BLOCKS)
