@@ -10,8 +10,8 @@ import numpy as np
 
 from tensorgrad.array import module_of
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float, sum_dtype
-from tensorgrad.errors import ShapeError
-from tensorgrad.ops.common import Axis, TensorLike, as_shape, normalise_axes, operand
+from tensorgrad.errors import ShapeError, shown
+from tensorgrad.ops.common import Axis, TensorLike, as_flag, as_shape, normalise_axes, operand
 from tensorgrad.ops.convert import astype
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
@@ -37,8 +37,9 @@ def reshape(x: TensorLike, shape: Sequence[int], *, copy: bool | None = None) ->
         new = tuple(operator.index(n) for n in shape)
         out = a.reshape(new)
     except (TypeError, ValueError):
-        raise ShapeError(f"reshape: expected a shape of {a.size} elements, got {shape} for {old}") from None
+        raise ShapeError(f"reshape: expected a shape of {a.size} elements, got {shown(shape)} for {old}") from None
     if copy is not None:
+        as_flag("reshape", "copy", copy)
         is_view = not a.size or module_of(a).may_share_memory(out, a)
         if copy is False and not is_view:
             raise ShapeError(f"reshape: expected a layout that {new} is a view of, with copy=False, got {a.strides}")
@@ -52,7 +53,7 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     try:
         out = module_of(a).broadcast_to(a, as_shape("broadcast_to", shape))
     except ValueError:
-        raise ShapeError(f"broadcast_to: expected a shape that {a.shape} broadcasts to, got {shape}") from None
+        raise ShapeError(f"broadcast_to: expected a shape that {a.shape} broadcasts to, got {shown(shape)}") from None
     old = a.shape
     return record(out, (x, lambda g: sum_to(g, old)))
 
@@ -80,6 +81,8 @@ def sum(x: TensorLike, *, axis: Axis = None, dtype: DTypeLike | None = None, kee
     """The sum, in `dtype`; 0 for no elements. By default integers and bools are summed as int64, unsigned as uint64."""
     a = operand("sum", x)
     axes = normalise_axes("sum", axis, a.ndim)
+    if keepdims is not False:
+        keepdims = as_flag("sum", "keepdims", keepdims)
     target = sum_dtype(a.dtype) if dtype is None else as_dtype(dtype)
     if not is_float(target):
         return constant(a.sum(axis=axes, dtype=target, keepdims=keepdims), x)

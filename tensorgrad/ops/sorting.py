@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tensorgrad.array import Array, module_of
-from tensorgrad.errors import ShapeError
-from tensorgrad.ops.common import TensorLike, as_integer, normalise_axis, operand, operands
+from tensorgrad.errors import DTypeError, ShapeError, shown
+from tensorgrad.ops.common import TensorLike, as_flag, as_integer, check_option, normalise_axis, operand, operands
 from tensorgrad.ops.index import positions_along, put
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
@@ -31,20 +31,20 @@ def sort(x: TensorLike, *, axis: int = -1, descending: bool = False, stable: boo
     """
     a = operand("sort", x)
     axis = normalise_axis("sort", axis, a.ndim)
-    index, shape = positions_along(a.shape, _order(a, axis, descending, stable), axis), a.shape
+    index, shape = positions_along(a.shape, _order("sort", a, axis, descending, stable), axis), a.shape
     return record(a[index], (x, lambda g: put(shape, index, g, repeats=False)))
 
 
 def argsort(x: TensorLike, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
     """The indices along `axis` that sort x, int64."""
     a = operand("argsort", x)
-    return constant(_order(a, normalise_axis("argsort", axis, a.ndim), descending, stable), x)
+    return constant(_order("argsort", a, normalise_axis("argsort", axis, a.ndim), descending, stable), x)
 
 
-def _order(a: Array, axis: int, descending: bool, stable: bool) -> Array:
+def _order(op: str, a: Array, axis: int, descending: bool, stable: bool) -> Array:
     xp = module_of(a)
-    kind = "stable" if stable else None
-    if not descending:
+    kind = "stable" if as_flag(op, "stable", stable) else None
+    if not as_flag(op, "descending", descending):
         return xp.argsort(a, axis=axis, kind=kind)  # type: ignore[no-any-return]
     # Turned round twice, equal elements keep their order.
     return a.shape[axis] - 1 - xp.flip(xp.argsort(xp.flip(a, axis), axis=axis, kind=kind), axis)  # type: ignore[no-any-return]
@@ -60,7 +60,7 @@ def topk(x: TensorLike, k: int, *, axis: int = -1, largest: bool = True) -> tupl
     k = as_integer("topk", "k", k)
     if not 0 <= k <= a.shape[axis]:
         raise ShapeError(f"topk: expected k in 0 .. {a.shape[axis]} for axis {axis} of {a.shape}, got {k}")
-    order = _order(a, axis, largest, True)[(*(slice(None),) * axis, slice(0, k))]
+    order = _order("topk", a, axis, as_flag("topk", "largest", largest), True)[(*(slice(None),) * axis, slice(0, k))]
     index, shape = positions_along(a.shape, order, axis), a.shape
     return record(a[index], (x, lambda g: put(shape, index, g, repeats=False))), constant(order, x)
 
@@ -73,15 +73,20 @@ def searchsorted(x1: TensorLike, x2: TensorLike, *, side: str = "left", sorter: 
         side: of equal elements, before them ("left") or after them ("right").
     """
     a, (_, b) = operand("searchsorted", x1), operands("searchsorted", x1, x2)
-    if side not in ("left", "right"):
-        raise ValueError(f'searchsorted: expected side "left" or "right", got {side!r}')
+    check_option("searchsorted", "side", side, "left", "right")
     if a.ndim != 1:
         raise ShapeError(f"searchsorted: expected x1 to be a vector, got shape {a.shape}")
     order = None if sorter is None else operand("searchsorted", sorter)
     if order is not None and (order.shape != a.shape or order.dtype.kind not in "iu"):
         raise ShapeError(f"searchsorted: expected sorter to be {a.size} integers, got {order.dtype}{order.shape}")
     xp = module_of(a)
-    return constant(xp.searchsorted(a, xp.asarray(b, dtype=a.dtype), side=side, sorter=order), x1, x2)
+    try:
+        found = xp.searchsorted(a, xp.asarray(b, dtype=a.dtype), side=side, sorter=order)
+    except OverflowError:
+        raise DTypeError(f"searchsorted: expected a number that {a.dtype} can hold, got {shown(b)}") from None
+    except ValueError:
+        raise ShapeError(f"searchsorted: expected sorter to hold indices in 0 .. {a.size - 1}, got others") from None
+    return constant(found, x1, x2)
 
 
 class UniqueAll(NamedTuple):

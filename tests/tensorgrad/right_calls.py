@@ -39,31 +39,24 @@ def call(*args: Any, **keywords: Any) -> Call:
 
 
 # What an argument of this name is given where CALLS has nothing for the function: a call on matrices (2, 3).
+# Others are given their default.
 BY_NAME: dict[str, Callable[[], Any]] = {
     "x": lambda: matrix(2, 3),
     "y": lambda: matrix(2, 3),
+    "x1": lambda: matrix(2, 3),
+    "x2": lambda: matrix(2, 3),
     "target": lambda: matrix(2, 3),
     "axis": lambda: 1,
-    "keepdims": lambda: False,
     "dtype": lambda: "float64",
     "device": lambda: "cpu",
-    "requires_grad": lambda: False,
     "shape": lambda: (2, 3),
-    "reduction": lambda: "mean",
-    "correction": lambda: 1,
-    "weight": lambda: None,
-    "bias": lambda: None,
     "fill_value": lambda: 2,
-    "k": lambda: 0,
-    "offset": lambda: 0,
-    "copy": lambda: None,
-    "ord": lambda: 2,
-    "eps": lambda: 1e-5,
 }
-# What optional arguments are left out unless CALLS gives them: there is no value that fits all functions.
 
 CALLS: dict[str, Callable[[], Call]] = {
     "reshape": lambda: call(matrix(2, 3), (3, 2)),
+    "broadcast_shapes": lambda: call((2, 3), (3,)),
+    "broadcast_arrays": lambda: call(matrix(2, 3), matrix(3)),
     "broadcast_to": lambda: call(matrix(2, 3), (4, 2, 3)),
     **{
         f"bitwise_{name}": lambda: call(integers(2, 3), integers(2, 3))
@@ -112,6 +105,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "qr": lambda: call(matrix(3, 2), mode="reduced"),
     "svd": lambda: call(matrix(3, 2), full_matrices=False),
     "tensordot": lambda: call(matrix(2, 3), matrix(3, 4), axes=((1,), (0,))),
+    "conv1d": lambda: call(matrix(2, 4, 5), matrix(2, 2, 3), matrix(2), stride=2, padding=1, dilation=1, groups=2),
     "bilinear": lambda: call(matrix(5, 3), matrix(5, 2), matrix(4, 3, 2), matrix(4)),
     "binary_cross_entropy": lambda: call(matrix(2, 3), matrix(2, 3), weight=matrix(3), reduction="sum"),
     "binary_cross_entropy_with_logits": lambda: call(
@@ -217,21 +211,23 @@ def public_functions() -> dict[str, Callable[..., Any]]:
 def right_call(name: str, f: Callable[..., Any]) -> Call:
     """Positional and named arguments with which f works."""
     made = METHODS.get(name.removeprefix("Tensor.")) if name.startswith("Tensor.") else CALLS.get(name)
-    if made is not None:
-        return made()
-    args: list[Any] = []
-    keywords: dict[str, Any] = {}
-    for parameter in inspect.signature(f).parameters.values():
-        if parameter.name not in BY_NAME:
-            if parameter.default is parameter.empty:
-                raise AssertionError(f"{name}: add a right call of it to CALLS")
+    args, keywords = ((), {}) if made is None else made()
+    for position, parameter in enumerate(inspect.signature(f).parameters.values()):
+        if position < len(args) or parameter.name in keywords:
             continue
-        value = BY_NAME[parameter.name]()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            args.append(value)
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if made is None and parameter.name in BY_NAME:
+            value = BY_NAME[parameter.name]()
+        elif parameter.default is not parameter.empty:
+            value = parameter.default
         else:
+            raise AssertionError(f"{name}: add a right call of it to CALLS")
+        if parameter.kind is parameter.KEYWORD_ONLY:
             keywords[parameter.name] = value
-    return tuple(args), keywords
+        else:
+            args = (*args, value)
+    return args, keywords
 
 
 class Thing:

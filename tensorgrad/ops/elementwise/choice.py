@@ -107,5 +107,7 @@ def nan_to_num(x: TensorLike, *, nan: float = 0.0, posinf: float | None = None, 
     posinf = posinf if posinf is None else as_number("nan_to_num", "posinf", posinf)
     neginf = neginf if neginf is None else as_number("nan_to_num", "neginf", neginf)
     xp = module_of(a)
-    out = xp.nan_to_num(a, nan=nan, posinf=posinf, neginf=neginf)
+    given = {"nan": nan, "posinf": posinf, "neginf": neginf}
+    numbers = {name: as_number("nan_to_num", name, n) for name, n in given.items() if n is not None or name == "nan"}
+    out = xp.nan_to_num(a, **numbers)
     return record(out, (x, lambda g: where(xp.isfinite(a), g, 0.0)))

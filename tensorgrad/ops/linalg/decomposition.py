@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tensorgrad.array import Array, is_any, module_of
 from tensorgrad.errors import GraphError, LinAlgError
-from tensorgrad.ops.common import TensorLike
+from tensorgrad.ops.common import TensorLike, as_flag, check_option
 from tensorgrad.ops.elementwise import add, divide, multiply, subtract
 from tensorgrad.ops.index import getitem
 from tensorgrad.ops.linalg.operand import lapack, lapack_operand
@@ -60,7 +60,7 @@ def cholesky(x: TensorLike, *, upper: bool = False) -> Tensor:
     Source:  Murray, "Differentiation of the Cholesky decomposition", 2016 (its symbolic form).
     """
     a = lapack_operand("cholesky", x, is_square=True)
-    if upper:
+    if as_flag("cholesky", "upper", upper):
         return matrix_transpose(cholesky(matrix_transpose(x)))
     advice = "add a multiple of the identity to it"
     out = lapack("cholesky", module_of(a).linalg.cholesky, a, "positive definite", advice)
@@ -80,13 +80,12 @@ def qr(x: TensorLike, *, mode: str = "reduced") -> QRResult:
     gradient. R's diagonal is negative where LAPACK makes it so.
 
     Grad:    dx = (gQ + Q P) R^-T, P symmetric with the lower triangle of R gR^T - gQ^T Q.
-    Raises:  ValueError for another mode. In backward LinAlgError where the first min(M, N) columns of
+    Raises:  ArgumentError for another mode. In backward LinAlgError where the first min(M, N) columns of
              x are not independent, GraphError for a gradient of columns beyond N.
     Source:  Roberts and Roberts, "QR and LQ decomposition matrix backpropagation algorithms for square,
              wide, and deep matrices and their software implementation", 2020.
     """
-    if mode not in ("reduced", "complete"):
-        raise ValueError(f'qr: expected mode "reduced" or "complete", got {mode!r}')
+    check_option("qr", "mode", mode, "reduced", "complete")
     a = lapack_operand("qr", x)
     rows, columns = a.shape[-2:]
     if rows < columns:
@@ -180,6 +179,7 @@ def svd(x: TensorLike, *, full_matrices: bool = True) -> SVDResult:
     Source:  Townsend, "Differentiating the singular value decomposition", 2016.
     """
     a = lapack_operand("svd", x)
+    full_matrices = as_flag("svd", "full_matrices", full_matrices)
     decompose = functools.partial(module_of(a).linalg.svd, full_matrices=full_matrices)
     return _svd(x, *lapack("svd", decompose, a, "finite", _IF_NOT_FINITE))
 

@@ -21,6 +21,7 @@ def diagonal(x: TensorLike, *, offset: int = 0) -> Tensor:
     """
     a, offset = matrix_operand("diagonal", x), as_integer("diagonal", "offset", offset)
     shape = a.shape
+    offset = max(-shape[-2], min(offset, shape[-1]))  # nothing is there either, and NumPy can count that far
     return record(a.diagonal(offset, -2, -1).copy(), (x, lambda g: _on_diagonal(g, shape, offset)))
 
 

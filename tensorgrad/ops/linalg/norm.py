@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.array import module_of
 from tensorgrad.dtype import accumulation_dtype
-from tensorgrad.errors import ShapeError
+from tensorgrad.errors import ArgumentError, ShapeError, shown
 from tensorgrad.ops.broadcast import reshape, spread, sum
-from tensorgrad.ops.common import Axis, TensorLike, float_operand, normalise_axes
+from tensorgrad.ops.common import Axis, TensorLike, as_flag, as_number, float_operand, normalise_axes
 from tensorgrad.ops.elementwise import abs, divide, multiply, pow, sign, where
 from tensorgrad.ops.linalg.decomposition import svdvals
 from tensorgrad.ops.linalg.operand import matrix_operand
@@ -29,10 +30,10 @@ def vector_norm(x: TensorLike, *, axis: Axis = None, keepdims: bool = False, ord
     would be infinite. Raises ShapeError for no elements and an ord that is inf or negative, DTypeError.
     """
     a = float_operand("vector_norm", x)
-    axes = normalise_axes("vector_norm", axis, a.ndim)
-    order = _order("vector_norm", ord)
+    axes, keepdims = normalise_axes("vector_norm", axis, a.ndim), as_flag("vector_norm", "keepdims", keepdims)
+    order = as_number("vector_norm", "ord", ord)
     if (order == math.inf or order < 0) and 0 in (a.shape[i] for i in axes):
-        raise ShapeError(f"vector_norm: expected at least one element for ord={ord}, got shape {a.shape}")
+        raise ShapeError(f"vector_norm: expected at least one element for ord={shown(ord)}, got shape {a.shape}")
     if math.isinf(order):
         return (max if order > 0 else min)(abs(x), axis=axes, keepdims=keepdims)
     if order == 1:
@@ -72,26 +73,26 @@ def matrix_norm(x: TensorLike, *, keepdims: bool = False, ord: float | str | Non
 
     ord "fro": the root of the sum of squares; "nuc": the sum of the singular values; 2, -2: the largest
     and the smallest of them; 1, -1: the largest and smallest column sum of |x|; inf, -inf: of the rows.
-    Raises ShapeError (no rows or columns to take the smallest of), DTypeError, ValueError for another ord.
+    Raises ShapeError (no rows or columns to take the smallest of), DTypeError, ArgumentError for another ord.
     """
     matrix_operand("matrix_norm", float_operand("matrix_norm", x))
-    return _matrix_norm("matrix_norm", x, ord, keepdims)  # type: ignore[no-any-return]
+    return _matrix_norm("matrix_norm", x, ord, as_flag("matrix_norm", "keepdims", keepdims))  # type: ignore[no-any-return]
 
 
 def norm(x: TensorLike, *, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False) -> Tensor:  # noqa: A002
     """`vector_norm` along one axis, `matrix_norm` over two, as `torch.linalg.norm` chooses.
 
     With neither ord nor axis: `vector_norm` of all elements; with ord alone x must be a vector or a matrix.
-    Raises ShapeError, DTypeError, ValueError.
+    Raises ShapeError, DTypeError, ArgumentError.
     """
     a = float_operand("norm", x)
     if axis is None and ord is not None and a.ndim not in (1, 2):
-        raise ShapeError(f"norm: expected a vector or a matrix for ord={ord!r}, got shape {a.shape}: pass axis")
-    axes = normalise_axes("norm", axis, a.ndim)
+        raise ShapeError(f"norm: expected a vector or a matrix for ord={shown(ord)}, got shape {a.shape}: pass axis")
+    axes, keepdims = normalise_axes("norm", axis, a.ndim), as_flag("norm", "keepdims", keepdims)
     if axis is not None and len(axes) not in (1, 2):
-        raise ShapeError(f"norm: expected one axis or two, got {axis}: use vector_norm")
+        raise ShapeError(f"norm: expected one axis or two, got {shown(axis)}: use vector_norm")
     if ord is None or len(axes) == 1:
-        return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if ord is None else _order("norm", ord))
+        return vector_norm(x, axis=axes, keepdims=keepdims, ord=2 if ord is None else as_number("norm", "ord", ord))
     others = [i for i in range(a.ndim) if i not in axes]
     out = _matrix_norm("norm", permute_dims(x, [*others, *axes]), ord, False)
     return reshape(out, [1 if i in axes else n for i, n in enumerate(a.shape)]) if keepdims else out
@@ -99,6 +100,8 @@ def norm(x: TensorLike, *, ord: float | str | None = None, axis: Axis = None, ke
 
 def _matrix_norm(op: str, x: Any, order: Any, keepdims: bool) -> Any:
     rows, columns = x.shape[-2:]
+    if not isinstance(order, (str, int, float, NoneType)):
+        order = as_number(op, "ord", order)
     if order in ("fro", None):
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     if order == "nuc" or order in (2, -2):
@@ -106,7 +109,9 @@ def _matrix_norm(op: str, x: Any, order: Any, keepdims: bool) -> Any:
     elif order in (1, -1, math.inf, -math.inf):
         parts, count = sum(abs(x), axis=-2 if order in (1, -1) else -1), [columns if order in (1, -1) else rows]
     else:
-        raise ValueError(f'{op}: expected ord "fro", "nuc", 1, -1, 2, -2, inf or -inf for matrices, got {order!r}')
+        raise ArgumentError(
+            f'{op}: expected ord "fro", "nuc", 1, -1, 2, -2, inf or -inf for matrices, got {shown(order)}'
+        )
     if order == "nuc" or (order > 0 and 0 in count):
         out = sum(parts, axis=-1)
     elif 0 in count:
@@ -116,10 +121,3 @@ def _matrix_norm(op: str, x: Any, order: Any, keepdims: bool) -> Any:
     else:
         out = (max if order > 0 else min)(parts, axis=(-1,))
     return reshape(out, (*x.shape[:-2], 1, 1)) if keepdims else out
-
-
-def _order(op: str, value: Any) -> float:
-    """A number. Raises ValueError."""
-    if not isinstance(value, (int, float)):
-        raise ValueError(f"{op}: expected ord to be a number for vectors, got {value!r}")
-    return float(value)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.errors import ShapeError
+from tensorgrad.errors import ShapeError, shown
 from tensorgrad.kernels import gemm
 from tensorgrad.ops.broadcast import reshape, sum, sum_to
 from tensorgrad.ops.common import (
@@ -117,7 +117,7 @@ def tensordot(x: TensorLike, y: TensorLike, *, axes: int | Sequence[Sequence[int
     a, b = _arrays("tensordot", x, y)
     if isinstance(axes, Sequence):
         if len(axes) != 2 or not all(isinstance(part, Sequence) for part in axes):
-            raise ShapeError(f"tensordot: expected axes to be an integer or two lists of axes, got {axes!r}")
+            raise ShapeError(f"tensordot: expected axes to be an integer or two lists of axes, got {shown(axes)}")
         p, q = (normalise_axes("tensordot", tuple(part), z.ndim) for part, z in zip(axes, (a, b), strict=True))
     else:
         count = as_integer("tensordot", "axes", axes)

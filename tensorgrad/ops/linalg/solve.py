@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, is_array, module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import reshape, sum_to
-from tensorgrad.ops.common import TensorLike, as_integer, operands, shape_of
+from tensorgrad.ops.common import TensorLike, as_integer, as_number, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add, negative, positive, subtract
 from tensorgrad.ops.linalg.operand import lapack, lapack_operand, matrix_operand
 from tensorgrad.ops.linalg.product import matmul
@@ -116,7 +116,7 @@ def pinv(x: TensorLike, *, rtol: float | Array | None = None) -> Tensor:
     a = lapack_operand("pinv", x)
     xp = module_of(a)
     u, s, vh = lapack("pinv", lambda m: xp.linalg.svd(m, full_matrices=False), a, "finite", "look for nan and inf")
-    is_kept = _counts(s, a.shape, rtol)
+    is_kept = _counts("pinv", s, a.shape, rtol)
     reciprocal = xp.where(is_kept, 1 / xp.where(is_kept, s, 1), 0).astype(a.dtype)
     out = xp.matmul(vh.swapaxes(-1, -2) * reciprocal[..., None, :], u.swapaxes(-1, -2))
 
@@ -135,14 +135,24 @@ def matrix_rank(x: TensorLike, *, rtol: float | Array | None = None) -> Tensor:
     a = lapack_operand("matrix_rank", x)
     xp = module_of(a)
     s = lapack("matrix_rank", lambda m: xp.linalg.svd(m, compute_uv=False), a, "finite", "look for nan and inf")
-    return constant(_counts(s, a.shape, rtol).sum(axis=-1), x)
+    return constant(_counts("matrix_rank", s, a.shape, rtol).sum(axis=-1), x)
 
 
-def _counts(s: Array, shape: tuple[int, ...], rtol: Any) -> Array:
+def _counts(op: str, s: Array, shape: tuple[int, ...], rtol: Any) -> Array:
     """Which singular values are not taken for 0."""
-    xp = module_of(s)
     if rtol is None:
         rtol = max(shape[-2:]) * float(np.finfo(s.dtype).eps)
+    elif is_array(data(rtol)):
+        rtol = float_operand(op, rtol)
+        if rtol.ndim > s.ndim - 1 or any(
+            n not in (1, m) for n, m in zip(rtol.shape[::-1], s.shape[-2::-1], strict=False)
+        ):
+            raise ShapeError(
+                f"{op}: expected rtol to broadcast to the matrices' shape {s.shape[:-1]}, got {rtol.shape}"
+            )
+        rtol = rtol.astype(s.dtype)[..., None]
+    else:
+        rtol = as_number(op, "rtol", rtol)
     largest = s.max(axis=-1, keepdims=True, initial=0)
-    is_kept: Array = s > xp.asarray(data(rtol), dtype=s.dtype)[..., None] * largest
+    is_kept: Array = s > rtol * largest
     return is_kept

@@ -9,7 +9,7 @@ from tensorgrad.array import Array, module_of
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import broadcast_to, reshape
-from tensorgrad.ops.common import TensorLike, float_operand, operand, operands
+from tensorgrad.ops.common import TensorLike, as_flag, as_number, float_operand, operand, operands
 from tensorgrad.ops.elementwise import add, multiply, subtract, where
 from tensorgrad.ops.linalg import matmul
 from tensorgrad.ops.nn.definition import through
@@ -41,18 +41,20 @@ def scaled_dot_product_attention(
              it lets it see too; scale: 1 / sqrt(D) if None;
              dropout_rate, key: as of `dropout` of the weights (B, H, T, S).
     Returns: (B, H, T, E). A query that may see no key gets zeros.
-    Raises:  ShapeError, DTypeError, DeviceError, ValueError (dropout_rate).
+    Raises:  ShapeError, DTypeError, DeviceError, ArgumentError (dropout_rate).
     Grad:    with p the probabilities: dv = p^T g, ds = p (g v^T - sum(g out)), dq = ds k scale, dk = ds^T q scale.
              A mask that needs a gradient gets ds; then all is computed in basic ops, and every weight saved.
     Saves:   q, k, v, out, and one log-sum-exp per query. What was dropped is drawn again.
     Source:  Vaswani et al., "Attention is all you need", 2017, equation 1; Ainslie et al., "GQA", 2023.
     """
-    a, b, c = (float_operand("scaled_dot_product_attention", x) for x in (q, k, v))
-    operands("scaled_dot_product_attention", q, k)
-    operands("scaled_dot_product_attention", q, v)
-    m = None if mask is None else _attention_mask(mask, a, b)
+    op = "scaled_dot_product_attention"
+    a, b, c = (float_operand(op, x) for x in (q, k, v))
+    operands(op, q, k)
+    operands(op, q, v)
     _check_attention(a, b, c)
-    scale = 1 / math.sqrt(a.shape[-1]) if scale is None else float(scale)
+    m = None if mask is None else _attention_mask(mask, a, b)
+    scale = 1 / math.sqrt(a.shape[-1]) if scale is None else as_number(op, "scale", scale)
+    is_causal = as_flag(op, "is_causal", is_causal)
     dropped = _attention_dropout(dropout_rate, key, a)
     if type(mask) is Tensor and mask.requires_grad:
         return attention_definition(q, k, v, mask, is_causal, scale, dropped)
@@ -110,12 +112,13 @@ def _attention_mask(mask: Any, q: Array, k: Array) -> Array:
 
 
 def _attention_dropout(rate: float, key: Any, q: Array) -> tuple[Key | RowKeys, float] | None:
-    check_dropout("scaled_dot_product_attention", rate, key if rate or key is not None else Key(0))
+    is_used = as_number("scaled_dot_product_attention", "dropout_rate", rate) != 0
+    check_dropout("scaled_dot_product_attention", rate, key if is_used or key is not None else Key(0))
     if isinstance(key, RowKeys) and len(key.keys) != q.shape[0]:
         raise ShapeError(
             f"scaled_dot_product_attention: expected a key for each of {q.shape[0]} samples, got {len(key.keys)}"
         )
-    return (key, rate) if rate else None
+    return (key, rate) if is_used else None
 
 
 def _check_attention(q: Array, k: Array, v: Array) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorgrad.array import module_of
-from tensorgrad.errors import ShapeError
+from tensorgrad.errors import ShapeError, shown
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, as_integer, float_operand, operands, shape_of
+from tensorgrad.ops.common import TensorLike, as_integer, check_option, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add
 from tensorgrad.ops.linalg import matmul
 from tensorgrad.ops.shape import expand_dims, permute_dims, squeeze
@@ -47,7 +47,7 @@ def conv1d(
     if not fits or a.shape[-2] != parts * w.shape[1]:
         raise ShapeError(
             f"conv1d: expected x (N, C, L) or (C, L) and weight (O, C / groups, K), groups dividing C and O, K > 0, "
-            f"got {a.shape}, {shape_of(w)} and {groups} groups"
+            f"got {a.shape}, {shape_of(w)} and {parts} groups"
         )
     if bias is not None and shape_of(operands("conv1d", x, bias)[1]) != w.shape[:1]:
         raise ShapeError(f"conv1d: expected bias of shape {w.shape[:1]}, got {shape_of(bias)}")
@@ -86,17 +86,19 @@ def _grid(length: int, size: int, stride: Any, padding: Any, dilation: Any) -> G
     if stride < 1 or dilation < 1:
         raise ShapeError(f"conv1d: expected stride and dilation >= 1, got {stride} and {dilation}")
     span = dilation * (size - 1) + 1
-    if padding == "same":
+    if isinstance(padding, str):
+        check_option("conv1d", "padding", padding, "same", "valid")
+    if isinstance(padding, str) and padding == "same":
         if stride != 1:
             raise ShapeError(f'conv1d: expected stride 1 with padding "same", got {stride}')
         left, right = (span - 1) // 2, span // 2
     else:
-        left = right = 0 if padding == "valid" else as_integer("conv1d", "padding", padding)
+        left = right = 0 if isinstance(padding, str) else as_integer("conv1d", "padding", padding)
     steps = (length + left + right - span) // stride + 1
     if left < 0 or steps < 1:
         raise ShapeError(
             f"conv1d: expected padding >= 0 and a sequence at least as long as the kernel, "
-            f"got padding {padding}, {length} and {span}"
+            f"got padding {shown(padding)}, {length} and {span}"
         )
     return Grid(length, left, right, size, stride, dilation, steps)
 
@@ -107,7 +109,10 @@ def columns(x: Any, grid: Grid) -> Any:
     xp = module_of(a)
     padded = a
     if grid.left or grid.right:
-        padded = xp.zeros((*a.shape[:2], grid.left + grid.length + grid.right), a.dtype)
+        try:
+            padded = xp.zeros((*a.shape[:2], grid.left + grid.length + grid.right), a.dtype)
+        except (MemoryError, ValueError):
+            raise ShapeError(f"conv1d: expected padding that fits into memory, got {grid.left}: pad less") from None
         padded[..., grid.left : grid.left + grid.length] = a
     out = xp.empty((a.shape[1], grid.size, a.shape[0], grid.steps), a.dtype)
     for k, places in enumerate(grid.taps()):

@@ -9,10 +9,10 @@ import numpy as np
 
 from tensorgrad.array import Array, module_of
 from tensorgrad.dtype import accumulation_dtype, is_float
-from tensorgrad.errors import DTypeError, GraphError, ShapeError
+from tensorgrad.errors import ArgumentError, DTypeError, GraphError, ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import TensorLike, float_operand, normalise_axis, operand, operands
+from tensorgrad.ops.common import TensorLike, as_integer, as_number, float_operand, normalise_axis, operand, operands
 from tensorgrad.ops.elementwise import add, astype, divide, multiply, negative, square, where
 from tensorgrad.ops.index import take_along_axis
 from tensorgrad.ops.nn.definition import through
@@ -53,15 +53,17 @@ def cross_entropy(
     Returns: a scalar, or one loss per position; in the logits' accumulation dtype. The mean is the sum
              divided by the number of positions that count, or by the sum of their targets' weights (not
              with probabilities, which are divided by the number of positions); over nothing it is nan.
-    Raises:  ShapeError, DTypeError, GraphError (a weight that needs a gradient), ValueError.
+    Raises:  ShapeError, DTypeError, GraphError (a weight that needs a gradient), ArgumentError.
     Grad:    dlogits = (softmax(logits) (sum(q weight) + 2 z_loss L) - q weight) g.
     Saves:   logits, targets, a few values per row; with probabilities, targets and log-probabilities.
     Source:  Szegedy et al., "Rethinking the Inception architecture", 2016, section 7 (label smoothing);
              Chowdhery et al., "PaLM", 2022, section 5 (z_loss).
     """
     check_reduction("cross_entropy", reduction)
+    label_smoothing = as_number("cross_entropy", "label_smoothing", label_smoothing)
+    z_loss = as_number("cross_entropy", "z_loss", z_loss)
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: expected label_smoothing in 0 .. 1, got {label_smoothing}")
+        raise ArgumentError(f"cross_entropy: expected label_smoothing in 0 .. 1, got {label_smoothing}")
     a = float_operand("cross_entropy", logits)
     axis = normalise_axis("cross_entropy", axis, a.ndim)
     w = _class_weight("cross_entropy", weight, a, axis)
@@ -199,6 +201,7 @@ def _class_weight(op: str, weight: Any, x: Array, axis: int) -> Array | None:
 
 def _check_classes(op: str, x: Array, ids: Array, axis: int, ignore_index: int) -> None:
     classes = x.shape[axis]
+    as_integer(op, "ignore_index", ignore_index)
     if ids.dtype.kind not in "iu":
         raise DTypeError(f"{op}: expected integer targets, got {ids.dtype}")
     if ids.shape != x.shape[:axis] + x.shape[axis + 1 :]:

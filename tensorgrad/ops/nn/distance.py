@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.errors import ShapeError
+from tensorgrad.errors import ArgumentError, ShapeError, shown
 from tensorgrad.ops.broadcast import broadcast_to, sum
-from tensorgrad.ops.common import TensorLike, float_operand, normalise_axis, operands, shape_of
+from tensorgrad.ops.common import TensorLike, as_number, float_operand, normalise_axis, operands, shape_of
 from tensorgrad.ops.elementwise import add, clip, divide, multiply, subtract
 from tensorgrad.ops.linalg import vector_norm
 from tensorgrad.ops.shape import expand_dims
@@ -28,7 +28,7 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, *, axis: int = 1, eps: flo
     A norm below eps is a constant, eps, to gradients too; to PyTorch's it is still the norm.
     """
     shape = _broadcast("cosine_similarity", x1, x2)
-    axis = normalise_axis("cosine_similarity", axis, len(shape))
+    axis, eps = normalise_axis("cosine_similarity", axis, len(shape)), as_number("cosine_similarity", "eps", eps)
     units = [normalize(broadcast_to(x, shape), axis=axis, eps=eps) for x in (x1, x2)]
     return sum(multiply(*units), axis=axis)
 
@@ -36,7 +36,8 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, *, axis: int = 1, eps: flo
 def normalize(x: TensorLike, *, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
     """x / max(norm(x), eps), its `vector_norm` of order p along `axis`."""
     a = float_operand("normalize", x)
-    axis = normalise_axis("normalize", axis, a.ndim)
+    axis, eps = normalise_axis("normalize", axis, a.ndim), as_number("normalize", "eps", eps)
+    p = as_number("normalize", "p", p)
     return divide(x, clip(vector_norm(x, ord=p, axis=axis, keepdims=True), eps))
 
 
@@ -46,6 +47,7 @@ def pairwise_distance(
     """The `vector_norm` of order p of x1 - x2 + eps, over the last axis of the shape that both broadcast to."""
     if not _broadcast("pairwise_distance", x1, x2):
         raise ShapeError("pairwise_distance: expected vectors along a last axis, got scalars: use abs")
+    p, eps = as_number("pairwise_distance", "p", p), as_number("pairwise_distance", "eps", eps)
     return vector_norm(add(subtract(x1, x2), eps), ord=p, axis=-1, keepdims=keepdims)
 
 
@@ -54,15 +56,15 @@ def cdist(x: TensorLike, y: TensorLike, *, p: float = 2.0) -> Tensor:
 
     Args:    x (..., P, M), y (..., R, M); leading axes broadcast. inf is the largest coordinate's, 0 how many differ.
     Returns: (..., P, R).
-    Raises:  ShapeError, DTypeError, DeviceError, ValueError (p < 0).
+    Raises:  ShapeError, DTypeError, DeviceError, ArgumentError (p < 0).
     Grad:    that of `vector_norm`: 0 where two rows are equal; for p = inf, ties share it.
     Saves:   the differences, (..., P, R, M).
     """
     a, b = float_operand("cdist", x), operands("cdist", x, y)[1]
     if a.ndim < 2 or len(shape_of(b)) < 2 or a.shape[-1] != b.shape[-1]:
         raise ShapeError(f"cdist: expected x (..., P, M) and y (..., R, M), got {a.shape} and {shape_of(b)}")
-    if not p >= 0:
-        raise ValueError(f"cdist: expected p >= 0, got {p}")
+    if not as_number("cdist", "p", p) >= 0:
+        raise ArgumentError(f"cdist: expected p >= 0, got {shown(p)}")
     difference = subtract(expand_dims(x, axis=-2), expand_dims(y, axis=-3))
     # Rows of no coordinates have no largest one; their distance is 0 all the same.
     return vector_norm(difference, ord=p if a.shape[-1] else 1, axis=-1)

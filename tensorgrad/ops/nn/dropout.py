@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad.array import device_of, module_of
-from tensorgrad.errors import DTypeError
-from tensorgrad.ops.common import TensorLike, float_operand
+from tensorgrad.errors import ArgumentError, DTypeError, shown
+from tensorgrad.ops.common import TensorLike, as_number, float_operand
 from tensorgrad.random import Key, RowKeys
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
@@ -29,5 +29,5 @@ def check_dropout(op: str, rate: float, key: Any) -> None:
     """Refuse what is no key, or a rate that leaves nothing."""
     if not isinstance(key, (Key, RowKeys)):
         raise DTypeError(f"{op}: expected a Key, got {type(key).__name__}: make it with tensorgrad.Key(seed)")
-    if not 0 <= rate < 1:
-        raise ValueError(f"{op}: expected 0 <= rate < 1, got {rate}")
+    if not 0 <= as_number(op, "rate", rate) < 1:
+        raise ArgumentError(f"{op}: expected 0 <= rate < 1, got {shown(rate)}")

@@ -2,7 +2,7 @@
 
 `target` has the shape and dtype of `x` and may need a gradient too; nothing broadcasts but weights.
 `reduction` is "mean" (over all elements; nan if there are none), "sum", or "none". All of them raise
-ShapeError, DTypeError, DeviceError, and ValueError for an option that makes no sense.
+ShapeError, DTypeError, DeviceError, and ArgumentError for an option that makes no sense.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.array import Array, module_of
-from tensorgrad.errors import ShapeError
+from tensorgrad.errors import ArgumentError, ShapeError
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
+from tensorgrad.ops.common import TensorLike, as_flag, as_number, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import (
     abs,
     add,
@@ -69,8 +69,9 @@ def huber_loss(x: TensorLike, target: TensorLike, *, delta: float = 1.0, reducti
     Source: Huber, "Robust estimation of a location parameter", 1964.
     """
     _check("huber_loss", x, target, reduction)
+    delta = as_number("huber_loss", "delta", delta)
     if not delta > 0:
-        raise ValueError(f"huber_loss: expected delta > 0, got {delta}")
+        raise ArgumentError(f"huber_loss: expected delta > 0, got {delta}")
     d = subtract(x, target)
     near = data(clip(d, -delta, delta))
     losses = record(near * (data(d) - near / 2), (d, lambda g: multiply(g, clip(d, -delta, delta))))
@@ -83,8 +84,9 @@ def smooth_l1_loss(x: TensorLike, target: TensorLike, *, beta: float = 1.0, redu
     Source: Girshick, "Fast R-CNN", 2015, equation 3.
     """
     _check("smooth_l1_loss", x, target, reduction)
+    beta = as_number("smooth_l1_loss", "beta", beta)
     if not beta >= 0:
-        raise ValueError(f"smooth_l1_loss: expected beta >= 0, got {beta}")
+        raise ArgumentError(f"smooth_l1_loss: expected beta >= 0, got {beta}")
     d = subtract(x, target)
     if beta == 0:
         return reduced(abs(d), reduction)  # type: ignore[no-any-return]
@@ -103,7 +105,7 @@ def kl_div(x: TensorLike, target: TensorLike, *, log_target: bool = False, reduc
     the size of the first axis only, which is the divergence's definition; "mean" is over all elements.
     """
     a = _check("kl_div", x, target, reduction, "batchmean")
-    if log_target:
+    if as_flag("kl_div", "log_target", log_target):
         losses = multiply(exp(target), subtract(target, x))
     else:
         t = float_operand("kl_div", target)
@@ -121,13 +123,13 @@ def binary_cross_entropy(
     """-(target log(x) + (1 - target) log(1 - x)) weight, x a probability; logarithms are at least -100.
 
     Args:    x in 0 .. 1; weight: broadcasts to the shape of x.
-    Raises:  ValueError for an x that is no probability.
+    Raises:  ArgumentError for an x that is no probability.
     Grad:    dx = (x - target) / max(x (1 - x), 1e-12), dtarget = log(1 - x) - log(x).
     """
     a = _check("binary_cross_entropy", x, target, reduction)
     _, t = operands("binary_cross_entropy", x, target)
     if type(a) is np.ndarray and ((a < 0) | (a > 1)).any():
-        raise ValueError(f"binary_cross_entropy: expected x in 0 .. 1, got {a.min()} .. {a.max()}: are they logits?")
+        raise ArgumentError(f"binary_cross_entropy: expected x in 0 .. 1, got {a.min()} .. {a.max()}: are they logits?")
     xp = module_of(a)
     log_x = xp.where(a == 0, -100, xp.maximum(xp.log(xp.where(a == 0, 1, a)), -100))
     log_rest = xp.where(a == 1, -100, xp.maximum(xp.log1p(-xp.where(a == 1, 0, a)), -100))

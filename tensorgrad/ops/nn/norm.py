@@ -12,7 +12,7 @@ from tensorgrad.array import Array, module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, as_integer, as_shape, float_operand, operands, shape_of
+from tensorgrad.ops.common import TensorLike, as_integer, as_number, as_shape, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add, multiply, rsqrt, square, subtract
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.reduce import mean
@@ -50,6 +50,7 @@ def layer_norm(
     Source:  Ba, Kiros and Hinton, "Layer normalization", 2016.
     """
     rows, w, b, shape = _norm_operands("layer_norm", x, weight, bias, normalized_shape)
+    eps = as_number("layer_norm", "eps", eps)
     out, row_mean, rstd = kernels_for(rows).layer_norm(rows, w, b, eps)
     x_shape = shape_of(x)
 
@@ -92,7 +93,7 @@ def rms_norm(
     Source:  Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
     rows, w, _, shape = _norm_operands("rms_norm", x, weight, None, normalized_shape)
-    epsilon = float(np.finfo(rows.dtype).eps) if eps is None else eps
+    epsilon = float(np.finfo(rows.dtype).eps) if eps is None else as_number("rms_norm", "eps", eps)
     out, rstd = kernels_for(rows).rms_norm(rows, w, epsilon)
     x_shape = shape_of(x)
 
@@ -138,6 +139,7 @@ def group_norm(
             operands("group_norm", x, value)
             if shape_of(value) != a.shape[1:2]:
                 raise ShapeError(f"group_norm: expected {name} of shape {a.shape[1:2]}, got {shape_of(value)}")
+    eps = as_number("group_norm", "eps", eps)
     channels = (a.shape[1],) + (1,) * (a.ndim - 2)
     grouped = reshape(x, (a.shape[0], groups, math.prod(a.shape[1:]) // groups))
     out = reshape(layer_norm(grouped, eps=eps), a.shape)

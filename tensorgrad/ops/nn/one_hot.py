@@ -35,4 +35,8 @@ def one_hot(ids: Any, num_classes: int = -1) -> Tensor:
     if type(a) is np.ndarray and a.size and not 0 <= a.min() <= a.max() < classes:
         raise ShapeError(f"one_hot: expected ids in 0 .. {classes - 1}, got {a.min()} .. {a.max()}")
     xp = module_of(a)
-    return constant((a[..., None] == xp.arange(classes)).astype(xp.int64), ids)
+    try:
+        out = (a[..., None] == xp.arange(classes)).astype(xp.int64)
+    except (MemoryError, ValueError):
+        raise ShapeError(f"one_hot: expected num_classes that fit into memory, got {classes}: give fewer") from None
+    return constant(out, ids)

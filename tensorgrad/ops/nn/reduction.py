@@ -7,16 +7,14 @@ from typing import Any
 
 from tensorgrad.array import Array, module_of
 from tensorgrad.ops.broadcast import sum
+from tensorgrad.ops.common import check_option
 from tensorgrad.ops.elementwise import divide
 from tensorgrad.tape import data
 
 
 def check_reduction(op: str, reduction: str, *more: str) -> None:
     """Refuse a reduction that is none of mean, sum, none and `more`."""
-    known = ("mean", "sum", "none", *more)
-    if reduction not in known:
-        names = ", ".join(f'"{name}"' for name in known)
-        raise ValueError(f"{op}: expected reduction to be one of {names}, got {reduction!r}")
+    check_option(op, "reduction", reduction, "mean", "sum", "none", *more)
 
 
 def reduced(losses: Any, reduction: str, weights: Array | None = None) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorgrad.array import module_of
 from tensorgrad.ops.broadcast import spread
-from tensorgrad.ops.common import Axis, TensorLike, float_operand, normalise_axes
+from tensorgrad.ops.common import Axis, TensorLike, as_flag, float_operand, normalise_axes
 from tensorgrad.ops.elementwise import exp, multiply, subtract, where
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
@@ -20,7 +20,7 @@ __all__ = ["logsumexp"]
 def logsumexp(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """log(sum(exp(x))), without overflow; -inf for no elements, and where all are -inf, with a gradient of 0."""
     a = float_operand("logsumexp", x)
-    axes = normalise_axes("logsumexp", axis, a.ndim)
+    axes, keepdims = normalise_axes("logsumexp", axis, a.ndim), as_flag("logsumexp", "keepdims", keepdims)
     xp = module_of(a)
     if 0 in (a.shape[i] for i in axes):
         out = a.sum(axis=axes, keepdims=keepdims) - math.inf

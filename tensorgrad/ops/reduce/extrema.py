@@ -7,7 +7,7 @@ from typing import Any
 from tensorgrad.array import Array, module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import spread
-from tensorgrad.ops.common import Axis, TensorLike, normalise_axes, normalise_axis, operand
+from tensorgrad.ops.common import Axis, TensorLike, as_flag, normalise_axes, normalise_axis, operand
 from tensorgrad.ops.elementwise import multiply
 from tensorgrad.ops.index import take_along_axis
 from tensorgrad.ops.logic import constant
@@ -34,7 +34,7 @@ def min(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 def _extremum(op: str, x: TensorLike, axis: Axis, keepdims: bool) -> Tensor:
     a = operand(op, x)
-    axes = normalise_axes(op, axis, a.ndim)
+    axes, keepdims = normalise_axes(op, axis, a.ndim), as_flag(op, "keepdims", keepdims)
     _refuse_empty(op, a, axes)
     xp = module_of(a)
     if axis is not None and not isinstance(axis, tuple):
@@ -65,6 +65,7 @@ def argmin(x: TensorLike, *, axis: int | None = None, keepdims: bool = False) ->
 def _arg_extremum(op: str, x: TensorLike, axis: int | None, keepdims: bool) -> Tensor:
     a = operand(op, x)
     axes = normalise_axes(op, None, a.ndim) if axis is None else (normalise_axis(op, axis, a.ndim),)
+    keepdims = as_flag(op, "keepdims", keepdims)
     _refuse_empty(op, a, axes)
     return constant(getattr(module_of(a), op)(a, axis=None if axis is None else axes[0], keepdims=keepdims), x)
 

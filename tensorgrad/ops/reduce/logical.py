@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tensorgrad.array import module_of
-from tensorgrad.ops.common import Axis, TensorLike, normalise_axes, operand
+from tensorgrad.ops.common import Axis, TensorLike, as_flag, normalise_axes, operand
 from tensorgrad.ops.logic import constant
 from tensorgrad.tensor import Tensor
 
@@ -13,17 +13,19 @@ __all__ = ["all", "any", "count_nonzero"]
 def any(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Whether some element is not zero, bool; nan is not."""
     a = operand("any", x)
-    return constant(module_of(a).any(a, axis=normalise_axes("any", axis, a.ndim), keepdims=keepdims), x)
+    axes, keepdims = normalise_axes("any", axis, a.ndim), as_flag("any", "keepdims", keepdims)
+    return constant(module_of(a).any(a, axis=axes, keepdims=keepdims), x)
 
 
 def all(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Whether no element is zero, bool."""
     a = operand("all", x)
-    return constant(module_of(a).all(a, axis=normalise_axes("all", axis, a.ndim), keepdims=keepdims), x)
+    axes, keepdims = normalise_axes("all", axis, a.ndim), as_flag("all", "keepdims", keepdims)
+    return constant(module_of(a).all(a, axis=axes, keepdims=keepdims), x)
 
 
 def count_nonzero(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """How many elements are not zero, int64."""
     a = operand("count_nonzero", x)
-    axes = normalise_axes("count_nonzero", axis, a.ndim)
+    axes, keepdims = normalise_axes("count_nonzero", axis, a.ndim), as_flag("count_nonzero", "keepdims", keepdims)
     return constant((a != 0).sum(axis=axes, dtype=module_of(a).int64, keepdims=keepdims), x)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorgrad.array import Array, module_of
 from tensorgrad.ops.broadcast import spread
-from tensorgrad.ops.common import Axis, TensorLike, float_operand, normalise_axes
+from tensorgrad.ops.common import Axis, TensorLike, as_flag, as_number, float_operand, normalise_axes
 from tensorgrad.ops.elementwise import divide, multiply, subtract, where
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
@@ -20,7 +20,7 @@ __all__ = ["mean", "std", "var"]
 def mean(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """The arithmetic mean; nan for no elements."""
     a = float_operand("mean", x)
-    axes = normalise_axes("mean", axis, a.ndim)
+    axes, keepdims = normalise_axes("mean", axis, a.ndim), as_flag("mean", "keepdims", keepdims)
     shape, count = a.shape, math.prod(a.shape[i] for i in axes)
     total = a.sum(axis=axes, dtype=np.float64, keepdims=keepdims)
     out = (total / count if count else total * math.nan).astype(a.dtype)
@@ -33,8 +33,8 @@ def var(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: 
     Where that is not positive, the value and the derivative are quotients by 0: inf, and nan for 0.
     """
     a = float_operand("var", x)
-    axes = normalise_axes("var", axis, a.ndim)
-    variance, freedom = _variance(a, axes, correction, keepdims)
+    axes, keepdims = normalise_axes("var", axis, a.ndim), as_flag("var", "keepdims", keepdims)
+    variance, freedom = _variance("var", a, axes, correction, keepdims)
     xp = module_of(a)
 
     def vjp(g: Any) -> Any:
@@ -48,8 +48,8 @@ def var(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: 
 def std(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The square root of `var`; its derivative where all elements are equal is 0, as PyTorch's."""
     a = float_operand("std", x)
-    axes = normalise_axes("std", axis, a.ndim)
-    variance, freedom = _variance(a, axes, correction, keepdims)
+    axes, keepdims = normalise_axes("std", axis, a.ndim), as_flag("std", "keepdims", keepdims)
+    variance, freedom = _variance("std", a, axes, correction, keepdims)
 
     def vjp(g: Any, y: Any) -> Any:
         distance = _distance(x, axes)
@@ -60,10 +60,10 @@ def std(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: 
     return record(module_of(a).sqrt(variance).astype(a.dtype), (x, vjp), keep_output=True)
 
 
-def _variance(a: Array, axes: tuple[int, ...], correction: float, keepdims: bool) -> tuple[Any, float]:
+def _variance(op: str, a: Array, axes: tuple[int, ...], correction: float, keepdims: bool) -> tuple[Any, float]:
     """The variance in float64, and n - `correction`."""
     count = math.prod(a.shape[i] for i in axes)
-    freedom = count - correction
+    freedom = count - as_number(op, "correction", correction)
     wide = a.astype(np.float64, copy=False)
     if not count:
         return wide.sum(axis=axes, keepdims=keepdims) * math.nan, freedom

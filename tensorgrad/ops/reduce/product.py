@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float, sum_dtype
 from tensorgrad.ops.broadcast import reshape, sum
-from tensorgrad.ops.common import Axis, TensorLike, normalise_axes, operand
+from tensorgrad.ops.common import Axis, TensorLike, as_flag, normalise_axes, operand
 from tensorgrad.ops.convert import astype
 from tensorgrad.ops.elementwise import add, multiply
 from tensorgrad.ops.index import getitem
@@ -25,7 +25,7 @@ def prod(x: TensorLike, *, axis: Axis = None, dtype: DTypeLike | None = None, ke
     steps, whose gradients never divide by an element; floats as float64, rounded once.
     """
     a = operand("prod", x)
-    axes = normalise_axes("prod", axis, a.ndim)
+    axes, keepdims = normalise_axes("prod", axis, a.ndim), as_flag("prod", "keepdims", keepdims)
     kept = tuple(i for i in range(a.ndim) if i not in axes)
     count = math.prod(a.shape[i] for i in axes)
     target = sum_dtype(a.dtype) if dtype is None else as_dtype(dtype)

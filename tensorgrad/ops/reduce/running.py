@@ -8,9 +8,9 @@ import numpy as np
 
 from tensorgrad.array import module_of
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float, sum_dtype
-from tensorgrad.errors import ShapeError
+from tensorgrad.errors import ShapeError, shown
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, as_integer, normalise_axis, operand
+from tensorgrad.ops.common import TensorLike, as_flag, as_integer, normalise_axis, operand
 from tensorgrad.ops.convert import astype
 from tensorgrad.ops.elementwise import add, multiply, subtract
 from tensorgrad.ops.index import getitem
@@ -38,7 +38,7 @@ def cumulative_sum(
     def vjp(g: Any) -> Any:
         return flip(cumulative_sum(flip(g, axis=axis), axis=axis), axis=axis)
 
-    return _with_initial(record(out.astype(a.dtype, copy=False), (x, vjp)), 0, axis, include_initial)
+    return _with_initial("cumulative_sum", record(out.astype(a.dtype, copy=False), (x, vjp)), 0, axis, include_initial)
 
 
 def cumulative_prod(
@@ -72,7 +72,7 @@ def cumulative_prod(
         return astype(concat([part(s, 0, 1), multiply(before, part(s, 1))], axis=axis), a.dtype, copy=False)
 
     product = record(out.astype(a.dtype, copy=False), (x, vjp), keep_output=True)
-    return _with_initial(product, 1, axis, include_initial)
+    return _with_initial("cumulative_prod", product, 1, axis, include_initial)
 
 
 def diff(
@@ -91,14 +91,14 @@ def diff(
     axis = normalise_axis("diff", axis, a.ndim)
     n = as_integer("diff", "n", n)
     if n < 0:
-        raise ShapeError(f"diff: expected n >= 0, got {n}")
+        raise ShapeError(f"diff: expected n >= 0, got {shown(n)}")
     if not n:
         return reshape(x, a.shape, copy=True)
     y: Any = x
     if prepend is not None or append is not None:
         y = concat([part for part in (prepend, x, append) if part is not None], axis=axis)
     before = (slice(None),) * axis
-    for _ in range(n):
+    for _ in range(min(n, data(y).shape[axis] + 1)):  # by then nothing is left
         y = subtract(getitem(y, (*before, slice(1, None))), getitem(y, (*before, slice(0, -1))))
     return y  # type: ignore[no-any-return]
 
@@ -112,8 +112,8 @@ def _converted(op: str, x: TensorLike, axis: int | None, dtype: DTypeLike | None
     return astype(x, target) if target != a.dtype else x, normalise_axis(op, 0 if axis is None else axis, a.ndim)
 
 
-def _with_initial(y: Tensor, initial: int, axis: int, include_initial: bool) -> Tensor:
-    if not include_initial:
+def _with_initial(op: str, y: Tensor, initial: int, axis: int, include_initial: bool) -> Tensor:
+    if not as_flag(op, "include_initial", include_initial):
         return y
     a = data(y)
     first = module_of(a).full((*a.shape[:axis], 1, *a.shape[axis + 1 :]), initial, a.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tensorgrad.errors import ShapeError
+from tensorgrad.errors import ShapeError, shown
 from tensorgrad.ops.broadcast import reshape
 from tensorgrad.ops.common import TensorLike, normalise_axes, normalise_axis, operand
 from tensorgrad.tape import record
@@ -16,9 +16,9 @@ __all__ = ["expand_dims", "matrix_transpose", "moveaxis", "permute_dims", "squee
 def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
     """The axes in another order: axis i of the result is axis `axes[i]` of x."""
     a = operand("permute_dims", x)
-    order = normalise_axes("permute_dims", axes if isinstance(axes, int) else tuple(axes), a.ndim)
+    order = normalise_axes("permute_dims", tuple(axes) if isinstance(axes, Sequence) else axes, a.ndim)
     if len(order) != a.ndim:
-        raise ShapeError(f"permute_dims: expected each of {a.ndim} axes once, got {axes}")
+        raise ShapeError(f"permute_dims: expected each of {a.ndim} axes once, got {shown(axes)}")
     back = tuple(order.index(i) for i in range(a.ndim))
     return record(a.transpose(order), (x, lambda g: permute_dims(g, back)))
 
@@ -36,7 +36,9 @@ def moveaxis(x: TensorLike, source: int | tuple[int, ...], destination: int | tu
     ndim = operand("moveaxis", x).ndim
     origins, places = (normalise_axes("moveaxis", axes, ndim) for axes in (source, destination))
     if len(origins) != len(places):
-        raise ShapeError(f"moveaxis: expected as many sources as destinations, got {source} and {destination}")
+        raise ShapeError(
+            f"moveaxis: expected as many sources as destinations, got {shown(source)} and {shown(destination)}"
+        )
     others = iter(i for i in range(ndim) if i not in origins)
     moved = dict(zip(places, origins, strict=True))
     return permute_dims(x, [moved[i] if i in moved else next(others) for i in range(ndim)])

@@ -7,12 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 from tensorgrad.array import module_of
-from tensorgrad.errors import DTypeError, ShapeError
+from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.ops.broadcast import reshape
 from tensorgrad.ops.common import TensorLike, as_integer, as_shape, normalise_axis, operand
 from tensorgrad.ops.index import getitem
 from tensorgrad.ops.shape.axes import expand_dims
-from tensorgrad.tape import data, record_joint
+from tensorgrad.tape import record_joint
 from tensorgrad.tensor import Tensor
 
 __all__ = ["concat", "split", "stack", "unstack"]
@@ -66,10 +66,14 @@ def split(x: TensorLike, sizes: int | Sequence[int], *, axis: int = 0) -> tuple[
     length = a.shape[axis]
     if not isinstance(sizes, Sequence):
         count = as_integer("split", "the number of parts", sizes)
-        sizes = (length // count,) * count if count > 0 else ()
+        if count < 1 or length % count:
+            raise ShapeError(f"split: expected a number of parts that divides {length}, got {count}: give their sizes")
+        sizes = (length // count,) * count
     sizes = as_shape("split", sizes)
     if sum(sizes) != length:
-        raise ShapeError(f"split: expected sizes that add up to {length}, got {sizes} for axis {axis} of {a.shape}")
+        raise ShapeError(
+            f"split: expected sizes that add up to {length}, got {shown(sizes)} for axis {axis} of {a.shape}"
+        )
     before = (slice(None),) * axis
     parts, start = [], 0
     for n in sizes:
@@ -81,7 +85,7 @@ def split(x: TensorLike, sizes: int | Sequence[int], *, axis: int = 0) -> tuple[
 def _sequence(op: str, xs: Sequence[TensorLike]) -> list[Any]:
     """The arrays of a non-empty sequence of operands of one dtype."""
     if not isinstance(xs, Sequence) or not len(xs):
-        raise ShapeError(f"{op}: expected a list or tuple of at least one tensor, got {type(data(xs)).__name__}")
+        raise ShapeError(f"{op}: expected a list or tuple of at least one tensor, got {shown(xs)}")
     arrays = [operand(op, x) for x in xs]
     if any(a.dtype != arrays[0].dtype for a in arrays):
         raise DTypeError(f"{op}: expected tensors of one dtype, got {', '.join(str(a.dtype) for a in arrays)}")

@@ -6,20 +6,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tensorgrad.array import device_of, is_array, module_of, to_device
-from tensorgrad.errors import DTypeError, ShapeError
+from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.ops.broadcast import broadcast_to, reshape
 from tensorgrad.ops.common import (
     TensorLike,
     as_integer,
     as_shape,
+    check_option,
     is_number,
     normalise_axis,
     operand,
 )
-from tensorgrad.ops.index import getitem, take
+from tensorgrad.ops.index import getitem, integers, take
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
@@ -56,11 +55,10 @@ def repeat(x: TensorLike, repeats: Any, *, axis: int | None = None) -> Tensor:
             raise ShapeError(f"repeat: expected repeats >= 0, got {count}")
         apart = broadcast_to(reshape(x, (*before, n, 1, *after)), (*before, n, count, *after))
         return reshape(apart, (*before, n * count, *after), copy=True)
-    if not is_array(counts):
-        counts = to_device(np.asarray(counts), device_of(a))
+    is_placed = is_array(counts)
+    counts = integers("repeat", counts)
+    counts = counts if is_placed else to_device(counts, device_of(a))
     xp = module_of(counts)
-    if counts.dtype.kind not in "iu":
-        raise DTypeError(f"repeat: expected integer repeats, got {counts.dtype}")
     if counts.shape != (n,) or (counts < 0).any():
         raise ShapeError(f"repeat: expected {n} repeats >= 0 for axis {axis} of {a.shape}, got shape {counts.shape}")
     return take(x, xp.repeat(xp.arange(n), counts.astype(xp.int64)), axis=axis)
@@ -71,8 +69,7 @@ def meshgrid(*xs: TensorLike, indexing: str = "xy") -> list[Tensor]:
 
     With indexing "xy" the first two axes change places, as in a picture's rows and columns; "ij" keeps them.
     """
-    if indexing not in ("xy", "ij"):
-        raise ValueError(f'meshgrid: expected indexing "xy" or "ij", got {indexing!r}')
+    check_option("meshgrid", "indexing", indexing, "xy", "ij")
     arrays = [operand("meshgrid", x) for x in xs]
     if any(a.ndim != 1 for a in arrays):
         raise ShapeError(f"meshgrid: expected vectors, got shapes {', '.join(str(a.shape) for a in arrays)}")
@@ -94,22 +91,23 @@ def pad(x: TensorLike, pad_width: Any, *, mode: str = "constant", value: float =
         mode: what they are: "constant" (`value`), or x's own: "replicate" (the edge), "reflect" (mirrored at the edge,
             which is not repeated), "circular" (from the other end). PyTorch's names.
         value: a Python number, by default the 0 of any dtype.
-    Raises: ShapeError for widths that are negative, or longer than what is reflected or repeated; ValueError for
+    Raises: ShapeError for widths that are negative, or longer than what is reflected or repeated; ArgumentError for
         another mode.
     """
     a = operand("pad", x)
     widths = _pad_widths(pad_width, a.ndim)
-    if mode not in ("constant", "replicate", "reflect", "circular"):
-        raise ValueError(f'pad: expected mode "constant", "replicate", "reflect" or "circular", got {mode!r}')
+    check_option("pad", "mode", mode, "constant", "replicate", "reflect", "circular")
     if mode == "constant":
         if not is_number("pad", value, a):
-            raise DTypeError(f"pad: expected value to be a Python number, got {type(value).__name__}")
+            raise DTypeError(f"pad: expected value to be a Python number, got {shown(value)}")
         inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, a.shape, strict=True))
         longer = tuple(before + n + after for (before, after), n in zip(widths, a.shape, strict=True))
         try:
             out = module_of(a).full(longer, value, a.dtype)
         except OverflowError:
-            raise DTypeError(f"pad: expected a value that {a.dtype} can hold, got {value}") from None
+            raise DTypeError(f"pad: expected a value that {a.dtype} can hold, got {shown(value)}") from None
+        except (MemoryError, ValueError):
+            raise ShapeError(f"pad: expected a result that fits into memory, got shape {longer}: pad less") from None
         out[inside] = a
         return record(out, (x, lambda g: getitem(g, inside)))
     y: Any = x
@@ -143,5 +141,5 @@ def _pad_widths(pad_width: Any, ndim: int) -> tuple[tuple[int, int], ...]:
     except ShapeError:
         widths = ()
     if len(widths) != ndim or any(len(pair) != 2 for pair in widths):
-        raise ShapeError(f"pad: expected (before, after) >= 0 for each of {ndim} axes, got {pad_width}")
+        raise ShapeError(f"pad: expected (before, after) >= 0 for each of {ndim} axes, got {shown(pad_width)}")
     return tuple((before, after) for before, after in widths)

@@ -94,7 +94,7 @@ def test_what_they_refuse() -> None:
         (lambda: tg.concat([tg.ones(())]), "concat: expected axis"),
         (lambda: tg.concat([]), "concat: expected a list or tuple of at least one tensor"),
         (lambda: tg.stack([x, y]), r"stack: expected tensors of one shape, got \(2, 2\), \(2, 3\)"),
-        (lambda: tg.split(y, 2, axis=1), "split: expected sizes that add up to 3"),
+        (lambda: tg.split(y, 2, axis=1), "split: expected a number of parts that divides 3, got 2"),
         (lambda: tg.unstack(tg.ones(())), "unstack: expected axis"),
     ):
         with pytest.raises(tg.ShapeError, match=message):
