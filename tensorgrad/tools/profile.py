@@ -105,7 +105,7 @@ class Profile(Watcher):
         own.self_ns += took - note.inside_ns
         own.calls += not call.is_backward
         if not note.has_calls:
-            note.moved_bytes = _moved(call, result if not call.is_backward else note.sent)
+            note.moved_bytes = _moved(call, note.sent if call.is_backward and not call.is_sum else result)
         if outer is not None:
             outer.inside_ns += took
             outer.elsewhere_ns += note.elsewhere_ns if is_part else took
@@ -130,7 +130,7 @@ class Profile(Watcher):
                 row.forward_flops += work.forward_flops
             if call.site is not None and work.backward_flops:
                 self._work[call.site] = work
-        elif call.site is not None and call.site in self._work:
+        elif call.site is not None and call.site in self._work and not call.is_sum:
             row.backward_flops += self._work.pop(call.site).backward_flops
 
     def _row(self, name: str) -> OpTime:
@@ -141,7 +141,7 @@ class Profile(Watcher):
         source = {} if call.site is None else {"called at": str(call.site)}
         self._events.append(
             {
-                "name": call.name,
+                "name": f"gradients of {call.name}" if call.is_sum else call.name,
                 "cat": "backward" if call.is_backward else "forward",
                 "ph": "X",
                 "ts": call.began / 1e3,
@@ -178,8 +178,9 @@ def profile() -> Iterator[Profile]:
 
 def _moved(call: Call, results: Any) -> int:
     """The bytes of a call's operands and results; none where every result is a view of an operand, or one itself."""
-    before = [a for _, a in arrays_in([*call.arguments.values(), *call.options.values()]) if is_array(a)]
-    if call.node is not None:
+    given = [x.values if type(x) is Scatter else x for x in (*call.arguments.values(), *call.options.values())]
+    before = [a for _, a in arrays_in(given) if is_array(a)]
+    if call.node is not None and not call.is_sum:
         before += residuals(call.node)
     results = [x.values if type(x) is Scatter else x for x in (results if isinstance(results, list) else [results])]
     after = [a for _, a in arrays_in(results) if is_array(a)]

@@ -1,7 +1,7 @@
-"""Who calls which op: calls of public ops and steps of a backward, as they begin and end.
+"""Who calls which op: calls of public ops, steps of a backward and its sums, as they begin and end.
 
 Python itself reports every call of this thread (`sys.setprofile`), with the frame that holds its
-arguments; those whose code is an op's, or `_step_back`'s, are passed on to a `Watcher`. Nothing is
+arguments; those whose code is an op's, or `_step_back`'s or `_sum`'s, are passed on to a `Watcher`. Nothing is
 wrapped or decorated, so a program that nobody watches does not know of this file. While somebody
 does, each Python call costs a few tenths of a microsecond more, and results are the same bit by bit.
 """
@@ -42,21 +42,35 @@ class Site:
 
 
 class Call:
-    """An op, or the step of a backward through a node, from its beginning to its end."""
+    """An op, the step of a backward through a node, or a sum of gradients that reach one, from beginning to end."""
 
     __slots__ = (
-        *("arguments", "began", "caller", "ended", "frame", "name", "node", "notes", "options", "site", "vjp_codes"),
+        *(
+            "arguments",
+            "began",
+            "caller",
+            "ended",
+            "frame",
+            "is_sum",
+            "name",
+            "node",
+            "notes",
+            "options",
+            "site",
+            "vjp_codes",
+        ),
         "watchers",
     )
 
     def __init__(self, name: str, frame: types.FrameType, caller: Call | None) -> None:
-        self.name = name  # of the op; at a step, of the op that recorded the node
+        self.name = name  # of the op; at a step or a sum, of the op that recorded the node
         self.frame = frame
         self.caller = caller  # the call that this one is part of
         self.arguments: dict[str, Any] = {}  # of these, an op's operands
         self.options: dict[str, Any] = {}  # those that are given by keyword only
-        self.site: Site | None = None  # None at a step through a node that was recorded unwatched
-        self.node: Node | None = None  # at a step, which one
+        self.site: Site | None = None  # None where a node was recorded unwatched
+        self.node: Node | None = None  # at a step or a sum, which one
+        self.is_sum = False
         self.vjp_codes: set[types.CodeType] = set()
         self.watchers: tuple[Watcher, ...] = ()  # those that saw it begin
         self.notes: dict[Watcher, Any] = {}  # what they remember of it
@@ -71,7 +85,7 @@ class Watcher:
     """What happens at each event; a tool overrides what it needs."""
 
     def begin(self, call: Call) -> None:
-        """An op is called with `call.arguments`, or a backward steps through `call.node` with argument "g"."""
+        """An op is called with `call.arguments`; a backward steps through `call.node` with "g", or adds "x" and "y"."""
 
     def end(self, call: Call, result: Any) -> None:
         """It returns. None: it raised an error, or was a step."""
@@ -186,6 +200,10 @@ class _Events:
             call.name, call.node, call.site = node.op, node, site_of(node)
             call.arguments = {"g": arguments["g"]}
             call.vjp_codes = _codes_of(node)
+        elif code is _SUM and frame.f_back is not None:
+            reached = frame.f_back.f_locals["parent" if frame.f_back.f_code is _STEP else "node"]
+            call.name, call.node, call.site, call.is_sum = reached.op, reached, site_of(reached), True
+            call.arguments = {"x": arguments["x"], "y": arguments["y"]}
         else:
             if code is tape.record.__code__:
                 call.arguments = {str(i): x for i, (x, _) in enumerate(arguments["edges"])}
@@ -228,7 +246,7 @@ class _Events:
         return Site(name, "unknown", 0) if current is None else Site(name, current.f_code.co_filename, current.f_lineno)
 
 
-_STEP = backward._step_back.__code__
+_STEP, _SUM = backward._step_back.__code__, backward._sum.__code__
 _RECORDS = (tape.record.__code__, tape.record_joint.__code__)
 
 
@@ -236,7 +254,7 @@ _RECORDS = (tape.record.__code__, tape.record_joint.__code__)
 def op_codes() -> dict[types.CodeType, str]:
     """The public ops by their code, and what else begins a call."""
     codes: dict[types.CodeType, str] = {getattr(ops, name).__code__: name for name in ops.__all__}
-    return codes | dict.fromkeys((_STEP, *_RECORDS), "")
+    return codes | dict.fromkeys((_STEP, _SUM, *_RECORDS), "")
 
 
 def _codes_of(node: Node) -> set[types.CodeType]:

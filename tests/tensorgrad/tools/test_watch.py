@@ -76,6 +76,18 @@ def test_ops_and_steps() -> None:
     assert log_of(lambda: tg.matmul(x, x)) == PRODUCT
 
 
+def test_sums_of_gradients() -> None:
+    x = leaf(1.0)
+    with watching(log := Log()):
+        y = tg.exp(x)
+        tg.add(y, y).backward()
+    assert log.lines == ["exp", "add", "back add", "  sent", "  sent", "  back exp", "back exp", "  multiply", "  sent"]
+    (call,) = [call for call in log.calls if call.is_sum]
+    assert set(call.arguments) == {"x", "y"}
+    assert call.site is not None
+    assert call.site.op == "exp"
+
+
 PRODUCT = ["matmul", "  reshape", "  reshape", "  matmul", "  reshape"]  # of two vectors, in this library's words
 
 
