@@ -82,9 +82,6 @@ def _shape(x: Any) -> tuple[int, ...]:
 
 
 def _elementwise(ufunc: Any, inputs: Sequence[Any], *, out: Any = None, **options: Any) -> Any:
-    if ufunc.nin + ufunc.nout == len(inputs):
-        inputs, out = inputs[: ufunc.nin], inputs[ufunc.nin :]
-    # A number in the place of an array: NumPy would return a scalar for nothing but numbers.
     kinds = ufunc(*map(_empty, inputs), **options)
     shape = np.broadcast_shapes(*map(_shape, inputs))
     results = []

@@ -136,6 +136,20 @@ def test_indices(index: str) -> None:
         found[INDICES[index]] = AbstractArray((7, *expected.shape), np.float32)
 
 
+def test_values_to_write() -> None:
+    real, found = pair(np.zeros((4, 6, 2), np.float32))
+    for shape in ((), (2,), (6, 1), (1, 1, 6, 2)):
+        real[0] = np.ones(shape)
+        found[0] = AbstractArray(shape, np.float32)
+    for shape in ((3,), (4, 6, 2), (2, 1)):
+        with pytest.raises(ValueError, match="could not broadcast"):
+            real[0] = np.ones(shape)
+        with pytest.raises(ValueError, match="could not broadcast"):
+            found[0] = AbstractArray(shape, np.float32)
+    out = AbstractArray((4, 6, 2), np.float32)
+    assert np.exp(found, out) is out
+
+
 @pytest.mark.parametrize("index", [4, (0, 6), np.array([0, 9]), (0, 0, 0, 0), np.ones((3, 6), bool), "text", 1.5])
 def test_indices_out_of_range(index: Any) -> None:
     real, found = pair(np.zeros((4, 6, 2)))
