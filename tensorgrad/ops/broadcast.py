@@ -108,4 +108,4 @@ def spread(g: Any, shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool
     """Repeat a reduced value along the axes it was reduced over."""
     if not keepdims:
         g = reshape(g, tuple(1 if i in axes else n for i, n in enumerate(shape)))
-    return broadcast_to(g, shape)
+    return g if g.shape == shape else broadcast_to(g, shape)

@@ -15,7 +15,8 @@ def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -
 
     def work(rows: slice) -> None:
         x = wide(x_NC[rows])
-        mean_N1[rows] = x.mean(axis=-1, keepdims=True)
+        # Summed in float64: the mean of equal numbers is that number, and their variance 0.
+        mean_N1[rows] = x.mean(axis=-1, keepdims=True, dtype=xp.float64)
         t = x - mean_N1[rows]
         variance = xp.einsum("nc,nc->n", t, t)[:, None] / x.shape[-1]
         rstd_N1[rows] = 1 / xp.sqrt(variance + eps)

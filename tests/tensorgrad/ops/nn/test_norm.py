@@ -57,3 +57,8 @@ def test_refusals() -> None:
         tg.group_norm(X, 3, None, np.ones(4))
     with pytest.raises(tg.DTypeError, match=r"group_norm: .*float32"):
         tg.group_norm(X, 3, np.ones(3, np.float32))
+
+
+def test_equal_numbers_have_no_variance() -> None:
+    rows = np.full((5, 1000), 0.1, np.float32) * np.array([[1], [3], [7], [1e4], [1e-4]], np.float32)
+    np.testing.assert_array_equal(tg.layer_norm(tg.tensor(rows)).numpy(), 0.0)
