@@ -8,6 +8,7 @@
 Start reading at `tape.py` and `backward.py`; then any file in `ops/`.
 """
 
+from importlib import import_module
 from math import e, inf, nan, pi
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -61,10 +62,6 @@ from tensorgrad.ops.sorting import *  # noqa: F403
 from tensorgrad.random import Key
 from tensorgrad.tape import Scatter, is_recording, no_grad, record, record_joint
 from tensorgrad.tensor import Tensor
-from tensorgrad.tools.abstract import abstract
-from tensorgrad.tools.graph import graph
-from tensorgrad.tools.non_finite import find_non_finite
-from tensorgrad.tools.profile import profile
 from tensorgrad.transforms import hessian, hvp, jacobian, jvp, recompute, value_and_grad, vjp
 
 __version__ = "0.1.0"
@@ -79,10 +76,19 @@ def __array_namespace_info__() -> ModuleType:
     return info
 
 
-if not TYPE_CHECKING:  # where it would let any name pass
+if TYPE_CHECKING:
+    from tensorgrad.tools.abstract import abstract
+    from tensorgrad.tools.graph import graph
+    from tensorgrad.tools.non_finite import find_non_finite
+    from tensorgrad.tools.profile import profile
+else:  # where it would let any name pass
+    _TOOLS = {"abstract": "abstract", "find_non_finite": "non_finite", "graph": "graph", "profile": "profile"}
 
     def __getattr__(name: str) -> Any:
-        """The dtype `tensorgrad.bfloat16`, where ml_dtypes is installed, which is imported only then."""
+        """What is imported only when it is asked for: the tools, and `bfloat16`, where ml_dtypes is installed."""
+        if name in _TOOLS:
+            globals()[name] = found = getattr(import_module(f"tensorgrad.tools.{_TOOLS[name]}"), name)
+            return found
         try:
             if name == "bfloat16":
                 return as_dtype(name)
