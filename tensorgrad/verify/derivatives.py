@@ -6,19 +6,22 @@ elements, in order: the Jacobian (M, N), and the Hessian (N, N) of sum(output * 
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import Array, module_of, to_numpy
+from tensorgrad import ops
+from tensorgrad.array import Array, device_of, module_of, to_device, to_numpy
 from tensorgrad.backward import grad
 from tensorgrad.check import difference
 from tensorgrad.tape import leaf
 from tensorgrad.tensor import Tensor
 
-__all__ = ["Derivatives", "along", "by_backward", "by_differences", "one_hots"]
+__all__ = ["Derivatives", "along", "bend_by_backward", "bend_by_differences", "by_backward", "by_differences"]
 
 Function = Callable[..., Any]
 
@@ -104,6 +107,29 @@ def along(f: Function, point: Sequence[Array], weights: Array, tangents: Sequenc
     if pairs:
         changes = list(grad(outputs, [cotangent, *leaves], gradients))
     return [joined([out]), joined(gradient), joined(changes[:1]), joined(changes[1:])]
+
+
+def bend_by_backward(f: Function, point: Sequence[Array], weights: Array, tangents: Sequence[Array]) -> Array:
+    """The third order of sum(f * weights), twice along `tangents` t: the gradient of t H t, (N,)."""
+    leaves = [leaf(x) for x in point]
+    directions = [Tensor(to_device(t, device_of(x))) for t, x in zip(tangents, point, strict=True)]
+    slopes = grad(f(*leaves), leaves, Tensor(weights), create_graph=True)
+    for _ in range(2):
+        terms = [ops.sum(g * t) for g, t in zip(slopes, directions, strict=True) if g.requires_grad]
+        if not terms:
+            return np.zeros(len(joined(leaves)))
+        slopes = grad(functools.reduce(operator.add, terms), leaves, create_graph=True)
+    return joined(slopes)
+
+
+def bend_by_differences(f: Function, point: Sequence[Array], weights: Array, tangents: Sequence[Array]) -> Array:
+    """The same: how H t changes along t."""
+
+    def changes(h: float) -> Array:
+        moved = [np.asarray(x + h * t) for x, t in zip(point, tangents, strict=True)]
+        return along(f, moved, weights, tangents)[3]
+
+    return np.asarray(difference(changes))
 
 
 def one_hots(like: Array) -> list[Array]:

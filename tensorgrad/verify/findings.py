@@ -20,11 +20,12 @@ LIMITS = {
     "vjp": 1e-7,
     "jvp": 1e-7,
     "second": 1e-6,
+    "third": 1e-6,
     "float32": 1.0,
     "16 bits": 1.0,
     "device": 1e-10,
 }
-DERIVATIVES = ("vjp", "jvp", "second")
+DERIVATIVES = ("vjp", "jvp", "second", "third")
 
 Names = Callable[[int], str]  # what a position along an axis of a matrix of derivatives stands for
 
