@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
+import numpy as np
+
+from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, device_of, module_of, own
-from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError
+from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError, shown
 from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, Joint, Node, Scatter, data, mode_set_to
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import check_unwritten
@@ -53,11 +56,11 @@ def grad(
     Returns: one Tensor per input; zeros for an input that the outputs do not depend on.
     Raises: GraphError (no graph, or one already freed), ShapeError, DTypeError, DeviceError.
     """
-    outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    create_graph, keep_graph = as_flag("grad", "create_graph", create_graph), as_flag("grad", "keep_graph", keep_graph)
+    outputs, inputs = _tensors("outputs", outputs), _tensors("inputs", inputs)
     if gradients is None:
         gradients = (None,) * len(outputs)
-    elif len(outputs) == 1 and not isinstance(gradients, (tuple, list)):
+    elif not isinstance(gradients, (tuple, list)):
         gradients = (gradients,)
     for position, x in enumerate(inputs):
         if x.node is None:
@@ -68,6 +71,14 @@ def grad(
     nodes = [x.node for x in inputs if x.node is not None]
     found = run_back_to(nodes, outputs, gradients, create_graph=create_graph, keep_graph=keep_graph)
     return tuple(g if type(g) is Tensor else Tensor(g) for g in found)
+
+
+def _tensors(what: str, given: Any) -> tuple[Tensor, ...]:
+    """One Tensor, or a non-empty sequence of them, as a tuple."""
+    found = (given,) if isinstance(given, Tensor) else given
+    if not isinstance(found, (tuple, list)) or not all(isinstance(x, Tensor) for x in found) or not found:
+        raise GraphError(f"grad: expected {what} to be a Tensor or a list of them, got {shown(given)}")
+    return tuple(found)
 
 
 def run_back_to(
@@ -123,8 +134,9 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[tuple[No
                     "only a scalar has an obvious one; reduce it (for example with .sum()) or pass gradient="
                 )
             g = module_of(out.array).ones(out.shape, out.dtype)
-        elif not isinstance(g, Tensor):
-            g = module_of(out.array).asarray(g, out.dtype) if isinstance(g, (int, float)) else g
+        elif isinstance(g, (int, float)):
+            g = module_of(out.array).asarray(as_number("backward", "the gradient", g), out.dtype)
+        g = np.asarray(g) if isinstance(g, np.generic) else g
         _check_cotangent(out.node, g, "the gradient given")
         if device_of(data(g)) != device_of(out.array):
             raise DeviceError(
@@ -212,7 +224,7 @@ def _step_back(
     if output is not None and create_graph:
         output = Tensor(output, node)
     if type(vjps) is Joint:
-        vjps = vjps.separate(vjps.vjp(g))
+        vjps = vjps.separate(node.op, vjps.vjp(g))
     for parent, vjp in zip(node.parents, vjps, strict=True):
         if useful is None or parent in useful:
             result = vjp(g) if output is None else vjp(g, output)
@@ -243,7 +255,7 @@ def _run_hooks(node: Node, g: Any) -> Any:
             if result is None:
                 continue
             if type(result) is not Tensor:
-                raise DTypeError(f"hook: expected a Tensor or None from a gradient hook, got {type(result).__name__}")
+                raise DTypeError(f"hook: expected a Tensor or None from a gradient hook, got {shown(result)}")
             _check_cotangent(node, result, "the result of a gradient hook")
             g = result if type(g) is Tensor else result.array
     return g
@@ -269,8 +281,8 @@ def _check_cotangent(node: Node, g: Any, source: Node | str) -> None:
     if getattr(g, "shape", None) == node.shape and g.dtype == node.dtype:
         return
     giver = source if isinstance(source, str) else f"the vjp of {source.op}"
-    if not hasattr(g, "dtype"):
-        raise DTypeError(f"backward: expected {giver} to be a Tensor or an array, got {type(g).__name__}")
+    if not hasattr(g, "dtype") or not hasattr(g, "shape"):
+        raise DTypeError(f"backward: expected {giver} to be a Tensor or an array, got {shown(g)}")
     expected, got = f"shape {node.shape}, dtype {node.dtype}", f"shape {g.shape}, dtype {g.dtype}"
     kind = ShapeError if g.shape != node.shape else DTypeError
     raise kind(f"backward: expected {giver} to be of the value's own {expected}, got {got}")

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import ops
+from tensorgrad.arguments import as_integer, as_number, check_function
 from tensorgrad.array import Array, own, to_device, to_numpy
 from tensorgrad.backward import grad
-from tensorgrad.errors import GradientError, GraphError
+from tensorgrad.errors import DTypeError, GradientError, GraphError, shown
 from tensorgrad.ops.common import float_operand
 from tensorgrad.random import Key
 from tensorgrad.tape import leaf
@@ -53,6 +54,10 @@ def check_grads(
         key: for the random directions.
     Raises: GradientError, saying which order and by how much.
     """
+    check_function("check_grads", f)
+    order, tolerance = as_integer("check_grads", "order", order), as_number("check_grads", "tolerance", tolerance)
+    if key is not None and not isinstance(key, Key):
+        raise DTypeError(f"check_grads: expected a Key, got {shown(key)}: make it with tensorgrad.Key(seed)")
     points = [float_operand("check_grads", x).astype(np.float64) for x in xs]
     _check(f, points, order, 1, tolerance, Key(0) if key is None else key)
 
@@ -61,7 +66,7 @@ def _check(f: Callable[..., Tensor], xs: Sequence[Array], order: int, level: int
     leaves = [leaf(x) for x in xs]
     out = f(*leaves)
     if type(out) is not Tensor:
-        raise GraphError(f"check_grads: expected a function that returns one Tensor, got {type(out).__name__}")
+        raise GraphError(f"check_grads: expected a function that returns one Tensor, got {shown(out)}")
     weights = _normal(key.fold_in(0), out.array)
     gradients = _gradient(out, leaves, weights, create_graph=False)
     recorded = _gradient(f(*leaves), leaves, weights, create_graph=True)

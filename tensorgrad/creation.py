@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import array as arrays
+from tensorgrad.arguments import as_flag, as_integer, as_number, as_shape
 from tensorgrad.array import Array
 from tensorgrad.dtype import DTypeLike, as_dtype, has_tensors, is_float
 from tensorgrad.errors import DTypeError, GraphError, ShapeError, TensorgradError, shown
-from tensorgrad.ops.common import as_flag, as_integer, as_number, as_shape, operand
+from tensorgrad.ops.common import operand
 from tensorgrad.tape import data as data_of
 from tensorgrad.tape import leaf
 from tensorgrad.tensor import Tensor

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import array as arrays
+from tensorgrad.arguments import as_integer, as_shape, as_size
 from tensorgrad.array import Array
-from tensorgrad.dtype import DTypeLike, as_dtype
-from tensorgrad.errors import DTypeError, ShapeError
+from tensorgrad.dtype import DTypeLike, as_dtype, is_float
+from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 
 __all__ = ["Key", "RowKeys"]
 
@@ -41,29 +42,33 @@ class Key:
     def __post_init__(self) -> None:
         for name, word in (("seed", self.seed), ("stream", self.stream)):
             if isinstance(word, bool) or not isinstance(word, int) or not 0 <= word < _WORD:
-                raise ValueError(f"Key: expected {name} in 0 .. 2**64 - 1, got {word!r}")
+                raise ArgumentError(f"Key: expected {name} in 0 .. 2**64 - 1, got {shown(word)}")
 
     def fold_in(self, data: int) -> Key:
         """The key of an independent stream, a function of this key and of `data` >= 0 (< 2**64)."""
         try:
-            data = operator.index(data)  # an element of an integer array as well
+            word = operator.index(data)  # an element of an integer array as well
         except TypeError:
-            data = -1
-        if not 0 <= data < _WORD:
-            raise ValueError(f"fold_in: expected an integer in 0 .. 2**64 - 1, got {data!r}")
-        seed, stream = self._generator(_FOLD_COUNTER + data).random_raw(2)
+            word = -1
+        if not 0 <= word < _WORD:
+            raise ArgumentError(f"fold_in: expected an integer in 0 .. 2**64 - 1, got {shown(data)}")
+        seed, stream = self._generator(_FOLD_COUNTER + word).random_raw(2)
         return Key(int(seed), int(stream))
 
     def split(self, count: int = 2) -> tuple[Key, ...]:
         """`count` independent keys: `fold_in(0)`, `fold_in(1)`, ..."""
-        return tuple(self.fold_in(i) for i in range(count))
+        return tuple(self.fold_in(i) for i in range(as_size("split", "count", count)))
 
     def bits(self, count: int, *, start: int = 0) -> Array:
         """The words of the stream at `start`, `start` + 1, ...: `count` of them, uint64, on the CPU."""
+        count, start = as_size("bits", "count", count), as_size("bits", "start", start)
         if (xp := arrays.maker()) is not np:
             return xp.empty(count, np.uint64)  # type: ignore[no-any-return]
         block, skipped = divmod(start, 4)  # one counter gives four words
-        return self._generator(block).random_raw(skipped + count)[skipped:]  # type: ignore[no-any-return]
+        try:
+            return self._generator(block).random_raw(skipped + count)[skipped:]  # type: ignore[no-any-return]
+        except (MemoryError, ValueError):
+            raise ShapeError(f"bits: expected a count that fits into memory, got {count}: draw fewer") from None
 
     def uniform(
         self, shape: tuple[int, ...] = (), *, start: int = 0, dtype: DTypeLike = "float32", device: str = "cpu"
@@ -72,6 +77,7 @@ class Key:
 
         `start` is how many numbers of this dtype come before these in the stream.
         """
+        shape, start = as_shape("uniform", shape), as_size("uniform", "start", start)
         size = math.prod(shape)
         if as_dtype(dtype) == np.float64:
             values = (self.bits(size, start=start) >> np.uint64(11)) * 2.0**-53
@@ -85,6 +91,9 @@ class Key:
 
     def normal(self, shape: tuple[int, ...] = (), *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
         """Standard normal, by Box and Muller's transform in float64, rounded once to `dtype`."""
+        shape = as_shape("normal", shape)
+        if not is_float(as_dtype(dtype)):
+            raise DTypeError(f"normal: expected a float dtype, got {as_dtype(dtype)}")
         size = math.prod(shape)
         pairs = (size + 1) // 2
         uniforms = self.uniform((2, pairs), dtype="float64")
@@ -95,8 +104,10 @@ class Key:
 
     def integers(self, low: int, high: int, shape: tuple[int, ...] = ()) -> Array:
         """Uniform int64 in [low, high), on the CPU; the bias is below (high - low) / 2**64."""
+        low, high = as_integer("integers", "low", low), as_integer("integers", "high", high)
+        shape = as_shape("integers", shape)
         if low >= high:
-            raise ValueError(f"integers: expected low < high, got [{low}, {high})")
+            raise ArgumentError(f"integers: expected low < high, got [{low}, {high})")
         span = np.uint64(high - low)
         return (self.bits(math.prod(shape)) % span).astype(np.int64).reshape(shape) + low
 
@@ -118,12 +129,17 @@ class RowKeys:
 
     keys: tuple[Key, ...]
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.keys, tuple) or not all(isinstance(key, Key) for key in self.keys):
+            raise DTypeError(f"RowKeys: expected a tuple of Keys, got {shown(self.keys)}")
+
     def fold_in(self, data: int) -> RowKeys:
         """`Key.fold_in` of each."""
         return RowKeys(tuple(key.fold_in(data) for key in self.keys))
 
     def uniform(self, shape: tuple[int, ...], *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
         """Uniform in [0, 1); `shape` begins with the number of keys."""
+        shape = as_shape("uniform", shape)
         if not shape or shape[0] != len(self.keys):
             raise ShapeError(f"uniform: expected a shape of {len(self.keys)} rows, one per key, got {shape}")
         rows = [key.uniform(shape[1:], dtype=dtype) for key in self.keys]

@@ -27,7 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import Array, module_of
+from tensorgrad.arguments import check_function
+from tensorgrad.array import Array, is_array, module_of
+from tensorgrad.errors import DTypeError, GraphError, shown
 from tensorgrad.kernels import kernels_for
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import now
@@ -72,14 +74,20 @@ class Node:
 class Joint:
     """A vjp that returns the cotangents of all of an op's inputs at once."""
 
-    __slots__ = ("kept", "vjp")
+    __slots__ = ("count", "kept", "vjp")
 
-    def __init__(self, vjp: Vjp, kept: tuple[int, ...]) -> None:
+    def __init__(self, vjp: Vjp, kept: tuple[int, ...], count: int) -> None:
         self.vjp = vjp
         self.kept = kept  # which of the returned cotangents belong to the node's parents
+        self.count = count  # how many are returned
 
-    def separate(self, results: Sequence[Any]) -> list[Vjp]:
+    def separate(self, op: str, results: Sequence[Any]) -> list[Vjp]:
         """For each parent a vjp that has its result already."""
+        if not isinstance(results, (list, tuple)) or len(results) != self.count:
+            raise GraphError(
+                f"backward: expected the vjp of {op} to return a list of {self.count} cotangents, one for each input, "
+                f"got {shown(results)}"
+            )
         return [lambda _, result=results[position]: result for position in self.kept]
 
 
@@ -146,19 +154,22 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
             a = x.array if isinstance(x, Tensor) else x
             return record(a**3, (x, lambda g: multiply(g, multiply(square(x), 3))))
     """
-    if type(out) is not _ndarray and isinstance(out, np.generic):
-        out = np.asarray(out)
+    if type(out) is not _ndarray:
+        out = _value(out)
     mode = _thread.mode
     if mode is BARE:
         return out  # type: ignore[no-any-return]
     parents = []
     vjps = []
-    for x, vjp in edges:
-        if type(x) is Tensor:
-            node = x.node
-            if node is not None:
-                parents.append(node)
-                vjps.append(vjp)
+    try:
+        for x, vjp in edges:
+            if type(x) is Tensor:
+                node = x.node
+                if node is not None:
+                    parents.append(node)
+                    vjps.append(vjp)
+    except (TypeError, ValueError):
+        raise GraphError(f"record: expected pairs (input, vjp) after the value, got {shown(edges)}") from None
     if not parents or mode is NO_GRAD:
         return _unrecorded(out, [x for x, _ in edges])
     # In place of Node(...) and Tensor(...), two calls that every recorded op would wait for.
@@ -178,14 +189,26 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
 
 def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp) -> Tensor:
     """`record` for an op whose gradients share their work: vjp returns one cotangent per input, in order."""
-    if type(out) is not _ndarray and isinstance(out, np.generic):
-        out = np.asarray(out)
+    if type(out) is not _ndarray:
+        out = _value(out)
     if _thread.mode is BARE:
         return out  # type: ignore[no-any-return]
+    if not isinstance(inputs, (list, tuple)):
+        raise GraphError(f"record_joint: expected a list of inputs after the value, got {shown(inputs)}")
+    check_function("record_joint", vjp)
     kept = tuple(i for i, x in enumerate(inputs) if type(x) is Tensor and x.node is not None)
     if not kept or _thread.mode is NO_GRAD:
         return _unrecorded(out, inputs)
-    return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept), out))
+    return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept, len(inputs)), out))
+
+
+def _value(out: Any) -> Any:
+    """An op's result as an array: a NumPy scalar is made one. Raises DTypeError for what is none."""
+    if isinstance(out, np.generic):
+        return np.asarray(out)
+    if not is_array(out):
+        raise DTypeError(f"record: expected the value of an op to be an array, got {shown(out)}")
+    return out
 
 
 def _unrecorded(out: Any, inputs: Sequence[Any]) -> Tensor:

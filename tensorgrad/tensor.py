@@ -13,9 +13,10 @@ import numpy as np
 
 from tensorgrad import array as arrays
 from tensorgrad import interop, writes
+from tensorgrad.arguments import as_flag, check_function
 from tensorgrad.array import Array
 from tensorgrad.dtype import DType, DTypeLike
-from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError
+from tensorgrad.errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, shown
 
 if TYPE_CHECKING:
     from tensorgrad.tape import Node
@@ -54,7 +55,7 @@ class Tensor:
         if value is self.array:  # the end of `x.data += y`
             return
         if not arrays.is_array(value):
-            raise DTypeError(f"data: expected an array, got {type(value).__name__}: use tensorgrad.tensor")
+            raise DTypeError(f"data: expected an array, got {shown(value)}: use tensorgrad.tensor")
         if (value.shape, value.dtype) != (self.shape, self.dtype):
             raise ShapeError(
                 f"data: expected shape {self.shape} and dtype {self.dtype}, as of the tensor, "
@@ -101,7 +102,10 @@ class Tensor:
         the same shape and dtype, takes the gradient's place. Several are called in order.
         """
         if self.node is None:
-            raise GraphError("register_hook: expected a tensor that needs a gradient: make it with requires_grad=True")
+            raise GraphError(
+                "register_hook: expected a tensor that needs a gradient, got a constant: pass requires_grad=True"
+            )
+        check_function("register_hook", hook)
         if self.node.hooks is None:
             self.node.hooks = {}
         hooks = self.node.hooks
@@ -124,7 +128,7 @@ class Tensor:
         if self.node is None or self.node.vjps is not None:
             raise GraphError("grad: expected a leaf made with requires_grad=True: only those collect gradients")
         if value is not None and type(value) is not Tensor:
-            raise DTypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
+            raise DTypeError(f"grad: expected a Tensor or None, got {shown(value)}")
         if value is not None and (value.shape != self.shape or value.dtype != self.dtype):
             raise ShapeError(
                 f"grad: expected shape {self.shape} and dtype {self.dtype}, as of the tensor, "
@@ -193,7 +197,7 @@ class Tensor:
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """The module with the array API's functions: this library."""
         if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
-            raise ValueError(f"__array_namespace__: expected a version up to 2024.12, got {api_version!r}")
+            raise ArgumentError(f"__array_namespace__: expected a version up to 2024.12, got {shown(api_version)}")
         return sys.modules["tensorgrad"]
 
     def __dlpack__(
@@ -270,7 +274,7 @@ class Tensor:
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu" or self.shape:
-            raise TypeError(f"index: expected a scalar integer tensor, got shape {self.shape}, dtype {self.dtype}")
+            raise DTypeError(f"index: expected a scalar integer tensor, got shape {self.shape}, dtype {self.dtype}")
         return int(self.array)
 
     # --- gradients -----------------------------------------------------------------------------
@@ -286,7 +290,7 @@ class Tensor:
         """
         from tensorgrad.backward import backward  # it needs Tensor itself
 
-        backward([self], [gradient], create_graph=create_graph)
+        backward([self], [gradient], create_graph=as_flag("backward", "create_graph", create_graph))
 
     # --- operators -----------------------------------------------------------------------------
 
@@ -414,12 +418,27 @@ class Tensor:
                 "use tensorgrad.index_update, or write to x.data what no gradient is to know of"
             )
         if isinstance(values, (list, tuple)):
-            values = arrays.module_of(self.array).asarray(values, dtype=self.dtype)
+            values = self._from_sequence(values)
         updated = ops.index_update(self.array, index, values)  # with every check, before anything is written
         if not self.array.flags.writeable:
             raise GraphError("setitem: expected memory that may be written to, got a read-only view: use x.copy()")
         writes.written(self.array)
         self.array[...] = updated.array if type(updated) is Tensor else updated
+
+    def _from_sequence(self, values: Any) -> Array:
+        """Nested sequences of Python numbers as an array of this tensor's dtype and device."""
+        try:
+            found = np.asarray(values)
+        except ValueError:
+            raise ShapeError("setitem: expected nested sequences of equal lengths, got ragged ones") from None
+        kinds = {"b": "b", "i": "biu", "u": "biu"}.get(self.dtype.kind, "biuf")
+        try:
+            if found.dtype.kind in kinds or not found.size:
+                xp = arrays.module_of(self.array)
+                return xp.asarray(values, dtype=self.dtype)  # type: ignore[no-any-return]
+        except OverflowError:
+            pass
+        raise DTypeError(f"setitem: expected numbers that {self.dtype} can hold, got {shown(values)}")
 
     # --- the usual ops as methods --------------------------------------------------------------
 

@@ -16,10 +16,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tensorgrad.arguments import check_function
 from tensorgrad.array import Array, is_array, module_of
 from tensorgrad.backward import grad, run_back_to
 from tensorgrad.dtype import is_float
-from tensorgrad.errors import DTypeError, GraphError
+from tensorgrad.errors import DTypeError, GraphError, shown
 from tensorgrad.ops import reshape, stack
 from tensorgrad.ops.common import float_operand
 from tensorgrad.tape import Node, is_recording, leaf, record, record_joint, recording
@@ -35,13 +36,14 @@ Tree = Any  # a Tensor, or a tree of them
 
 def value_and_grad(f: Function) -> Callable[..., tuple[Tensor, tuple[Tree, ...]]]:
     """The function xs -> (f(*xs), its gradient with respect to each x); f returns one element."""
+    check_function("value_and_grad", f)
 
     @functools.wraps(f)
     def with_gradient(*xs: Tree) -> tuple[Tensor, tuple[Tree, ...]]:
         inputs = _Inputs("value_and_grad", xs)
         out = inputs.passed_to(f)
         if type(out) is not Tensor:
-            raise GraphError(f"value_and_grad: expected a function that returns one Tensor, got {type(out).__name__}")
+            raise GraphError(f"value_and_grad: expected a function that returns one Tensor, got {shown(out)}")
         return inputs.results(out), inputs.like(inputs.grad(out))
 
     return with_gradient
@@ -69,6 +71,9 @@ def jvp(f: Function, xs: Sequence[Tree], ts: Sequence[Tree]) -> tuple[Tree, Tree
     A vjp is linear in its cotangent, so its own vjp is the jvp: two backwards make one forward mode
     (Townsend, "A new trick for calculating Jacobian vector products", 2017).
     """
+    for what, given in (("inputs", xs), ("tangents", ts)):
+        if not isinstance(given, (list, tuple)):
+            raise GraphError(f"jvp: expected a list of {what}, got {shown(given)}: put it into a list")
     inputs = _Inputs("jvp", xs)
     if len(ts) != len(inputs.trees):
         raise GraphError(f"jvp: expected one tangent per input, got {len(ts)} for {len(inputs.trees)} inputs")
@@ -119,7 +124,7 @@ def _slopes(op: str, f: Function, inputs: _Inputs) -> tuple[Tensor, ...]:
     """The gradients of the scalar f, recorded; zeros where f does not depend on an input."""
     out = inputs.passed_to(f)
     if type(out) is not Tensor:
-        raise GraphError(f"{op}: expected a function that returns one Tensor, got {type(out).__name__}")
+        raise GraphError(f"{op}: expected a function that returns one Tensor, got {shown(out)}")
     if not out.requires_grad:
         return tuple(_zeros(x) for x in inputs.leaves)
     return grad(out, inputs.leaves, create_graph=True)
@@ -153,6 +158,7 @@ class _Inputs:
     """
 
     def __init__(self, op: str, xs: Sequence[Tree]) -> None:
+        self.op = op
         self.are_nested = False
         self.leaves: list[Tensor] = []
         self.names: list[list[str]] = []  # of each input's leaves
@@ -164,7 +170,7 @@ class _Inputs:
             found = {name: t for name, t in named_tensors(tree).items() if is_float(t.dtype)}
             if not found:
                 raise DTypeError(
-                    f"{op}: expected a float Tensor, an array or a tree of Tensors as input, got {type(x).__name__}: "
+                    f"{op}: expected a float Tensor, an array or a tree of Tensors as input, got {shown(x)}: "
                     "make it with tensorgrad.tensor"
                 )
             fresh = {name: self._fresh(t) for name, t in found.items()}
@@ -180,6 +186,7 @@ class _Inputs:
 
     def passed_to(self, f: Function) -> Tree:
         """f of the inputs."""
+        check_function(self.op, f)
         _thread.depth += 1
         try:
             return f(*self.trees)
@@ -208,9 +215,7 @@ class _Outputs:
         named = named_tensors(out)
         self.names, self.tensors = list(named), list(named.values())
         if not named:
-            raise GraphError(
-                f"{op}: expected a function that returns a Tensor or a tree of Tensors, got {type(out).__name__}"
-            )
+            raise GraphError(f"{op}: expected a function that returns a Tensor or a tree of Tensors, got {shown(out)}")
 
     def like(self, values: Sequence[Any]) -> Tree:
         by_id = {id(y): value for y, value in zip(self.tensors, values, strict=True)}
@@ -240,6 +245,8 @@ def recompute(f: Function) -> Function:
 
     Source: Chen et al., "Training deep nets with sublinear memory cost", 2016.
     """
+
+    check_function("recompute", f)
 
     @functools.wraps(f)
     def recomputed(*xs: Any) -> Any:
@@ -285,5 +292,5 @@ def _sources(out: Tensor, first_serial: int) -> list[Node]:
 
 def _one_output(out: Any) -> Tensor:
     if type(out) is not Tensor:
-        raise GraphError(f"recompute: expected a function that returns one Tensor, got {type(out).__name__}")
+        raise GraphError(f"recompute: expected a function that returns one Tensor, got {shown(out)}")
     return out

@@ -19,6 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tensorgrad.arguments import as_size
+from tensorgrad.errors import ArgumentError
+
 __all__ = ["is_threaded", "run_all", "threads"]
 
 Result = TypeVar("Result")
@@ -42,9 +45,9 @@ def threads(count: int | None = None) -> Iterator[None]:
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
 
-    count = available_cores() if count is None else count
+    count = available_cores() if count is None else as_size("threads", "count", count)
     if count < 1:
-        raise ValueError(f"threads: expected 1 or more, got {count}")
+        raise ArgumentError(f"threads: expected 1 or more, got {count}")
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(count, thread_name_prefix="tensorgrad") as executor:
         token = _pool.set(_Pool(executor, count))
         try:

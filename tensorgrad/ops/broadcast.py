@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_flag, as_shape
 from tensorgrad.array import module_of
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float, sum_dtype
 from tensorgrad.errors import ShapeError, shown
-from tensorgrad.ops.common import Axis, TensorLike, as_flag, as_shape, normalise_axes, operand
+from tensorgrad.ops.common import Axis, TensorLike, normalise_axes, operand
 from tensorgrad.ops.convert import astype
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record

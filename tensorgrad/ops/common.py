@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from tensorgrad.arguments import as_integer
 from tensorgrad.array import Array, device_of, has_values, is_array, module_of, own
 from tensorgrad.dtype import has_tensors, is_float
-from tensorgrad.errors import ArgumentError, DeviceError, DTypeError, ShapeError, shown
+from tensorgrad.errors import DeviceError, DTypeError, ShapeError, shown
 from tensorgrad.tensor import Tensor
 
 # What ops take. Given a Tensor among its operands an op returns a Tensor, given arrays an array.
@@ -80,10 +80,7 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
             raise DTypeError(
                 f"{op}: expected operands of one dtype, got {a.dtype} and {b.dtype}: convert one with .astype"
             )
-        if device_of(a) != device_of(b):
-            raise DeviceError(
-                f"{op}: expected operands on one device, got {device_of(a)} and {device_of(b)}: move one with .to"
-            )
+        check_devices(op, a, b)
         if has_values(a) != has_values(b):  # a constant meets shapes alone
             xp = module_of(b if has_values(a) else a)
             a, b = xp.asarray(a), xp.asarray(b)
@@ -96,6 +93,13 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
     raise DTypeError(
         f"{op}: expected Tensors, arrays or Python numbers, got {type(wrong).__name__}: make it with tensorgrad.tensor"
     )
+
+
+def check_devices(op: str, *arrays: Array) -> None:
+    """Raise DeviceError if the arrays do not lie on one device."""
+    devices = dict.fromkeys(map(device_of, arrays))
+    if len(devices) > 1:
+        raise DeviceError(f"{op}: expected operands on one device, got {' and '.join(devices)}: move one with .to")
 
 
 def float_operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
@@ -146,55 +150,6 @@ def broadcast_error(op: str, a: Any, b: Any) -> Exception:
         )
     names = " and ".join(shown(v) if not is_array(v) else str(v.dtype) for v in (a, b))
     return DTypeError(f"{op}: expected values that the dtype can combine, got {names}: convert with .astype")
-
-
-def as_integer(op: str, name: str, value: Any) -> int:
-    """`value` as a Python integer that an int64 can hold. Raises ShapeError, naming the argument."""
-    try:
-        index = operator.index(value)
-    except TypeError:
-        index = None
-    if index is None or isinstance(value, bool) or abs(index) > _LARGEST:
-        raise ShapeError(f"{op}: expected {name} to be an integer, got {shown(value)}")
-    return index
-
-
-_LARGEST = np.iinfo(np.int64).max
-
-
-def as_shape(op: str, shape: Any) -> tuple[int, ...]:
-    """`shape` as a tuple of sizes >= 0. Raises ShapeError."""
-    try:
-        sizes = tuple(operator.index(n) for n in shape)
-    except TypeError:
-        raise ShapeError(f"{op}: expected a shape, a tuple of integers, got {shown(shape)}") from None
-    if any(not 0 <= n <= _LARGEST for n in sizes):
-        raise ShapeError(f"{op}: expected sizes >= 0 of what fits into memory, got shape {shown(sizes)}")
-    return sizes
-
-
-def as_number(op: str, name: str, value: Any) -> float:
-    """A real number as a Python float. Raises DTypeError, naming the argument."""
-    try:
-        if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-            return float(value)
-    except OverflowError:
-        pass
-    raise DTypeError(f"{op}: expected {name} to be a Python number, got {shown(value)}")
-
-
-def as_flag(op: str, name: str, value: Any) -> bool:
-    """True or False. Raises DTypeError, naming the argument."""
-    if not isinstance(value, (bool, np.bool)):
-        raise DTypeError(f"{op}: expected {name} to be True or False, got {shown(value)}")
-    return bool(value)
-
-
-def check_option(op: str, name: str, value: Any, *known: str) -> None:
-    """Raise ArgumentError if `value` is none of the `known` names."""
-    if not isinstance(value, str) or value not in known:
-        names = ", ".join(f'"{one}"' for one in known)
-        raise ArgumentError(f"{op}: expected {name} to be one of {names}, got {shown(value)}")
 
 
 def row_shape(shape: Sequence[int]) -> tuple[int, int]:

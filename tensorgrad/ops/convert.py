@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tensorgrad import array as arrays
+from tensorgrad.arguments import as_flag
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float
-from tensorgrad.ops.common import TensorLike, as_flag, operand
+from tensorgrad.ops.common import TensorLike, operand
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import is_array, module_of
+from tensorgrad.arguments import as_integer
+from tensorgrad.array import Array, device_of, is_array, module_of, to_device
 from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.ops.broadcast import sum_to
-from tensorgrad.ops.common import TensorLike, as_integer, normalise_axis, operand, operands
+from tensorgrad.ops.common import TensorLike, check_devices, normalise_axis, operand, operands
 from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import Scatter, data, record
@@ -84,7 +85,7 @@ def take(x: TensorLike, indices: Any, *, axis: int | None = None) -> Tensor:
     if axis is None and a.ndim != 1:
         raise ShapeError(f"take: expected axis for {a.ndim} axes, got None: only one axis goes without saying")
     axis = normalise_axis("take", 0 if axis is None else axis, a.ndim)
-    where_to = integers("take", indices)
+    where_to = integers("take", indices, a)
     return getitem(x, (*(slice(None),) * axis, where_to) if axis else where_to)
 
 
@@ -92,7 +93,7 @@ def take_along_axis(x: TensorLike, indices: Any, *, axis: int = -1) -> Tensor:
     """Along `axis`, for each position of the other axes, the elements at `indices`, of x's number of axes."""
     a = operand("take_along_axis", x)
     axis = normalise_axis("take_along_axis", axis, a.ndim)
-    where_to = integers("take_along_axis", indices)
+    where_to = integers("take_along_axis", indices, a)
     if where_to.ndim != a.ndim:
         raise ShapeError(f"take_along_axis: expected indices of {a.ndim} axes, got shape {where_to.shape}")
     index = positions_along(a.shape, where_to, axis)
@@ -133,7 +134,7 @@ def embedding(weight: TensorLike, ids: Any, *, padding_idx: int | None = None) -
     Saves:   ids.
     """
     a = operand("embedding", weight)
-    where_to = integers("embedding", ids)
+    where_to = integers("embedding", ids, a)
     if a.ndim != 2:
         raise ShapeError(f"embedding: expected weight of shape (V, C), got {a.shape}")
     if where_to.size and type(where_to) is np.ndarray:
@@ -172,12 +173,13 @@ def _expand(values: Any, a: Any, index: Any) -> Any:
     return xp.broadcast_to(xp.asarray(values, dtype=a.dtype), a[index].shape)
 
 
-def integers(op: str, indices: Any) -> Any:
-    """An array, a Tensor or nested sequences of integers, as an array."""
-    where_to = data(indices)
-    where_to = where_to if is_array(where_to) else _from_sequence(op, where_to)
+def integers(op: str, indices: Any, like: Array) -> Array:
+    """An array, a Tensor or nested sequences of integers, as an array on the device of `like`."""
+    given = data(indices)
+    where_to = given if is_array(given) else to_device(_from_sequence(op, given), device_of(like))
     if where_to.dtype.kind not in "iu":
         raise DTypeError(f"{op}: expected integers, got {shown(indices)} of dtype {where_to.dtype}")
+    check_devices(op, like, where_to)
     return where_to
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from tensorgrad.arguments import as_flag, as_integer, check_option
 from tensorgrad.array import Array, module_of
 from tensorgrad.errors import DTypeError, ShapeError, shown
-from tensorgrad.ops.common import TensorLike, as_flag, as_integer, check_option, normalise_axis, operand, operands
+from tensorgrad.ops.common import TensorLike, normalise_axis, operand, operands
 from tensorgrad.ops.index import positions_along, put
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record

@@ -119,5 +119,5 @@ def test_constants_and_unused_inputs_have_gradient_zero() -> None:
 
 
 def test_refuses_a_function_that_returns_no_tensor() -> None:
-    with pytest.raises(tg.GraphError, match="returns one Tensor, got tuple"):
+    with pytest.raises(tg.GraphError, match=r"returns one Tensor, got \(Tensor"):
         tg.check_grads(lambda x: (x, x), X)

@@ -216,7 +216,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "function of nothing": (
         lambda: tg.vjp(lambda x: None, f32(2)),
         tg.GraphError,
-        "returns a Tensor or a tree of Tensors, got NoneType",
+        "returns a Tensor or a tree of Tensors, got None",
     ),
     # devices
     "no such device": (lambda: tg.zeros((2,), device="gpu"), tg.DeviceError, "device: .*'gpu'"),

@@ -93,7 +93,7 @@ def test_every_way_of_asking_gives_the_same_gradient(f: Callable[..., tg.Tensor]
     assert_same([flat[:9].reshape(3, 3) / 2, flat[9:].reshape(3, 3) / 2])
     # Forward mode: along any direction, what the gradient says.
     directions = np.random.default_rng(seed + 1).normal(size=(2, 3, 3))
-    _, tangent = tg.jvp(lambda *xs: f(*xs).sum(), arrays, directions)
+    _, tangent = tg.jvp(lambda *xs: f(*xs).sum(), list(arrays), list(directions))
     along = sum((g * d).sum() for g, d in zip(expected, directions, strict=True))
     np.testing.assert_allclose(tangent.item(), along, rtol=1e-9, atol=1e-10)
 

@@ -225,8 +225,8 @@ def test_a_failed_backward_leaves_recording_on() -> None:
         (lambda g: g[:1], tg.ShapeError, r"the vjp of .* own shape \(2,\).*\(1,\)"),
         (lambda g: g.reshape(2, 1), tg.ShapeError, r"\(2, 1\)"),
         (lambda g: g.astype("float32"), tg.DTypeError, "float64.*float32"),
-        (lambda g: None, tg.DTypeError, "NoneType"),
-        (lambda g: 1.0, tg.DTypeError, "float"),
+        (lambda g: None, tg.DTypeError, "got None"),
+        (lambda g: 1.0, tg.DTypeError, "got 1.0"),
     ],
 )
 def test_a_wrong_custom_vjp_raises(bad: Any, error: type[Exception], message: str) -> None:

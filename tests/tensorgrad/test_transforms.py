@@ -310,13 +310,13 @@ def test_a_tensor_at_two_places_is_one_variable_and_integers_are_constants() -> 
 
 
 def test_wrong_trees_are_refused() -> None:
-    with pytest.raises(tg.DTypeError, match=r"vjp: expected a float Tensor.* got list"):
+    with pytest.raises(tg.DTypeError, match=r"vjp: expected a float Tensor.* got \[1.0, 2.0\]"):
         tg.vjp(lambda t: t, [1.0, 2.0])
     with pytest.raises(tg.GraphError, match=r"vjp: expected a cotangent for each Tensor.* none for 'b'"):
         tg.vjp(lambda x: {"a": x, "b": x * 2.0}, X)[1]({"a": tg.tensor(V)})
-    with pytest.raises(tg.GraphError, match="value_and_grad: expected a function that returns one Tensor, got tuple"):
+    with pytest.raises(tg.GraphError, match=r"value_and_grad: expected a function that returns one Tensor, got \("):
         tg.value_and_grad(lambda x: (x, x))(X)
-    with pytest.raises(tg.GraphError, match="hessian: expected a function that returns one Tensor, got list"):
+    with pytest.raises(tg.GraphError, match=r"hessian: expected a function that returns one Tensor, got \["):
         tg.hessian(lambda x: [x], X)
 
 

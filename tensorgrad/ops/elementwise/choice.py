@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgrad.arguments import as_number
 from tensorgrad.array import module_of
 from tensorgrad.dtype import DType
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.ops.broadcast import sum_to
-from tensorgrad.ops.common import REFUSED, TensorLike, as_number, combined, number_operand, operand, operands, shape_of
+from tensorgrad.ops.common import REFUSED, TensorLike, combined, number_operand, operand, operands, shape_of
 from tensorgrad.ops.elementwise.arithmetic import multiply
 from tensorgrad.ops.logic import no_vjp
 from tensorgrad.tape import record

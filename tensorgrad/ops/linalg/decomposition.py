@@ -13,9 +13,10 @@ from __future__ import annotations
 import functools
 from typing import Any, NamedTuple
 
+from tensorgrad.arguments import as_flag, check_option
 from tensorgrad.array import Array, is_any, module_of
 from tensorgrad.errors import GraphError, LinAlgError
-from tensorgrad.ops.common import TensorLike, as_flag, check_option
+from tensorgrad.ops.common import TensorLike
 from tensorgrad.ops.elementwise import add, divide, multiply, subtract
 from tensorgrad.ops.index import getitem
 from tensorgrad.ops.linalg.operand import lapack, lapack_operand

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgrad.arguments import as_integer
 from tensorgrad.array import module_of
 from tensorgrad.dtype import DTypeLike
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import TensorLike, as_integer, operand
+from tensorgrad.ops.common import TensorLike, operand
 from tensorgrad.ops.elementwise import astype
 from tensorgrad.ops.linalg.operand import matrix_operand
 from tensorgrad.tape import record

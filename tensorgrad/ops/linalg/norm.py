@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import module_of
 from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.errors import ArgumentError, ShapeError, shown
 from tensorgrad.ops.broadcast import reshape, spread, sum
-from tensorgrad.ops.common import Axis, TensorLike, as_flag, as_number, float_operand, normalise_axes
+from tensorgrad.ops.common import Axis, TensorLike, float_operand, normalise_axes
 from tensorgrad.ops.elementwise import abs, divide, multiply, pow, sign, where
 from tensorgrad.ops.linalg.decomposition import svdvals
 from tensorgrad.ops.linalg.operand import matrix_operand

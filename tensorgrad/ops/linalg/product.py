@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_integer
 from tensorgrad.errors import ShapeError, shown
 from tensorgrad.kernels import gemm
 from tensorgrad.ops.broadcast import reshape, sum, sum_to
 from tensorgrad.ops.common import (
     TensorLike,
-    as_integer,
     broadcast_error,
     normalise_axes,
     normalise_axis,

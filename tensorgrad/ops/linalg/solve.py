@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_integer, as_number
 from tensorgrad.array import Array, is_array, module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import reshape, sum_to
-from tensorgrad.ops.common import TensorLike, as_integer, as_number, float_operand, operands, shape_of
+from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add, negative, positive, subtract
 from tensorgrad.ops.linalg.operand import lapack, lapack_operand, matrix_operand
 from tensorgrad.ops.linalg.product import matmul

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tensorgrad.arguments import as_number, check_option
 from tensorgrad.array import Array, module_of
 from tensorgrad.errors import ArgumentError, ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.kernels.reference.blocks import precisely
-from tensorgrad.ops.common import TensorLike, as_number, check_option, float_operand
+from tensorgrad.ops.common import TensorLike, float_operand
 from tensorgrad.ops.elementwise import abs, add, clip, divide, erfc, multiply, negative, sigmoid, square, tanh, where
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.shape import split

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, module_of
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import broadcast_to, reshape
-from tensorgrad.ops.common import TensorLike, as_flag, as_number, float_operand, operand, operands
+from tensorgrad.ops.common import TensorLike, check_devices, float_operand, operand, operands
 from tensorgrad.ops.elementwise import add, multiply, subtract, where
 from tensorgrad.ops.linalg import matmul
 from tensorgrad.ops.nn.definition import through
@@ -150,6 +151,7 @@ def rope(x: TensorLike, cos: Array, sin: Array) -> Tensor:
         )
     if cos.dtype != a.dtype or sin.dtype != a.dtype:
         raise DTypeError(f"rope: expected cos and sin in {a.dtype}, as x, got {cos.dtype} and {sin.dtype}")
+    check_devices("rope", a, cos, sin)
     return record(kernels_for(a).rope(a, cos, sin), (x, lambda g: rope(g, cos, -sin)))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tensorgrad.arguments import as_integer, check_option
 from tensorgrad.array import module_of
 from tensorgrad.errors import ShapeError, shown
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, as_integer, check_option, float_operand, operands, shape_of
+from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add
 from tensorgrad.ops.linalg import matmul
 from tensorgrad.ops.shape import expand_dims, permute_dims, squeeze

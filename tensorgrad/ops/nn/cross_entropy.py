@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_integer, as_number
 from tensorgrad.array import Array, module_of
 from tensorgrad.dtype import accumulation_dtype, is_float
 from tensorgrad.errors import ArgumentError, DTypeError, GraphError, ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import TensorLike, as_integer, as_number, float_operand, normalise_axis, operand, operands
+from tensorgrad.ops.common import TensorLike, check_devices, float_operand, normalise_axis, operand, operands
 from tensorgrad.ops.elementwise import add, astype, divide, multiply, negative, square, where
 from tensorgrad.ops.index import take_along_axis
 from tensorgrad.ops.nn.definition import through
@@ -202,6 +203,7 @@ def _class_weight(op: str, weight: Any, x: Array, axis: int) -> Array | None:
 def _check_classes(op: str, x: Array, ids: Array, axis: int, ignore_index: int) -> None:
     classes = x.shape[axis]
     as_integer(op, "ignore_index", ignore_index)
+    check_devices(op, x, ids)
     if ids.dtype.kind not in "iu":
         raise DTypeError(f"{op}: expected integer targets, got {ids.dtype}")
     if ids.shape != x.shape[:axis] + x.shape[axis + 1 :]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_number
 from tensorgrad.errors import ArgumentError, ShapeError, shown
 from tensorgrad.ops.broadcast import broadcast_to, sum
-from tensorgrad.ops.common import TensorLike, as_number, float_operand, normalise_axis, operands, shape_of
+from tensorgrad.ops.common import TensorLike, float_operand, normalise_axis, operands, shape_of
 from tensorgrad.ops.elementwise import add, clip, divide, multiply, subtract
 from tensorgrad.ops.linalg import vector_norm
 from tensorgrad.ops.shape import expand_dims

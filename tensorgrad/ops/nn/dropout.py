@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgrad.arguments import as_number
 from tensorgrad.array import device_of, module_of
 from tensorgrad.errors import ArgumentError, DTypeError, shown
-from tensorgrad.ops.common import TensorLike, as_number, float_operand
+from tensorgrad.ops.common import TensorLike, float_operand
 from tensorgrad.random import Key, RowKeys
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, module_of
 from tensorgrad.errors import ArgumentError, ShapeError
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import TensorLike, as_flag, as_number, float_operand, operands, shape_of
+from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import (
     abs,
     add,

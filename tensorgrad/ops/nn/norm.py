@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_integer, as_number, as_shape
 from tensorgrad.array import Array, module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, as_integer, as_number, as_shape, float_operand, operands, shape_of
+from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add, multiply, rsqrt, square, subtract
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.reduce import mean

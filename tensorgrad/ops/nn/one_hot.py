@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_integer
 from tensorgrad.array import module_of
 from tensorgrad.errors import DTypeError, ShapeError
-from tensorgrad.ops.common import as_integer, operand
+from tensorgrad.ops.common import operand
 from tensorgrad.ops.logic import constant
 from tensorgrad.tensor import Tensor
 

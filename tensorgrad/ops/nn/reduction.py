@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tensorgrad.arguments import check_option
 from tensorgrad.array import Array, module_of
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import check_option
 from tensorgrad.ops.elementwise import divide
 from tensorgrad.tape import data
 

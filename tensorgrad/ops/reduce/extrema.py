@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgrad.arguments import as_flag
 from tensorgrad.array import Array, module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import spread
-from tensorgrad.ops.common import Axis, TensorLike, as_flag, normalise_axes, normalise_axis, operand
+from tensorgrad.ops.common import Axis, TensorLike, normalise_axes, normalise_axis, operand
 from tensorgrad.ops.elementwise import multiply
 from tensorgrad.ops.index import take_along_axis
 from tensorgrad.ops.logic import constant

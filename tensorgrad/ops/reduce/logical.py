@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tensorgrad.arguments import as_flag
 from tensorgrad.array import module_of
-from tensorgrad.ops.common import Axis, TensorLike, as_flag, normalise_axes, operand
+from tensorgrad.ops.common import Axis, TensorLike, normalise_axes, operand
 from tensorgrad.ops.logic import constant
 from tensorgrad.tensor import Tensor
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, module_of
 from tensorgrad.ops.broadcast import spread
-from tensorgrad.ops.common import Axis, TensorLike, as_flag, as_number, float_operand, normalise_axes
+from tensorgrad.ops.common import Axis, TensorLike, float_operand, normalise_axes
 from tensorgrad.ops.elementwise import divide, multiply, subtract, where
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from tensorgrad.arguments import as_flag
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float, sum_dtype
 from tensorgrad.ops.broadcast import reshape, sum
-from tensorgrad.ops.common import Axis, TensorLike, as_flag, normalise_axes, operand
+from tensorgrad.ops.common import Axis, TensorLike, normalise_axes, operand
 from tensorgrad.ops.convert import astype
 from tensorgrad.ops.elementwise import add, multiply
 from tensorgrad.ops.index import getitem

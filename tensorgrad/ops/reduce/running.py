@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.arguments import as_flag, as_integer
 from tensorgrad.array import module_of
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float, sum_dtype
 from tensorgrad.errors import ShapeError, shown
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, as_flag, as_integer, normalise_axis, operand
+from tensorgrad.ops.common import TensorLike, normalise_axis, operand
 from tensorgrad.ops.convert import astype
 from tensorgrad.ops.elementwise import add, multiply, subtract
 from tensorgrad.ops.index import getitem

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from tensorgrad.arguments import as_integer, as_shape
 from tensorgrad.array import module_of
 from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, as_integer, as_shape, normalise_axis, operand
+from tensorgrad.ops.common import TensorLike, check_devices, normalise_axis, operand
 from tensorgrad.ops.index import getitem
 from tensorgrad.ops.shape.axes import expand_dims
 from tensorgrad.tape import record_joint
@@ -89,4 +90,5 @@ def _sequence(op: str, xs: Sequence[TensorLike]) -> list[Any]:
     arrays = [operand(op, x) for x in xs]
     if any(a.dtype != arrays[0].dtype for a in arrays):
         raise DTypeError(f"{op}: expected tensors of one dtype, got {', '.join(str(a.dtype) for a in arrays)}")
+    check_devices(op, *arrays)
     return arrays

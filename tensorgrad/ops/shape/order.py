@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgrad.arguments import as_integer
 from tensorgrad.array import module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, as_integer, normalise_axes, operand
+from tensorgrad.ops.common import TensorLike, normalise_axes, operand
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 

@@ -6,18 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tensorgrad.array import device_of, is_array, module_of, to_device
+from tensorgrad.arguments import as_integer, as_shape, check_option
+from tensorgrad.array import is_array, module_of
 from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.ops.broadcast import broadcast_to, reshape
-from tensorgrad.ops.common import (
-    TensorLike,
-    as_integer,
-    as_shape,
-    check_option,
-    is_number,
-    normalise_axis,
-    operand,
-)
+from tensorgrad.ops.common import TensorLike, check_devices, is_number, normalise_axis, operand
 from tensorgrad.ops.index import getitem, integers, take
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
@@ -55,9 +48,7 @@ def repeat(x: TensorLike, repeats: Any, *, axis: int | None = None) -> Tensor:
             raise ShapeError(f"repeat: expected repeats >= 0, got {count}")
         apart = broadcast_to(reshape(x, (*before, n, 1, *after)), (*before, n, count, *after))
         return reshape(apart, (*before, n * count, *after), copy=True)
-    is_placed = is_array(counts)
-    counts = integers("repeat", counts)
-    counts = counts if is_placed else to_device(counts, device_of(a))
+    counts = integers("repeat", counts, a)
     xp = module_of(counts)
     if counts.shape != (n,) or (counts < 0).any():
         raise ShapeError(f"repeat: expected {n} repeats >= 0 for axis {axis} of {a.shape}, got shape {counts.shape}")
@@ -75,6 +66,7 @@ def meshgrid(*xs: TensorLike, indexing: str = "xy") -> list[Tensor]:
         raise ShapeError(f"meshgrid: expected vectors, got shapes {', '.join(str(a.shape) for a in arrays)}")
     if any(a.dtype != arrays[0].dtype for a in arrays):
         raise DTypeError(f"meshgrid: expected tensors of one dtype, got {', '.join(str(a.dtype) for a in arrays)}")
+    check_devices("meshgrid", *arrays)
     order = list(range(len(xs)))
     if indexing == "xy":
         order[:2] = order[:2][::-1]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tensorgrad.errors import GraphError
+from tensorgrad.errors import GraphError, shown
 from tensorgrad.residuals import owners, residuals
 from tensorgrad.tape import Node
 from tensorgrad.tensor import Tensor
@@ -107,10 +107,12 @@ def graph(x: Tensor | Sequence[Tensor]) -> Graph:
     closures of its vjps. Source lines are known of what was recorded under `find_non_finite` or
     `profile`. Raises GraphError if nothing was recorded.
     """
-    xs = [x] if isinstance(x, Tensor) else list(x)
+    xs = x if isinstance(x, (list, tuple)) else [x]
     roots = [x.node for x in xs if isinstance(x, Tensor) and x.node is not None]
     if not roots or len(roots) != len(xs):
-        raise GraphError("graph: expected tensors that need a gradient, got others: make them with requires_grad=True")
+        raise GraphError(
+            f"graph: expected tensors that need a gradient, got {shown(x)}: make them with requires_grad=True"
+        )
     nodes = _below(roots)
     position = {node: i for i, node in enumerate(nodes)}
     counted: dict[int, None] = {}
