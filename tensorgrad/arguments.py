@@ -19,7 +19,7 @@ def as_integer(op: str, name: str, value: Any) -> int:
     except TypeError:
         index = None
     if index is None or isinstance(value, bool) or abs(index) > _LARGEST:
-        raise ShapeError(f"{op}: expected {name} to be an integer, got {shown(value)}")
+        raise ShapeError(f"{op}: expected {name} to be an integer, got {shown(value)}: give an int")
     return index
 
 
@@ -30,7 +30,7 @@ def as_size(op: str, name: str, value: Any) -> int:
     """An integer >= 0. Raises ShapeError, naming the argument."""
     size = as_integer(op, name, value)
     if size < 0:
-        raise ShapeError(f"{op}: expected {name} >= 0, got {size}")
+        raise ShapeError(f"{op}: expected {name} >= 0, got {size}: count from 0")
     return size
 
 
@@ -39,11 +39,16 @@ def as_shape(op: str, shape: Any) -> tuple[int, ...]:
     try:
         sizes = tuple(operator.index(n) for n in shape)
     except TypeError:
-        raise ShapeError(f"{op}: expected a shape, a tuple of integers, got {shown(shape)}") from None
+        raise ShapeError(
+            f"{op}: expected a shape, a tuple of integers, got {shown(shape)}: write it as (2, 3)"
+        ) from None
     if any(not 0 <= n <= _LARGEST for n in sizes):
-        raise ShapeError(f"{op}: expected sizes >= 0 of what fits into memory, got shape {shown(sizes)}")
+        raise ShapeError(
+            f"{op}: expected sizes >= 0 of what fits into memory, got shape {shown(sizes)}: "
+            "check how the shape is computed"
+        )
     if len(sizes) > _MOST_AXES:
-        raise ShapeError(f"{op}: expected at most {_MOST_AXES} axes, got {len(sizes)}")
+        raise ShapeError(f"{op}: expected at most {_MOST_AXES} axes, got {len(sizes)}: merge axes with reshape")
     return sizes
 
 
@@ -57,13 +62,13 @@ def as_number(op: str, name: str, value: Any) -> float:
             return float(value)
     except OverflowError:
         pass
-    raise DTypeError(f"{op}: expected {name} to be a Python number, got {shown(value)}")
+    raise DTypeError(f"{op}: expected {name} to be a Python number, got {shown(value)}: give an int or a float")
 
 
 def as_flag(op: str, name: str, value: Any) -> bool:
     """True or False. Raises DTypeError, naming the argument."""
     if not isinstance(value, (bool, np.bool)):
-        raise DTypeError(f"{op}: expected {name} to be True or False, got {shown(value)}")
+        raise DTypeError(f"{op}: expected {name} to be True or False, got {shown(value)}: convert it with bool")
     return bool(value)
 
 
@@ -71,10 +76,10 @@ def check_option(op: str, name: str, value: Any, *known: str) -> None:
     """Raise ArgumentError if `value` is none of the `known` names."""
     if not isinstance(value, str) or value not in known:
         names = ", ".join(f'"{one}"' for one in known)
-        raise ArgumentError(f"{op}: expected {name} to be one of {names}, got {shown(value)}")
+        raise ArgumentError(f"{op}: expected {name} to be one of {names}, got {shown(value)}: choose one of those")
 
 
 def check_function(op: str, f: Any) -> None:
     """Raise DTypeError if `f` cannot be called."""
     if not callable(f):
-        raise DTypeError(f"{op}: expected a function, got {shown(f)}")
+        raise DTypeError(f"{op}: expected a function, got {shown(f)}: pass what is to be called")

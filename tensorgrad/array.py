@@ -111,7 +111,7 @@ def to_device(a: Array, device: str) -> Array:
         cupy = cuda_module()
         with cupy.cuda.Device(int(index or 0)):
             return cupy.asarray(a)  # type: ignore[no-any-return]
-    raise DeviceError(f'device: expected "cpu", "cuda" or "cuda:N", got {shown(device)}')
+    raise DeviceError(f'device: expected "cpu", "cuda" or "cuda:N", got {shown(device)}: choose one of those')
 
 
 def to_numpy(a: Array) -> Array:

@@ -77,7 +77,7 @@ def _tensors(what: str, given: Any) -> tuple[Tensor, ...]:
     """One Tensor, or a non-empty sequence of them, as a tuple."""
     found = (given,) if isinstance(given, Tensor) else given
     if not isinstance(found, (tuple, list)) or not all(isinstance(x, Tensor) for x in found) or not found:
-        raise GraphError(f"grad: expected {what} to be a Tensor or a list of them, got {shown(given)}")
+        raise GraphError(f"grad: expected {what} to be a Tensor or a list of them, got {shown(given)}: pass Tensors")
     return tuple(found)
 
 
@@ -118,7 +118,10 @@ def run_back_to(
 def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[tuple[Node, Any]]:
     """Pair each output's node with a checked cotangent."""
     if len(outputs) != len(gradients):
-        raise GraphError(f"backward: expected one gradient per output, got {len(gradients)} for {len(outputs)} outputs")
+        raise GraphError(
+            f"backward: expected one gradient per output, got {len(gradients)} for {len(outputs)} outputs: "
+            "give None for a scalar"
+        )
     seeds = []
     for out, g in zip(outputs, gradients, strict=True):
         if type(out) is not Tensor or out.node is None:
@@ -255,7 +258,10 @@ def _run_hooks(node: Node, g: Any) -> Any:
             if result is None:
                 continue
             if type(result) is not Tensor:
-                raise DTypeError(f"hook: expected a Tensor or None from a gradient hook, got {shown(result)}")
+                raise DTypeError(
+                    f"hook: expected a Tensor or None from a gradient hook, got {shown(result)}: "
+                    "return the new gradient, or nothing"
+                )
             _check_cotangent(node, result, "the result of a gradient hook")
             g = result if type(g) is Tensor else result.array
     return g
@@ -282,10 +288,15 @@ def _check_cotangent(node: Node, g: Any, source: Node | str) -> None:
         return
     giver = source if isinstance(source, str) else f"the vjp of {source.op}"
     if not hasattr(g, "dtype") or not hasattr(g, "shape"):
-        raise DTypeError(f"backward: expected {giver} to be a Tensor or an array, got {shown(g)}")
+        raise DTypeError(
+            f"backward: expected {giver} to be a Tensor or an array, got {shown(g)}: "
+            "return one of the value's own shape and dtype"
+        )
     expected, got = f"shape {node.shape}, dtype {node.dtype}", f"shape {g.shape}, dtype {g.dtype}"
     kind = ShapeError if g.shape != node.shape else DTypeError
-    raise kind(f"backward: expected {giver} to be of the value's own {expected}, got {got}")
+    raise kind(
+        f"backward: expected {giver} to be of the value's own {expected}, got {got}: reduce, reshape or convert it"
+    )
 
 
 def _add_into(buffer: Array, g: Any) -> None:

@@ -66,7 +66,10 @@ def _check(f: Callable[..., Tensor], xs: Sequence[Array], order: int, level: int
     leaves = [leaf(x) for x in xs]
     out = f(*leaves)
     if type(out) is not Tensor:
-        raise GraphError(f"check_grads: expected a function that returns one Tensor, got {shown(out)}")
+        raise GraphError(
+            f"check_grads: expected a function that returns one Tensor, got {shown(out)}: "
+            "return one of them, or their sum"
+        )
     weights = _normal(key.fold_in(0), out.array)
     gradients = _gradient(out, leaves, weights, create_graph=False)
     recorded = _gradient(f(*leaves), leaves, weights, create_graph=True)

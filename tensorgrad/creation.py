@@ -96,7 +96,9 @@ def _from_sequence(op: str, values: Any, dtype: DTypeLike | None) -> Array:
     try:
         found = np.asarray(values)
     except ValueError:
-        raise ShapeError(f"{op}: expected nested sequences of equal lengths, got ragged ones") from None
+        raise ShapeError(
+            f"{op}: expected nested sequences of equal lengths, got ragged ones: pad them to one length"
+        ) from None
     if dtype is None:
         is_plain = not isinstance(values, np.generic)
         return found.astype(np.float32) if is_plain and found.dtype == np.float64 else found
@@ -106,14 +108,19 @@ def _from_sequence(op: str, values: Any, dtype: DTypeLike | None) -> Array:
             # From Python's integers themselves: large ones may have been made floats, and none is to wrap around.
             return np.asarray(values, target)
         except (OverflowError, TypeError, ValueError):
-            raise DTypeError(f"{op}: expected numbers that {target} can hold, got {shown(values)}") from None
+            raise DTypeError(
+                f"{op}: expected numbers that {target} can hold, got {shown(values)}: pass another dtype"
+            ) from None
     return found
 
 
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Tensor:
     """A Tensor that shares the memory of any object with `__dlpack__`; `copy` as in `asarray`."""
     if not hasattr(x, "__dlpack_device__") or isinstance(x, type):
-        raise DTypeError(f"from_dlpack: expected an object with __dlpack__, got {shown(x)}")
+        raise DTypeError(
+            f"from_dlpack: expected an object with __dlpack__, got {shown(x)}: "
+            "use tensorgrad.tensor for Python's own values"
+        )
     kind, _ = x.__dlpack_device__()
     cpu = 1
     module = np if kind == cpu else arrays.cuda_module()
@@ -215,7 +222,7 @@ def arange(
     for name, n in (("start", first), ("stop", end), ("step", step)):
         as_number("arange", name, n)
     if step == 0:
-        raise ShapeError("arange: expected a step other than 0, got 0")
+        raise ShapeError("arange: expected a step other than 0, got 0: use full for equal numbers")
     values = _made("arange", lambda steps, _: arrays.maker().arange(*steps), (first, end, step), None)
     default = "float32" if values.dtype.kind == "f" else "int64"
     return asarray(values, dtype=default if dtype is None else dtype, device=device)
@@ -274,7 +281,7 @@ def _made(op: str, function: Callable[..., Array], shape: tuple[Any, ...], dtype
 def _filled(op: str, module: Any, shape: tuple[int, ...], value: Any, dtype: DTypeLike | None) -> Array:
     """An array of one Python number, in `dtype` or the number's own. Raises DTypeError for what that cannot hold."""
     if not isinstance(value, (int, float, np.integer, np.floating, np.bool)):
-        raise DTypeError(f"{op}: expected a Python number, got {shown(value)}")
+        raise DTypeError(f"{op}: expected a Python number, got {shown(value)}: give an int or a float")
     own = value.dtype if isinstance(value, np.generic) else {bool: "bool", int: "int64"}.get(type(value), "float32")
     target = as_dtype(own if dtype is None else dtype)
     try:
@@ -283,5 +290,5 @@ def _filled(op: str, module: Any, shape: tuple[int, ...], value: Any, dtype: DTy
     except OverflowError:
         one = None
     if one is None:
-        raise DTypeError(f"{op}: expected a number that {target} can hold, got {shown(value)}")
+        raise DTypeError(f"{op}: expected a number that {target} can hold, got {shown(value)}: pass another dtype")
     return _made(op, lambda sizes, found: module.full(sizes, one, found), shape, target)

@@ -56,7 +56,7 @@ def as_dtype(dtype: DTypeLike) -> DType:
                 raise DTypeError("dtype bfloat16: expected the package ml_dtypes: it comes with CuPy") from None
             bfloat16: DType = np.dtype(ml_dtypes.bfloat16)
             return bfloat16
-    raise DTypeError(f"dtype: expected one of {', '.join(_NAMES)}, got {shown(dtype)}")
+    raise DTypeError(f"dtype: expected one of {', '.join(_NAMES)}, got {shown(dtype)}: choose one of those")
 
 
 def has_tensors(dtype: DType) -> bool:
@@ -165,12 +165,18 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     numbers = [x for x in arrays_and_dtypes if _is_number(x)]
     dtypes = [_dtype_of(x) for x in arrays_and_dtypes if not _is_number(x)]
     if not dtypes:
-        raise DTypeError(f"result_type: expected at least one tensor or dtype, got {shown(arrays_and_dtypes)}")
+        raise DTypeError(
+            f"result_type: expected at least one tensor or dtype, got {shown(arrays_and_dtypes)}: "
+            "pass what the numbers are to meet"
+        )
     result = functools.reduce(_promote, dtypes)
     for number in numbers:
         kinds = "b" if isinstance(number, bool) else "iuf" if isinstance(number, int) else "f"
         if ("f" if is_float(result) else result.kind) not in kinds:
-            raise DTypeError(f"result_type: expected a number that {result} can meet, got {shown(number)}")
+            raise DTypeError(
+                f"result_type: expected a number that {result} can meet, got {shown(number)}: "
+                "convert it, or pass a float dtype"
+            )
     return result
 
 

@@ -51,4 +51,4 @@ def dtypes(*, device: str | None = None, kind: str | tuple[str, ...] | None = No
 
 def _check_device(op: str, device: str | None) -> None:
     if device is not None and device not in (known := devices()):
-        raise DeviceError(f"{op}: expected one of {', '.join(known)}, got {device!r}")
+        raise DeviceError(f"{op}: expected one of {', '.join(known)}, got {device!r}: choose one of those")

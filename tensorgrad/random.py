@@ -42,7 +42,7 @@ class Key:
     def __post_init__(self) -> None:
         for name, word in (("seed", self.seed), ("stream", self.stream)):
             if isinstance(word, bool) or not isinstance(word, int) or not 0 <= word < _WORD:
-                raise ArgumentError(f"Key: expected {name} in 0 .. 2**64 - 1, got {shown(word)}")
+                raise ArgumentError(f"Key: expected {name} in 0 .. 2**64 - 1, got {shown(word)}: take it modulo 2**64")
 
     def fold_in(self, data: int) -> Key:
         """The key of an independent stream, a function of this key and of `data` >= 0 (< 2**64)."""
@@ -51,7 +51,9 @@ class Key:
         except TypeError:
             word = -1
         if not 0 <= word < _WORD:
-            raise ArgumentError(f"fold_in: expected an integer in 0 .. 2**64 - 1, got {shown(data)}")
+            raise ArgumentError(
+                f"fold_in: expected an integer in 0 .. 2**64 - 1, got {shown(data)}: take it modulo 2**64"
+            )
         seed, stream = self._generator(_FOLD_COUNTER + word).random_raw(2)
         return Key(int(seed), int(stream))
 
@@ -86,14 +88,16 @@ class Key:
             halves = self.bits((skipped + size + 1) // 2, start=word).view(np.uint32)[skipped : skipped + size]
             values = (halves >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
         else:
-            raise DTypeError(f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}")
+            raise DTypeError(
+                f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}: convert the numbers afterwards"
+            )
         return arrays.to_device(values.reshape(shape), device)
 
     def normal(self, shape: tuple[int, ...] = (), *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
         """Standard normal, by Box and Muller's transform in float64, rounded once to `dtype`."""
         shape = as_shape("normal", shape)
         if not is_float(as_dtype(dtype)):
-            raise DTypeError(f"normal: expected a float dtype, got {as_dtype(dtype)}")
+            raise DTypeError(f"normal: expected a float dtype, got {as_dtype(dtype)}: use integers for whole numbers")
         size = math.prod(shape)
         pairs = (size + 1) // 2
         uniforms = self.uniform((2, pairs), dtype="float64")
@@ -107,7 +111,7 @@ class Key:
         low, high = as_integer("integers", "low", low), as_integer("integers", "high", high)
         shape = as_shape("integers", shape)
         if low >= high:
-            raise ArgumentError(f"integers: expected low < high, got [{low}, {high})")
+            raise ArgumentError(f"integers: expected low < high, got [{low}, {high}): exchange them")
         span = np.uint64(high - low)
         return (self.bits(math.prod(shape)) % span).astype(np.int64).reshape(shape) + low
 
@@ -131,7 +135,7 @@ class RowKeys:
 
     def __post_init__(self) -> None:
         if not isinstance(self.keys, tuple) or not all(isinstance(key, Key) for key in self.keys):
-            raise DTypeError(f"RowKeys: expected a tuple of Keys, got {shown(self.keys)}")
+            raise DTypeError(f"RowKeys: expected a tuple of Keys, got {shown(self.keys)}: make them with Key.split")
 
     def fold_in(self, data: int) -> RowKeys:
         """`Key.fold_in` of each."""
@@ -141,6 +145,9 @@ class RowKeys:
         """Uniform in [0, 1); `shape` begins with the number of keys."""
         shape = as_shape("uniform", shape)
         if not shape or shape[0] != len(self.keys):
-            raise ShapeError(f"uniform: expected a shape of {len(self.keys)} rows, one per key, got {shape}")
+            raise ShapeError(
+                f"uniform: expected a shape of {len(self.keys)} rows, one per key, got {shape}: "
+                "let the first axis be the rows"
+            )
         rows = [key.uniform(shape[1:], dtype=dtype) for key in self.keys]
         return arrays.to_device(np.stack(rows) if rows else np.empty(shape, as_dtype(dtype)), device)

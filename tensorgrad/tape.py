@@ -86,7 +86,8 @@ class Joint:
         if not isinstance(results, (list, tuple)) or len(results) != self.count:
             raise GraphError(
                 f"backward: expected the vjp of {op} to return a list of {self.count} cotangents, one for each input, "
-                f"got {shown(results)}"
+                f"got {shown(results)}: "
+                "return zeros for one without a gradient"
             )
         return [lambda _, result=results[position]: result for position in self.kept]
 
@@ -169,7 +170,10 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
                     parents.append(node)
                     vjps.append(vjp)
     except (TypeError, ValueError):
-        raise GraphError(f"record: expected pairs (input, vjp) after the value, got {shown(edges)}") from None
+        raise GraphError(
+            f"record: expected pairs (input, vjp) after the value, got {shown(edges)}: "
+            "write record(value, (x, vjp), ...)"
+        ) from None
     if not parents or mode is NO_GRAD:
         return _unrecorded(out, [x for x, _ in edges])
     # In place of Node(...) and Tensor(...), two calls that every recorded op would wait for.
@@ -194,7 +198,10 @@ def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp) -> Tensor:
     if _thread.mode is BARE:
         return out  # type: ignore[no-any-return]
     if not isinstance(inputs, (list, tuple)):
-        raise GraphError(f"record_joint: expected a list of inputs after the value, got {shown(inputs)}")
+        raise GraphError(
+            f"record_joint: expected a list of inputs after the value, got {shown(inputs)}: "
+            "write record_joint(value, [x, y], vjp)"
+        )
     check_function("record_joint", vjp)
     kept = tuple(i for i, x in enumerate(inputs) if type(x) is Tensor and x.node is not None)
     if not kept or _thread.mode is NO_GRAD:
@@ -207,7 +214,10 @@ def _value(out: Any) -> Any:
     if isinstance(out, np.generic):
         return np.asarray(out)
     if not is_array(out):
-        raise DTypeError(f"record: expected the value of an op to be an array, got {shown(out)}")
+        raise DTypeError(
+            f"record: expected the value of an op to be an array, got {shown(out)}: "
+            "make it with the functions of the operand's module"
+        )
     return out
 
 

@@ -128,11 +128,12 @@ class Tensor:
         if self.node is None or self.node.vjps is not None:
             raise GraphError("grad: expected a leaf made with requires_grad=True: only those collect gradients")
         if value is not None and type(value) is not Tensor:
-            raise DTypeError(f"grad: expected a Tensor or None, got {shown(value)}")
+            raise DTypeError(f"grad: expected a Tensor or None, got {shown(value)}: make it with tensorgrad.tensor")
         if value is not None and (value.shape != self.shape or value.dtype != self.dtype):
             raise ShapeError(
                 f"grad: expected shape {self.shape} and dtype {self.dtype}, as of the tensor, "
-                f"got {value.shape} and {value.dtype}"
+                f"got {value.shape} and {value.dtype}: "
+                "give zeros of the tensor's own"
             )
         self.node.grad = value
 
@@ -197,7 +198,9 @@ class Tensor:
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """The module with the array API's functions: this library."""
         if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
-            raise ArgumentError(f"__array_namespace__: expected a version up to 2024.12, got {shown(api_version)}")
+            raise ArgumentError(
+                f"__array_namespace__: expected a version up to 2024.12, got {shown(api_version)}: leave it out"
+            )
         return sys.modules["tensorgrad"]
 
     def __dlpack__(
@@ -274,7 +277,10 @@ class Tensor:
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu" or self.shape:
-            raise DTypeError(f"index: expected a scalar integer tensor, got shape {self.shape}, dtype {self.dtype}")
+            raise DTypeError(
+                f"index: expected a scalar integer tensor, got shape {self.shape}, dtype {self.dtype}: "
+                "convert it with int"
+            )
         return int(self.array)
 
     # --- gradients -----------------------------------------------------------------------------
@@ -430,7 +436,9 @@ class Tensor:
         try:
             found = np.asarray(values)
         except ValueError:
-            raise ShapeError("setitem: expected nested sequences of equal lengths, got ragged ones") from None
+            raise ShapeError(
+                "setitem: expected nested sequences of equal lengths, got ragged ones: pad them to one length"
+            ) from None
         kinds = {"b": "b", "i": "biu", "u": "biu"}.get(self.dtype.kind, "biuf")
         try:
             if found.dtype.kind in kinds or not found.size:
@@ -438,7 +446,10 @@ class Tensor:
                 return xp.asarray(values, dtype=self.dtype)  # type: ignore[no-any-return]
         except OverflowError:
             pass
-        raise DTypeError(f"setitem: expected numbers that {self.dtype} can hold, got {shown(values)}")
+        raise DTypeError(
+            f"setitem: expected numbers that {self.dtype} can hold, got {shown(values)}: "
+            "convert the tensor with .astype"
+        )
 
     # --- the usual ops as methods --------------------------------------------------------------
 

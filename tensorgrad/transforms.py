@@ -43,7 +43,9 @@ def value_and_grad(f: Function) -> Callable[..., tuple[Tensor, tuple[Tree, ...]]
         inputs = _Inputs("value_and_grad", xs)
         out = inputs.passed_to(f)
         if type(out) is not Tensor:
-            raise GraphError(f"value_and_grad: expected a function that returns one Tensor, got {shown(out)}")
+            raise GraphError(
+                f"value_and_grad: expected a function that returns one Tensor, got {shown(out)}: return the loss alone"
+            )
         return inputs.results(out), inputs.like(inputs.grad(out))
 
     return with_gradient
@@ -76,7 +78,10 @@ def jvp(f: Function, xs: Sequence[Tree], ts: Sequence[Tree]) -> tuple[Tree, Tree
             raise GraphError(f"jvp: expected a list of {what}, got {shown(given)}: put it into a list")
     inputs = _Inputs("jvp", xs)
     if len(ts) != len(inputs.trees):
-        raise GraphError(f"jvp: expected one tangent per input, got {len(ts)} for {len(inputs.trees)} inputs")
+        raise GraphError(
+            f"jvp: expected one tangent per input, got {len(ts)} for {len(inputs.trees)} inputs: "
+            "give zeros for an input that does not move"
+        )
     tangents = [
         t for given, names in zip(ts, inputs.names, strict=True) for t in _matching("jvp", "tangent", given, names)
     ]
@@ -124,7 +129,9 @@ def _slopes(op: str, f: Function, inputs: _Inputs) -> tuple[Tensor, ...]:
     """The gradients of the scalar f, recorded; zeros where f does not depend on an input."""
     out = inputs.passed_to(f)
     if type(out) is not Tensor:
-        raise GraphError(f"{op}: expected a function that returns one Tensor, got {shown(out)}")
+        raise GraphError(
+            f"{op}: expected a function that returns one Tensor, got {shown(out)}: return one of them, or their sum"
+        )
     if not out.requires_grad:
         return tuple(_zeros(x) for x in inputs.leaves)
     return grad(out, inputs.leaves, create_graph=True)
@@ -215,7 +222,10 @@ class _Outputs:
         named = named_tensors(out)
         self.names, self.tensors = list(named), list(named.values())
         if not named:
-            raise GraphError(f"{op}: expected a function that returns a Tensor or a tree of Tensors, got {shown(out)}")
+            raise GraphError(
+                f"{op}: expected a function that returns a Tensor or a tree of Tensors, got {shown(out)}: "
+                "return what is to be differentiated"
+            )
 
     def like(self, values: Sequence[Any]) -> Tree:
         by_id = {id(y): value for y, value in zip(self.tensors, values, strict=True)}
@@ -228,7 +238,8 @@ def _matching(op: str, what: str, tree: Tree, names: Sequence[str]) -> list[Tens
     missing = [name for name in names if name not in given]
     if missing:
         raise GraphError(
-            f"{op}: expected a {what} for each Tensor, in a tree of the same form, got none for {missing[0] or 'it'!r}"
+            f"{op}: expected a {what} for each Tensor, in a tree of the same form, "
+            f"got none for {missing[0] or 'it'!r}: give zeros where there is none"
         )
     return [given[name] for name in names]
 
@@ -292,5 +303,7 @@ def _sources(out: Tensor, first_serial: int) -> list[Node]:
 
 def _one_output(out: Any) -> Tensor:
     if type(out) is not Tensor:
-        raise GraphError(f"recompute: expected a function that returns one Tensor, got {shown(out)}")
+        raise GraphError(
+            f"recompute: expected a function that returns one Tensor, got {shown(out)}: recompute its parts one by one"
+        )
     return out

@@ -56,7 +56,9 @@ def replace_tensors(tree: Tree, tensors: Mapping[str, Tensor]) -> Tree:
     names = named_tensors(tree)
     unknown = sorted(set(tensors) - set(names))
     if unknown:
-        raise ShapeError(f"replace_tensors: expected names of tensors in the tree, got {unknown[0]!r}")
+        raise ShapeError(
+            f"replace_tensors: expected names of tensors in the tree, got {unknown[0]!r}: see named_tensors for them"
+        )
     by_id = {id(names[name]): x for name, x in tensors.items()}
     return map_tensors(lambda x: by_id.get(id(x), x), tree)
 

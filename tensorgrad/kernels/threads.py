@@ -47,7 +47,7 @@ def threads(count: int | None = None) -> Iterator[None]:
 
     count = available_cores() if count is None else as_size("threads", "count", count)
     if count < 1:
-        raise ArgumentError(f"threads: expected 1 or more, got {count}")
+        raise ArgumentError(f"threads: expected 1 or more, got {count}: leave it out for one per core")
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(count, thread_name_prefix="tensorgrad") as executor:
         token = _pool.set(_Pool(executor, count))
         try:

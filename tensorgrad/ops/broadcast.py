@@ -38,12 +38,17 @@ def reshape(x: TensorLike, shape: Sequence[int], *, copy: bool | None = None) ->
         new = tuple(operator.index(n) for n in shape)
         out = a.reshape(new)
     except (TypeError, ValueError):
-        raise ShapeError(f"reshape: expected a shape of {a.size} elements, got {shown(shape)} for {old}") from None
+        raise ShapeError(
+            f"reshape: expected a shape of {a.size} elements, got {shown(shape)} for {old}: "
+            "let the sizes multiply to that, or give one of them as -1"
+        ) from None
     if copy is not None:
         as_flag("reshape", "copy", copy)
         is_view = not a.size or module_of(a).may_share_memory(out, a)
         if copy is False and not is_view:
-            raise ShapeError(f"reshape: expected a layout that {new} is a view of, with copy=False, got {a.strides}")
+            raise ShapeError(
+                f"reshape: expected a layout that {new} is a view of, with copy=False, got {a.strides}: leave copy= out"
+            )
         out = out.copy() if copy and is_view else out
     return record(out, (x, lambda g: reshape(g, old)))
 
@@ -54,7 +59,10 @@ def broadcast_to(x: TensorLike, shape: Sequence[int]) -> Tensor:
     try:
         out = module_of(a).broadcast_to(a, as_shape("broadcast_to", shape))
     except ValueError:
-        raise ShapeError(f"broadcast_to: expected a shape that {a.shape} broadcasts to, got {shown(shape)}") from None
+        raise ShapeError(
+            f"broadcast_to: expected a shape that {a.shape} broadcasts to, got {shown(shape)}: "
+            "keep its last sizes, or reshape it first"
+        ) from None
     old = a.shape
     return record(out, (x, lambda g: sum_to(g, old)))
 

@@ -161,7 +161,10 @@ def normalise_axis(op: str, axis: Any, ndim: int) -> int:
     """`axis` as 0 .. ndim - 1. Raises ShapeError."""
     index = as_integer(op, "axis", axis)
     if not -ndim <= index < ndim:
-        raise ShapeError(f"{op}: expected axis in {-ndim} .. {ndim - 1} for {ndim} axes, got {shown(index)}")
+        raise ShapeError(
+            f"{op}: expected axis in {-ndim} .. {ndim - 1} for {ndim} axes, got {shown(index)}: "
+            "count from 0, or from the end below 0"
+        )
     return index % ndim
 
 
@@ -171,5 +174,7 @@ def normalise_axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:
         return tuple(range(ndim))
     axes = tuple(normalise_axis(op, one, ndim) for one in (axis if isinstance(axis, tuple) else (axis,)))
     if len(set(axes)) != len(axes):
-        raise ShapeError(f"{op}: expected each axis once, got axis={shown(axis)} for {ndim} axes")
+        raise ShapeError(
+            f"{op}: expected each axis once, got axis={shown(axis)} for {ndim} axes: leave the repeated one out"
+        )
     return axes

@@ -11,7 +11,7 @@ from tensorgrad.arguments import as_integer
 from tensorgrad.array import Array, device_of, is_array, module_of, to_device
 from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.ops.broadcast import sum_to
-from tensorgrad.ops.common import TensorLike, check_devices, normalise_axis, operand, operands
+from tensorgrad.ops.common import TensorLike, check_devices, normalise_axis, operand, operands, shape_of
 from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import Scatter, data, record
@@ -39,7 +39,9 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     try:
         out = a[index]
     except (IndexError, ValueError, TypeError) as problem:
-        raise ShapeError(f"getitem: expected an index that fits shape {a.shape}: {problem}") from None
+        raise ShapeError(
+            f"getitem: expected an index that fits shape {a.shape}, got {shown(index)}: {problem}"
+        ) from None
     shape = a.shape
     return record(out, (x, lambda g: put(shape, index, g, repeats=_may_repeat(index))))
 
@@ -57,7 +59,7 @@ def index_add(x: TensorLike, index: Any, values: TensorLike) -> Tensor:
 def _indexed(op: str, x: TensorLike, index: Any, values: TensorLike) -> Tensor:
     a, b = operands(op, x, values)
     if not is_array(a):
-        raise DTypeError(f"{op}: expected a Tensor or an array to copy, got {shown(x)}")
+        raise DTypeError(f"{op}: expected a Tensor or an array to copy, got {shown(x)}: make it with tensorgrad.tensor")
     index = _plain(index)
     out = a.copy()
     try:
@@ -67,7 +69,9 @@ def _indexed(op: str, x: TensorLike, index: Any, values: TensorLike) -> Tensor:
         else:
             Scatter(a.shape, index, b_expanded, repeats=_may_repeat(index)).add_to(out)
     except (IndexError, ValueError, TypeError, OverflowError) as problem:
-        raise ShapeError(f"{op}: expected index and values that fit shape {a.shape}: {problem}") from None
+        raise ShapeError(
+            f"{op}: expected index and values that fit shape {a.shape}, got {shown(index)} and {shape_of(b)}: {problem}"
+        ) from None
     values_shape = getattr(b, "shape", ())
 
     def vjp_x(g: Any) -> Any:
@@ -95,12 +99,16 @@ def take_along_axis(x: TensorLike, indices: Any, *, axis: int = -1) -> Tensor:
     axis = normalise_axis("take_along_axis", axis, a.ndim)
     where_to = integers("take_along_axis", indices, a)
     if where_to.ndim != a.ndim:
-        raise ShapeError(f"take_along_axis: expected indices of {a.ndim} axes, got shape {where_to.shape}")
+        raise ShapeError(
+            f"take_along_axis: expected indices of {a.ndim} axes, got shape {where_to.shape}: give them the axes of x"
+        )
     index = positions_along(a.shape, where_to, axis)
     try:
         out = a[index]
     except IndexError as problem:
-        raise ShapeError(f"take_along_axis: expected indices that fit shape {a.shape}: {problem}") from None
+        raise ShapeError(
+            f"take_along_axis: expected indices that fit shape {a.shape}, got {shown(indices)}: {problem}"
+        ) from None
     sizes = zip(where_to.shape, a.shape, strict=True)
     may_repeat = any(n > 1 if i == axis else n > m for i, (n, m) in enumerate(sizes))
     shape = a.shape
@@ -119,7 +127,7 @@ def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
     """Where x is not zero: one vector of indices per axis, in row-major order, int64."""
     a = operand("nonzero", x)
     if not a.ndim:
-        raise ShapeError("nonzero: expected at least one axis, got a scalar")
+        raise ShapeError("nonzero: expected at least one axis, got a scalar: reshape it to (1,)")
     return tuple(constant(positions, x) for positions in module_of(a).nonzero(a))
 
 
@@ -136,18 +144,22 @@ def embedding(weight: TensorLike, ids: Any, *, padding_idx: int | None = None) -
     a = operand("embedding", weight)
     where_to = integers("embedding", ids, a)
     if a.ndim != 2:
-        raise ShapeError(f"embedding: expected weight of shape (V, C), got {a.shape}")
+        raise ShapeError(f"embedding: expected weight of shape (V, C), got {a.shape}: reshape it to rows")
     if where_to.size and type(where_to) is np.ndarray:
         low, high = int(where_to.min()), int(where_to.max())
         if low < 0 or high >= a.shape[0]:
             bad = low if low < 0 else high
-            raise ShapeError(f"embedding: expected ids in 0 .. {a.shape[0] - 1}, got {bad}")
+            raise ShapeError(
+                f"embedding: expected ids in 0 .. {a.shape[0] - 1}, got {bad}: enlarge weight, or check the ids"
+            )
     shape = a.shape
     if padding_idx is None:
         return record(a[where_to], (weight, lambda g: put(shape, where_to, g, repeats=True)))
     padding = as_integer("embedding", "padding_idx", padding_idx)
     if not -shape[0] <= padding < shape[0]:
-        raise ShapeError(f"embedding: expected padding_idx in {-shape[0]} .. {shape[0] - 1}, got {padding}")
+        raise ShapeError(
+            f"embedding: expected padding_idx in {-shape[0]} .. {shape[0] - 1}, got {padding}: name a row of weight"
+        )
     is_padding = (where_to == padding % shape[0])[..., None]
     return record(a[where_to], (weight, lambda g: put(shape, where_to, where(is_padding, 0.0, g), repeats=True)))
 
@@ -178,7 +190,9 @@ def integers(op: str, indices: Any, like: Array) -> Array:
     given = data(indices)
     where_to = given if is_array(given) else to_device(_from_sequence(op, given), device_of(like))
     if where_to.dtype.kind not in "iu":
-        raise DTypeError(f"{op}: expected integers, got {shown(indices)} of dtype {where_to.dtype}")
+        raise DTypeError(
+            f"{op}: expected integers, got {shown(indices)} of dtype {where_to.dtype}: convert them with .astype"
+        )
     check_devices(op, like, where_to)
     return where_to
 
@@ -195,7 +209,9 @@ def _plain_part(part: Any) -> Any:
     if isinstance(part, Sequence):
         part = _from_sequence("getitem", part)
     if is_array(part) and part.dtype.kind not in "iub":
-        raise DTypeError(f"getitem: expected indices to be integers or bools, got {part.dtype}")
+        raise DTypeError(
+            f"getitem: expected indices to be integers or bools, got {part.dtype}: convert them with .astype"
+        )
     return part
 
 
@@ -204,4 +220,6 @@ def _from_sequence(op: str, indices: Any) -> Any:
         found = np.asarray(indices)
         return found if found.size else found.astype(np.int64)
     except ValueError:
-        raise ShapeError(f"{op}: expected nested sequences of equal lengths, got ragged ones") from None
+        raise ShapeError(
+            f"{op}: expected nested sequences of equal lengths, got ragged ones: pad them to one length"
+        ) from None

@@ -60,7 +60,9 @@ def topk(x: TensorLike, k: int, *, axis: int = -1, largest: bool = True) -> tupl
     axis = normalise_axis("topk", axis, a.ndim)
     k = as_integer("topk", "k", k)
     if not 0 <= k <= a.shape[axis]:
-        raise ShapeError(f"topk: expected k in 0 .. {a.shape[axis]} for axis {axis} of {a.shape}, got {k}")
+        raise ShapeError(
+            f"topk: expected k in 0 .. {a.shape[axis]} for axis {axis} of {a.shape}, got {k}: ask for fewer"
+        )
     order = _order("topk", a, axis, as_flag("topk", "largest", largest), True)[(*(slice(None),) * axis, slice(0, k))]
     index, shape = positions_along(a.shape, order, axis), a.shape
     return record(a[index], (x, lambda g: put(shape, index, g, repeats=False))), constant(order, x)
@@ -76,17 +78,24 @@ def searchsorted(x1: TensorLike, x2: TensorLike, *, side: str = "left", sorter: 
     a, (_, b) = operand("searchsorted", x1), operands("searchsorted", x1, x2)
     check_option("searchsorted", "side", side, "left", "right")
     if a.ndim != 1:
-        raise ShapeError(f"searchsorted: expected x1 to be a vector, got shape {a.shape}")
+        raise ShapeError(f"searchsorted: expected x1 to be a vector, got shape {a.shape}: search its rows one by one")
     order = None if sorter is None else operand("searchsorted", sorter)
     if order is not None and (order.shape != a.shape or order.dtype.kind not in "iu"):
-        raise ShapeError(f"searchsorted: expected sorter to be {a.size} integers, got {order.dtype}{order.shape}")
+        raise ShapeError(
+            f"searchsorted: expected sorter to be {a.size} integers, got {order.dtype}{order.shape}: "
+            "make it with argsort"
+        )
     xp = module_of(a)
     try:
         found = xp.searchsorted(a, xp.asarray(b, dtype=a.dtype), side=side, sorter=order)
     except OverflowError:
-        raise DTypeError(f"searchsorted: expected a number that {a.dtype} can hold, got {shown(b)}") from None
+        raise DTypeError(
+            f"searchsorted: expected a number that {a.dtype} can hold, got {shown(b)}: convert x1 with .astype"
+        ) from None
     except ValueError:
-        raise ShapeError(f"searchsorted: expected sorter to hold indices in 0 .. {a.size - 1}, got others") from None
+        raise ShapeError(
+            f"searchsorted: expected sorter to hold indices in 0 .. {a.size - 1}, got others: make it with argsort"
+        ) from None
     return constant(found, x1, x2)
 
 

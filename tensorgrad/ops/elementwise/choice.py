@@ -91,7 +91,10 @@ def where(condition: Any, x: TensorLike, y: TensorLike) -> Tensor:
         out = module_of(test).where(test, a, b)
     except REFUSED:
         sizes = [shape_of(v) for v in (test, a, b)]
-        raise ShapeError(f"where: expected shapes that broadcast, got {sizes[0]}, {sizes[1]} and {sizes[2]}") from None
+        raise ShapeError(
+            f"where: expected shapes that broadcast, got {sizes[0]}, {sizes[1]} and {sizes[2]}: "
+            "aligned at the last axis, each must be equal or 1"
+        ) from None
     x_shape, y_shape = shape_of(a), shape_of(b)
     return record(
         out,

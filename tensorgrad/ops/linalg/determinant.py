@@ -73,7 +73,8 @@ def _cofactors_along(x: Any, direction: Any, u: Array, pairs: Array, vh: Array) 
             inverse = inv(x)
         except LinAlgError:
             raise LinAlgError(
-                f"det: expected invertible matrices to differentiate three times, got a singular one in shape {b.shape}"
+                f"det: expected invertible matrices to differentiate three times, got singular ones, shape {b.shape}: "
+                "add a multiple of the identity to it"
             ) from None
         p, q = matmul(inverse, direction), matmul(inverse, g)
         p_trace, q_trace = _each(trace(p)), _each(trace(q))

@@ -40,7 +40,10 @@ def einsum(subscripts: str, *xs: TensorLike) -> Tensor:
     Raises:  ShapeError, DTypeError.
     """
     if not isinstance(subscripts, str):
-        raise ShapeError(f"einsum: expected subscripts such as 'ij,jk->ik' first, got {type(subscripts).__name__}")
+        raise ShapeError(
+            f"einsum: expected subscripts such as 'ij,jk->ik' first, got {type(subscripts).__name__}: "
+            "put the operands after them"
+        )
     arrays = [operand("einsum", x) for x in xs]
     for x in xs[1:]:
         operands("einsum", xs[0], x)
@@ -136,14 +139,20 @@ def _parse(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[list[s
     terms = left.split(",")
     if not all(_TERM.fullmatch(part) for part in (*terms, output)):
         raise ShapeError(
-            f"einsum: expected subscripts of letters, ',', '->' and at most one '...' a term, got {subscripts!r}"
+            f"einsum: expected subscripts of letters, ',', '->' and at most one '...' a term, got {subscripts!r}: "
+            "separate terms with a comma"
         )
     if len(terms) != len(shapes):
-        raise ShapeError(f"einsum: expected {len(terms)} operands for {subscripts!r}, got {len(shapes)}")
+        raise ShapeError(
+            f"einsum: expected {len(terms)} operands for {subscripts!r}, got {len(shapes)}: "
+            "give one term for each operand"
+        )
     widths = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True)]
     for term, width, shape in zip(terms, widths, shapes, strict=True):
         if width < 0 or (width > 0 and "..." not in term):
-            raise ShapeError(f"einsum: expected {len(term)} axes for {term!r}, got shape {shape}")
+            raise ShapeError(
+                f"einsum: expected {len(term)} axes for {term!r}, got shape {shape}: give one letter for each axis"
+            )
     spare = [c for c in string.ascii_letters if c not in text]
     batch = "".join(spare[: max(widths)])
     terms = [term.replace("...", batch[len(batch) - width :]) for term, width in zip(terms, widths, strict=True)]
@@ -152,7 +161,10 @@ def _parse(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[list[s
         output = batch + "".join(sorted(c for c in set(every) if every.count(c) == 1 and c not in batch))
     output = output.replace("...", batch)
     if not set(output) <= set("".join(terms)) or len(set(output)) != len(output):
-        raise ShapeError(f"einsum: expected an output of distinct input letters, got {subscripts!r}")
+        raise ShapeError(
+            f"einsum: expected an output of distinct input letters, got {subscripts!r}: "
+            "name letters of the input, each once"
+        )
     return terms, output, _sizes(subscripts, terms, shapes)
 
 
@@ -165,6 +177,7 @@ def _sizes(subscripts: str, terms: Sequence[str], shapes: Sequence[tuple[int, ..
             if own.setdefault(c, n) != n or (n != 1 and sizes.setdefault(c, n) != n):
                 raise ShapeError(
                     f"einsum: expected one size for each letter of {subscripts!r}, or 1 in another operand, "
-                    f"got shapes {', '.join(map(str, shapes))}"
+                    f"got shapes {', '.join(map(str, shapes))}: "
+                    "name unlike axes by unlike letters"
                 )
     return {c: sizes.get(c, 1) for term in terms for c in term}

@@ -34,7 +34,10 @@ def vector_norm(x: TensorLike, *, axis: Axis = None, keepdims: bool = False, ord
     axes, keepdims = normalise_axes("vector_norm", axis, a.ndim), as_flag("vector_norm", "keepdims", keepdims)
     order = as_number("vector_norm", "ord", ord)
     if (order == math.inf or order < 0) and 0 in (a.shape[i] for i in axes):
-        raise ShapeError(f"vector_norm: expected at least one element for ord={shown(ord)}, got shape {a.shape}")
+        raise ShapeError(
+            f"vector_norm: expected at least one element for ord={shown(ord)}, got shape {a.shape}: "
+            "leave empty axes out"
+        )
     if math.isinf(order):
         return (max if order > 0 else min)(abs(x), axis=axes, keepdims=keepdims)
     if order == 1:
@@ -111,13 +114,15 @@ def _matrix_norm(op: str, x: Any, order: Any, keepdims: bool) -> Any:
         parts, count = sum(abs(x), axis=-2 if order in (1, -1) else -1), [columns if order in (1, -1) else rows]
     else:
         raise ArgumentError(
-            f'{op}: expected ord "fro", "nuc", 1, -1, 2, -2, inf or -inf for matrices, got {shown(order)}'
+            f'{op}: expected ord "fro", "nuc", 1, -1, 2, -2, inf or -inf for matrices, got {shown(order)}: '
+            "choose one of those"
         )
     if order == "nuc" or (order > 0 and 0 in count):
         out = sum(parts, axis=-1)
     elif 0 in count:
         raise ShapeError(
-            f"{op}: expected at least one element for ord={order}, got matrices of shape {(rows, columns)}"
+            f"{op}: expected at least one element for ord={order}, got matrices of shape {(rows, columns)}: "
+            "leave empty axes out"
         )
     else:
         out = (max if order > 0 else min)(parts, axis=(-1,))

@@ -30,7 +30,7 @@ def lapack_operand(op: str, x: Any, *, is_square: bool = False) -> Array:
     if a.dtype.itemsize < 4:
         raise DTypeError(f"{op}: expected float32 or float64, got {a.dtype}: convert it with .astype")
     if is_square and a.shape[-1] != a.shape[-2]:
-        raise ShapeError(f"{op}: expected square matrices (..., M, M), got shape {a.shape}")
+        raise ShapeError(f"{op}: expected square matrices (..., M, M), got shape {a.shape}: use pinv or svd for others")
     return a
 
 

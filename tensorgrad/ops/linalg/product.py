@@ -69,7 +69,8 @@ def matmul(x: TensorLike, y: TensorLike) -> Tensor:
 
 def _matmul_error(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> ShapeError:
     return ShapeError(
-        f"matmul: expected shapes (..., M, K) and (..., K, N) whose leading axes broadcast, got {x_shape} and {y_shape}"
+        f"matmul: expected shapes (..., M, K) and (..., K, N) whose leading axes broadcast, "
+        f"got {x_shape} and {y_shape}: transpose or reshape one"
     )
 
 
@@ -84,13 +85,19 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     """
     a, w = operands("linear", x, weight)
     if getattr(w, "ndim", 0) != 2 or not getattr(a, "ndim", 0) or a.shape[-1] != w.shape[1]:
-        raise ShapeError(f"linear: expected x (..., K) and weight (N, K), got {shape_of(a)} and {shape_of(w)}")
+        raise ShapeError(
+            f"linear: expected x (..., K) and weight (N, K), got {shape_of(a)} and {shape_of(w)}: "
+            "transpose weight if it is (K, N)"
+        )
     rows = a.reshape(row_shape(a.shape))
     out = gemm.matmul(rows, w.T)
     if bias is not None:
         _, b = operands("linear", weight, bias)
         if getattr(b, "shape", None) != w.shape[:1]:
-            raise ShapeError(f"linear: expected bias of shape {w.shape[:1]}, got {shape_of(b)}")
+            raise ShapeError(
+                f"linear: expected bias of shape {w.shape[:1]}, got {shape_of(b)}: "
+                "give one value for each row of weight"
+            )
         out += b
     out = out.reshape(*a.shape[:-1], w.shape[0])
     x_shape = a.shape
@@ -117,15 +124,23 @@ def tensordot(x: TensorLike, y: TensorLike, *, axes: int | Sequence[Sequence[int
     a, b = _arrays("tensordot", x, y)
     if isinstance(axes, Sequence):
         if len(axes) != 2 or not all(isinstance(part, Sequence) for part in axes):
-            raise ShapeError(f"tensordot: expected axes to be an integer or two lists of axes, got {shown(axes)}")
+            raise ShapeError(
+                f"tensordot: expected axes to be an integer or two lists of axes, got {shown(axes)}: "
+                "write them as ((1,), (0,))"
+            )
         p, q = (normalise_axes("tensordot", tuple(part), z.ndim) for part, z in zip(axes, (a, b), strict=True))
     else:
         count = as_integer("tensordot", "axes", axes)
         if not 0 <= count <= min(a.ndim, b.ndim):
-            raise ShapeError(f"tensordot: expected axes in 0 .. {min(a.ndim, b.ndim)}, got {count}")
+            raise ShapeError(
+                f"tensordot: expected axes in 0 .. {min(a.ndim, b.ndim)}, got {count}: count the axes that both have"
+            )
         p, q = tuple(range(a.ndim - count, a.ndim)), tuple(range(count))
     if [a.shape[i] for i in p] != [b.shape[i] for i in q]:
-        raise ShapeError(f"tensordot: expected equal sizes along axes {p} of {a.shape} and {q} of {b.shape}")
+        raise ShapeError(
+            f"tensordot: expected equal sizes along axes {p} of {a.shape} and {q} of {b.shape}: "
+            "name the axes that belong together"
+        )
     rows, columns = [i for i in range(a.ndim) if i not in p], [i for i in range(b.ndim) if i not in q]
     depth = math.prod(a.shape[i] for i in p)
     shape = (*(a.shape[i] for i in rows), *(b.shape[i] for i in columns))
@@ -147,7 +162,9 @@ def cross(x: TensorLike, y: TensorLike, *, axis: int = -1) -> Tensor:
     """The cross products of the vectors of three elements along `axis`, which is as in `vecdot`."""
     axis = _shared_axis("cross", x, y, axis)
     if shape_of(x)[axis] != 3:
-        raise ShapeError(f"cross: expected three elements along axis {axis}, got shape {shape_of(x)}")
+        raise ShapeError(
+            f"cross: expected three elements along axis {axis}, got shape {shape_of(x)}: name the axis of the vectors"
+        )
     return subtract(
         multiply(roll(x, -1, axis=axis), roll(y, -2, axis=axis)),
         multiply(roll(x, -2, axis=axis), roll(y, -1, axis=axis)),
@@ -187,10 +204,14 @@ def _shared_axis(op: str, x: Any, y: Any, axis: int) -> int:
     a, b = _arrays(op, x, y)
     index = normalise_axis(op, axis, min(a.ndim, b.ndim))
     if axis >= 0 and a.ndim != b.ndim:
-        raise ShapeError(f"{op}: expected a negative axis for shapes {a.shape} and {b.shape}, got {axis}")
+        raise ShapeError(
+            f"{op}: expected a negative axis for shapes {a.shape} and {b.shape}, got {axis}: count it from the end"
+        )
     last: int = index - min(a.ndim, b.ndim)
     if a.shape[last] != b.shape[last]:
-        raise ShapeError(f"{op}: expected one length along axis {last}, got {a.shape} and {b.shape}")
+        raise ShapeError(
+            f"{op}: expected one length along axis {last}, got {a.shape} and {b.shape}: name the axis of the vectors"
+        )
     try:
         np.broadcast_shapes(a.shape, b.shape)
     except ValueError:

@@ -67,7 +67,8 @@ def _solve(x: Any, y: Any, z: Array) -> Tensor:
 def _solve_error(a: Any, b: Any) -> ShapeError:
     return ShapeError(
         "solve: expected shapes (..., M, M) and (..., M, K) whose leading axes broadcast, or (M,) for the second, "
-        f"got {a.shape} and {shape_of(b)}"
+        f"got {a.shape} and {shape_of(b)}: "
+        "reshape or transpose the second"
     )
 
 
@@ -90,7 +91,9 @@ def matrix_power(x: TensorLike, n: int) -> Tensor:
     """x multiplied by itself n times, in about log2(n) products; the inverse's power for n < 0; the identity for 0."""
     a, n = matrix_operand("matrix_power", x), as_integer("matrix_power", "n", n)
     if a.shape[-1] != a.shape[-2]:
-        raise ShapeError(f"matrix_power: expected square matrices (..., M, M), got shape {a.shape}")
+        raise ShapeError(
+            f"matrix_power: expected square matrices (..., M, M), got shape {a.shape}: name the last two axes alike"
+        )
     xp = module_of(a)
     if n == 0:
         identity = xp.broadcast_to(xp.eye(a.shape[-1], dtype=a.dtype), a.shape).copy()
@@ -149,7 +152,8 @@ def _counts(op: str, s: Array, shape: tuple[int, ...], rtol: Any) -> Array:
             n not in (1, m) for n, m in zip(rtol.shape[::-1], s.shape[-2::-1], strict=False)
         ):
             raise ShapeError(
-                f"{op}: expected rtol to broadcast to the matrices' shape {s.shape[:-1]}, got {rtol.shape}"
+                f"{op}: expected rtol to broadcast to the matrices' shape {s.shape[:-1]}, got {rtol.shape}: "
+                "give one number, or one for each matrix"
             )
         rtol = rtol.astype(s.dtype)[..., None]
     else:

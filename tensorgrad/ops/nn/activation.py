@@ -40,7 +40,7 @@ def hardtanh(x: TensorLike, *, min_val: float = -1.0, max_val: float = 1.0) -> T
     """x limited to min_val <= x <= max_val; the derivative at both is 0, where `clip` has 1."""
     low, high = as_number("hardtanh", "min_val", min_val), as_number("hardtanh", "max_val", max_val)
     if not low <= high:
-        raise ArgumentError(f"hardtanh: expected min_val <= max_val, got {min_val} and {max_val}")
+        raise ArgumentError(f"hardtanh: expected min_val <= max_val, got {min_val} and {max_val}: exchange them")
     a = float_operand("hardtanh", x)
     out = module_of(a).minimum(module_of(a).maximum(a, low), high)
     return record(out, (x, lambda g: where((a > low) & (a < high), g, 0.0)))
@@ -120,7 +120,7 @@ def softplus(x: TensorLike, *, beta: float = 1.0, threshold: float = 20.0) -> Te
     a = float_operand("softplus", x)
     beta, threshold = as_number("softplus", "beta", beta), as_number("softplus", "threshold", threshold)
     if not beta > 0:
-        raise ArgumentError(f"softplus: expected beta > 0, got {beta}")
+        raise ArgumentError(f"softplus: expected beta > 0, got {beta}: negate x for a falling one")
     is_linear = a > threshold / beta
 
     def value(t: Array) -> Array:
@@ -253,7 +253,10 @@ def swiglu(x: TensorLike) -> Tensor:
     """
     a = float_operand("swiglu", x)
     if not a.ndim or a.shape[-1] % 2 or not a.shape[-1]:
-        raise ShapeError(f"swiglu: expected a last axis of even size > 0, gate and value, got shape {a.shape}")
+        raise ShapeError(
+            f"swiglu: expected a last axis of even size > 0, gate and value, got shape {a.shape}: "
+            "put gate and value side by side"
+        )
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:

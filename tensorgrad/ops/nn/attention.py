@@ -104,11 +104,17 @@ def attention_definition(
 def _attention_mask(mask: Any, q: Array, k: Array) -> Array:
     m = operand("scaled_dot_product_attention", mask)
     if m.dtype not in (bool, q.dtype):
-        raise DTypeError(f"scaled_dot_product_attention: expected a mask of bool or {q.dtype}, got {m.dtype}")
+        raise DTypeError(
+            f"scaled_dot_product_attention: expected a mask of bool or {q.dtype}, got {m.dtype}: "
+            "convert it with .astype"
+        )
     target = (*q.shape[:2], q.shape[-2], k.shape[-2])
     padded = m.reshape((1,) * (4 - m.ndim) + m.shape)
     if m.ndim > 4 or any(n not in (1, full) for n, full in zip(padded.shape, target, strict=True)):
-        raise ShapeError(f"scaled_dot_product_attention: expected a mask that broadcasts to {target}, got {m.shape}")
+        raise ShapeError(
+            f"scaled_dot_product_attention: expected a mask that broadcasts to {target}, got {m.shape}: "
+            "insert axes of size 1"
+        )
     return padded
 
 
@@ -117,7 +123,8 @@ def _attention_dropout(rate: float, key: Any, q: Array) -> tuple[Key | RowKeys, 
     check_dropout("scaled_dot_product_attention", rate, key if is_used or key is not None else Key(0))
     if isinstance(key, RowKeys) and len(key.keys) != q.shape[0]:
         raise ShapeError(
-            f"scaled_dot_product_attention: expected a key for each of {q.shape[0]} samples, got {len(key.keys)}"
+            f"scaled_dot_product_attention: expected a key for each of {q.shape[0]} samples, got {len(key.keys)}: "
+            "fold one into the key for each sample"
         )
     return (key, rate) if is_used else None
 
@@ -128,7 +135,8 @@ def _check_attention(q: Array, k: Array, v: Array) -> None:
     if not (fits and q.shape[-1] and k.shape[1] and q.shape[1] % k.shape[1] == 0):
         raise ShapeError(
             "scaled_dot_product_attention: expected q (B, H, T, D), k (B, K, S, D), v (B, K, S, E) with H a multiple "
-            f"of K and D > 0, got {q.shape}, {k.shape}, {v.shape}"
+            f"of K and D > 0, got {q.shape}, {k.shape}, {v.shape}: "
+            "reshape them, one axis for the heads"
         )
 
 
@@ -147,10 +155,13 @@ def rope(x: TensorLike, cos: Array, sin: Array) -> Tensor:
     expected = (a.shape[-2], a.shape[-1] // 2) if a.ndim >= 2 and a.shape[-1] % 2 == 0 else None
     if expected is None or cos.shape != expected or sin.shape != expected:
         raise ShapeError(
-            f"rope: expected x (..., T, D), D even, and cos, sin (T, D / 2), got {a.shape}, {cos.shape}, {sin.shape}"
+            f"rope: expected x (..., T, D), D even, and cos, sin (T, D / 2), got {a.shape}, {cos.shape}, {sin.shape}: "
+            "slice cos and sin to x's positions"
         )
     if cos.dtype != a.dtype or sin.dtype != a.dtype:
-        raise DTypeError(f"rope: expected cos and sin in {a.dtype}, as x, got {cos.dtype} and {sin.dtype}")
+        raise DTypeError(
+            f"rope: expected cos and sin in {a.dtype}, as x, got {cos.dtype} and {sin.dtype}: convert them with .astype"
+        )
     check_devices("rope", a, cos, sin)
     return record(kernels_for(a).rope(a, cos, sin), (x, lambda g: rope(g, cos, -sin)))
 

@@ -28,10 +28,13 @@ def bilinear(x1: TensorLike, x2: TensorLike, weight: TensorLike, bias: TensorLik
     if not fits or w.shape[1:] != (a.shape[-1], *shape_of(b)[-1:]):
         raise ShapeError(
             f"bilinear: expected x1 (..., I), x2 (..., J) and weight (N, I, J), "
-            f"got {a.shape}, {shape_of(b)} and {shape_of(w)}"
+            f"got {a.shape}, {shape_of(b)} and {shape_of(w)}: "
+            "reshape or transpose one"
         )
     if bias is not None and shape_of(operands("bilinear", x1, bias)[1]) != w.shape[:1]:
-        raise ShapeError(f"bilinear: expected bias of shape {w.shape[:1]}, got {shape_of(bias)}")
+        raise ShapeError(
+            f"bilinear: expected bias of shape {w.shape[:1]}, got {shape_of(bias)}: give one value for each output"
+        )
     count, width, other = w.shape
     (rows, _), lead = row_shape(a.shape), a.shape[:-1]
     # One product for all n, (rows, I) (I, N J), then one of vectors for each row.

@@ -48,10 +48,14 @@ def conv1d(
     if not fits or a.shape[-2] != parts * w.shape[1]:
         raise ShapeError(
             f"conv1d: expected x (N, C, L) or (C, L) and weight (O, C / groups, K), groups dividing C and O, K > 0, "
-            f"got {a.shape}, {shape_of(w)} and {parts} groups"
+            f"got {a.shape}, {shape_of(w)} and {parts} groups: "
+            "move the channels to the axis before the last"
         )
     if bias is not None and shape_of(operands("conv1d", x, bias)[1]) != w.shape[:1]:
-        raise ShapeError(f"conv1d: expected bias of shape {w.shape[:1]}, got {shape_of(bias)}")
+        raise ShapeError(
+            f"conv1d: expected bias of shape {w.shape[:1]}, got {shape_of(bias)}: "
+            "give one value for each output channel"
+        )
     grid = _grid(a.shape[-1], w.shape[2], stride, padding, dilation)
     single = a.ndim == 2
     batch = expand_dims(x, axis=0) if single else x
@@ -85,13 +89,13 @@ class Grid:
 def _grid(length: int, size: int, stride: Any, padding: Any, dilation: Any) -> Grid:
     stride, dilation = as_integer("conv1d", "stride", stride), as_integer("conv1d", "dilation", dilation)
     if stride < 1 or dilation < 1:
-        raise ShapeError(f"conv1d: expected stride and dilation >= 1, got {stride} and {dilation}")
+        raise ShapeError(f"conv1d: expected stride and dilation >= 1, got {stride} and {dilation}: use 1 for neither")
     span = dilation * (size - 1) + 1
     if isinstance(padding, str):
         check_option("conv1d", "padding", padding, "same", "valid")
     if isinstance(padding, str) and padding == "same":
         if stride != 1:
-            raise ShapeError(f'conv1d: expected stride 1 with padding "same", got {stride}')
+            raise ShapeError(f'conv1d: expected stride 1 with padding "same", got {stride}: give padding as a number')
         left, right = (span - 1) // 2, span // 2
     else:
         left = right = 0 if isinstance(padding, str) else as_integer("conv1d", "padding", padding)
@@ -99,7 +103,8 @@ def _grid(length: int, size: int, stride: Any, padding: Any, dilation: Any) -> G
     if left < 0 or steps < 1:
         raise ShapeError(
             f"conv1d: expected padding >= 0 and a sequence at least as long as the kernel, "
-            f"got padding {shown(padding)}, {length} and {span}"
+            f"got padding {shown(padding)}, {length} and {span}: "
+            "pad more, or shorten the kernel"
         )
     return Grid(length, left, right, size, stride, dilation, steps)
 

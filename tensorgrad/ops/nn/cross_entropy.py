@@ -64,7 +64,7 @@ def cross_entropy(
     label_smoothing = as_number("cross_entropy", "label_smoothing", label_smoothing)
     z_loss = as_number("cross_entropy", "z_loss", z_loss)
     if not 0 <= label_smoothing <= 1:
-        raise ArgumentError(f"cross_entropy: expected label_smoothing in 0 .. 1, got {label_smoothing}")
+        raise ArgumentError(f"cross_entropy: expected label_smoothing in 0 .. 1, got {label_smoothing}: 0 is none")
     a = float_operand("cross_entropy", logits)
     axis = normalise_axis("cross_entropy", axis, a.ndim)
     w = _class_weight("cross_entropy", weight, a, axis)
@@ -136,7 +136,10 @@ def _of_probabilities(
 ) -> Tensor:
     a, q = operands("cross_entropy", logits, targets)
     if q.shape != a.shape:
-        raise ShapeError(f"cross_entropy: expected probabilities of the logits' shape {a.shape}, got {q.shape}")
+        raise ShapeError(
+            f"cross_entropy: expected probabilities of the logits' shape {a.shape}, got {q.shape}: "
+            "reshape them, or give class numbers"
+        )
     wide = accumulation_dtype(a.dtype)
     x, q = astype(logits, wide), astype(targets, wide)
     classes = a.shape[axis]
@@ -194,7 +197,10 @@ def _class_weight(op: str, weight: Any, x: Array, axis: int) -> Array | None:
         return None
     w: Array = operands(op, x, operand(op, weight))[1]
     if w.shape != x.shape[axis : axis + 1]:
-        raise ShapeError(f"{op}: expected a weight for each of {x.shape[axis]} classes, got shape {w.shape}")
+        raise ShapeError(
+            f"{op}: expected a weight for each of {x.shape[axis]} classes, got shape {w.shape}: "
+            "give one value for each class"
+        )
     if type(weight) is Tensor and weight.requires_grad:
         raise GraphError(f"{op}: expected a weight that needs no gradient: detach it")
     return w
@@ -205,14 +211,18 @@ def _check_classes(op: str, x: Array, ids: Array, axis: int, ignore_index: int) 
     as_integer(op, "ignore_index", ignore_index)
     check_devices(op, x, ids)
     if ids.dtype.kind not in "iu":
-        raise DTypeError(f"{op}: expected integer targets, got {ids.dtype}")
+        raise DTypeError(f"{op}: expected integer targets, got {ids.dtype}: convert them with .astype")
     if ids.shape != x.shape[:axis] + x.shape[axis + 1 :]:
         raise ShapeError(
-            f"{op}: expected targets of the predictions' shape without axis {axis}, got {x.shape} and {ids.shape}"
+            f"{op}: expected targets of the predictions' shape without axis {axis}, got {x.shape} and {ids.shape}: "
+            "reshape one of them, or name the axis of the classes"
         )
     if not classes:
-        raise ShapeError(f"{op}: expected at least one class, got shape {x.shape}")
+        raise ShapeError(f"{op}: expected at least one class, got shape {x.shape}: name the axis of the classes")
     if type(ids) is np.ndarray:
         bad = ids[((ids < 0) | (ids >= classes)) & (ids != ignore_index)]
         if bad.size:
-            raise ShapeError(f"{op}: expected targets in 0 .. {classes - 1}, or {ignore_index} to ignore, got {bad[0]}")
+            raise ShapeError(
+                f"{op}: expected targets in 0 .. {classes - 1}, or {ignore_index} to ignore, got {bad[0]}: "
+                "check the targets, or set ignore_index"
+            )

@@ -63,9 +63,12 @@ def cdist(x: TensorLike, y: TensorLike, *, p: float = 2.0) -> Tensor:
     """
     a, b = float_operand("cdist", x), operands("cdist", x, y)[1]
     if a.ndim < 2 or len(shape_of(b)) < 2 or a.shape[-1] != b.shape[-1]:
-        raise ShapeError(f"cdist: expected x (..., P, M) and y (..., R, M), got {a.shape} and {shape_of(b)}")
+        raise ShapeError(
+            f"cdist: expected x (..., P, M) and y (..., R, M), got {a.shape} and {shape_of(b)}: "
+            "add an axis for the rows"
+        )
     if not as_number("cdist", "p", p) >= 0:
-        raise ArgumentError(f"cdist: expected p >= 0, got {shown(p)}")
+        raise ArgumentError(f"cdist: expected p >= 0, got {shown(p)}: use 2 for the usual distance")
     difference = subtract(expand_dims(x, axis=-2), expand_dims(y, axis=-3))
     # Rows of no coordinates have no largest one; their distance is 0 all the same.
     return vector_norm(difference, ord=p if a.shape[-1] else 1, axis=-1)
@@ -76,4 +79,7 @@ def _broadcast(op: str, x1: Any, x2: Any) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(a.shape, shape_of(b))
     except ValueError:
-        raise ShapeError(f"{op}: expected shapes that broadcast, got {a.shape} and {shape_of(b)}") from None
+        raise ShapeError(
+            f"{op}: expected shapes that broadcast, got {a.shape} and {shape_of(b)}: "
+            "aligned at the last axis, each pair must be equal or have a 1"
+        ) from None

@@ -31,4 +31,4 @@ def check_dropout(op: str, rate: float, key: Any) -> None:
     if not isinstance(key, (Key, RowKeys)):
         raise DTypeError(f"{op}: expected a Key, got {type(key).__name__}: make it with tensorgrad.Key(seed)")
     if not 0 <= as_number(op, "rate", rate) < 1:
-        raise ArgumentError(f"{op}: expected 0 <= rate < 1, got {shown(rate)}")
+        raise ArgumentError(f"{op}: expected 0 <= rate < 1, got {shown(rate)}: give the share to be dropped")

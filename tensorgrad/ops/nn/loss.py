@@ -72,7 +72,7 @@ def huber_loss(x: TensorLike, target: TensorLike, *, delta: float = 1.0, reducti
     _check("huber_loss", x, target, reduction)
     delta = as_number("huber_loss", "delta", delta)
     if not delta > 0:
-        raise ArgumentError(f"huber_loss: expected delta > 0, got {delta}")
+        raise ArgumentError(f"huber_loss: expected delta > 0, got {delta}: use l1_loss for the limit at 0")
     d = subtract(x, target)
     near = data(clip(d, -delta, delta))
     losses = record(near * (data(d) - near / 2), (d, lambda g: multiply(g, clip(d, -delta, delta))))
@@ -87,7 +87,7 @@ def smooth_l1_loss(x: TensorLike, target: TensorLike, *, beta: float = 1.0, redu
     _check("smooth_l1_loss", x, target, reduction)
     beta = as_number("smooth_l1_loss", "beta", beta)
     if not beta >= 0:
-        raise ArgumentError(f"smooth_l1_loss: expected beta >= 0, got {beta}")
+        raise ArgumentError(f"smooth_l1_loss: expected beta >= 0, got {beta}: use 0 for l1_loss")
     d = subtract(x, target)
     if beta == 0:
         return reduced(abs(d), reduction)  # type: ignore[no-any-return]
@@ -170,7 +170,10 @@ def _check(op: str, x: Any, target: Any, reduction: str, *more: str) -> Array:
     a = float_operand(op, x)
     operands(op, x, target)
     if shape_of(target) != a.shape:
-        raise ShapeError(f"{op}: expected x and target of one shape, got {a.shape} and {shape_of(target)}")
+        raise ShapeError(
+            f"{op}: expected x and target of one shape, got {a.shape} and {shape_of(target)}: "
+            "reshape or broadcast one of them first"
+        )
     return a
 
 
@@ -178,7 +181,9 @@ def _check_weight(op: str, name: str, weight: Any, x: Array) -> None:
     operands(op, x, weight)
     shape = shape_of(weight)
     if len(shape) > x.ndim or any(n not in (1, full) for n, full in zip(shape[::-1], x.shape[::-1], strict=False)):
-        raise ShapeError(f"{op}: expected {name} to broadcast to the shape of x, {x.shape}, got {shape}")
+        raise ShapeError(
+            f"{op}: expected {name} to broadcast to the shape of x, {x.shape}, got {shape}: insert axes of size 1"
+        )
 
 
 def _weighted(op: str, losses: Tensor, weight: TensorLike | None, reduction: str) -> Tensor:

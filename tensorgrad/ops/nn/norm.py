@@ -133,13 +133,17 @@ def group_norm(
     if a.ndim < 2 or groups < 1 or a.shape[1] % groups or not math.prod(a.shape[1:]):
         raise ShapeError(
             f"group_norm: expected x (N, C, ...) with C a multiple of num_groups, none of them 0 but N, "
-            f"got {a.shape} and {groups} groups"
+            f"got {a.shape} and {groups} groups: "
+            "choose a number of groups that divides C"
         )
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None:
             operands("group_norm", x, value)
             if shape_of(value) != a.shape[1:2]:
-                raise ShapeError(f"group_norm: expected {name} of shape {a.shape[1:2]}, got {shape_of(value)}")
+                raise ShapeError(
+                    f"group_norm: expected {name} of shape {a.shape[1:2]}, got {shape_of(value)}: "
+                    "give one value for each channel"
+                )
     eps = as_number("group_norm", "eps", eps)
     channels = (a.shape[1],) + (1,) * (a.ndim - 2)
     grouped = reshape(x, (a.shape[0], groups, math.prod(a.shape[1:]) // groups))
@@ -163,11 +167,12 @@ def _norm_operands(
     if not math.prod(shape) or not shape or a.shape[-len(shape) :] != shape:
         raise ShapeError(
             f"{op}: expected x (..., *S) with weight, bias and normalized_shape S, of size C > 0, "
-            f"got {a.shape} and {shape}"
+            f"got {a.shape} and {shape}: "
+            "give what belongs to the last axes of x"
         )
     for name, value in given.items():
         if shape_of(value) != shape:
-            raise ShapeError(f"{op}: expected {name} of shape {shape}, got {shape_of(value)}")
+            raise ShapeError(f"{op}: expected {name} of shape {shape}, got {shape_of(value)}: reshape it")
     width = math.prod(shape)
     w, b = given.get("weight", module_of(a).ones(width, a.dtype)), given.get("bias")
     if len(shape) > 1:

@@ -28,13 +28,19 @@ def one_hot(ids: Any, num_classes: int = -1) -> Tensor:
     a = operand("one_hot", ids)
     classes = as_integer("one_hot", "num_classes", num_classes)
     if a.dtype.kind not in "iu":
-        raise DTypeError(f"one_hot: expected integer ids, got {a.dtype}")
+        raise DTypeError(f"one_hot: expected integer ids, got {a.dtype}: convert them with .astype")
     if classes < -1 or (classes == -1 and not a.size):
-        raise ShapeError(f"one_hot: expected num_classes >= 0, or -1 and at least one id, got {classes} and {a.shape}")
+        raise ShapeError(
+            f"one_hot: expected num_classes >= 0, or -1 and at least one id, got {classes} and {a.shape}: "
+            "give the number of classes"
+        )
     if classes == -1:
         classes = int(a.max()) + 1
     if type(a) is np.ndarray and a.size and not 0 <= a.min() <= a.max() < classes:
-        raise ShapeError(f"one_hot: expected ids in 0 .. {classes - 1}, got {a.min()} .. {a.max()}")
+        raise ShapeError(
+            f"one_hot: expected ids in 0 .. {classes - 1}, got {a.min()} .. {a.max()}: "
+            "give more classes, or check the ids"
+        )
     xp = module_of(a)
     try:
         out = (a[..., None] == xp.arange(classes)).astype(xp.int64)

@@ -65,7 +65,9 @@ def _float_with_axis(op: str, x: Any, axis: int) -> tuple[Array, int]:
     a = float_operand(op, x)
     axis = normalise_axis(op, axis, a.ndim)
     if a.shape[axis] == 0:
-        raise ShapeError(f"{op}: expected at least one element along axis {axis}, got shape {a.shape}")
+        raise ShapeError(
+            f"{op}: expected at least one element along axis {axis}, got shape {a.shape}: leave empty axes out"
+        )
     return a, axis
 
 

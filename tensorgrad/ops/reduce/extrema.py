@@ -73,4 +73,6 @@ def _arg_extremum(op: str, x: TensorLike, axis: int | None, keepdims: bool) -> T
 
 def _refuse_empty(op: str, a: Array, axes: tuple[int, ...]) -> None:
     if 0 in (a.shape[i] for i in axes):
-        raise ShapeError(f"{op}: expected at least one element along axes {axes}, got shape {a.shape}")
+        raise ShapeError(
+            f"{op}: expected at least one element along axes {axes}, got shape {a.shape}: leave empty axes out"
+        )

@@ -92,7 +92,7 @@ def diff(
     axis = normalise_axis("diff", axis, a.ndim)
     n = as_integer("diff", "n", n)
     if n < 0:
-        raise ShapeError(f"diff: expected n >= 0, got {shown(n)}")
+        raise ShapeError(f"diff: expected n >= 0, got {shown(n)}: use cumulative_sum for the opposite")
     if not n:
         return reshape(x, a.shape, copy=True)
     y: Any = x

@@ -18,7 +18,9 @@ def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
     a = operand("permute_dims", x)
     order = normalise_axes("permute_dims", tuple(axes) if isinstance(axes, Sequence) else axes, a.ndim)
     if len(order) != a.ndim:
-        raise ShapeError(f"permute_dims: expected each of {a.ndim} axes once, got {shown(axes)}")
+        raise ShapeError(
+            f"permute_dims: expected each of {a.ndim} axes once, got {shown(axes)}: name all of them in their new order"
+        )
     back = tuple(order.index(i) for i in range(a.ndim))
     return record(a.transpose(order), (x, lambda g: permute_dims(g, back)))
 
@@ -27,7 +29,9 @@ def matrix_transpose(x: TensorLike) -> Tensor:
     """The last two axes swapped."""
     a = operand("matrix_transpose", x)
     if a.ndim < 2:
-        raise ShapeError(f"matrix_transpose: expected at least two axes, got shape {a.shape}")
+        raise ShapeError(
+            f"matrix_transpose: expected at least two axes, got shape {a.shape}: insert one with expand_dims"
+        )
     return record(a.swapaxes(-1, -2), (x, matrix_transpose))
 
 
@@ -37,7 +41,8 @@ def moveaxis(x: TensorLike, source: int | tuple[int, ...], destination: int | tu
     origins, places = (normalise_axes("moveaxis", axes, ndim) for axes in (source, destination))
     if len(origins) != len(places):
         raise ShapeError(
-            f"moveaxis: expected as many sources as destinations, got {shown(source)} and {shown(destination)}"
+            f"moveaxis: expected as many sources as destinations, got {shown(source)} and {shown(destination)}: "
+            "give each source its place"
         )
     others = iter(i for i in range(ndim) if i not in origins)
     moved = dict(zip(places, origins, strict=True))
@@ -56,5 +61,7 @@ def squeeze(x: TensorLike, axis: int | tuple[int, ...]) -> Tensor:
     a = operand("squeeze", x)
     axes = normalise_axes("squeeze", axis, a.ndim)
     if any(a.shape[i] != 1 for i in axes):
-        raise ShapeError(f"squeeze: expected axes of size 1, got axis={axis} of shape {a.shape}")
+        raise ShapeError(
+            f"squeeze: expected axes of size 1, got axis={axis} of shape {a.shape}: index or reduce the axis instead"
+        )
     return reshape(x, tuple(n for i, n in enumerate(a.shape) if i not in axes))

@@ -32,7 +32,9 @@ def concat(xs: Sequence[TensorLike], *, axis: int | None = 0) -> Tensor:
         out = module_of(arrays[0]).concatenate(arrays, axis=axis)
     except ValueError:
         shapes = ", ".join(str(a.shape) for a in arrays)
-        raise ShapeError(f"concat: expected shapes that agree but in axis {axis}, got {shapes}") from None
+        raise ShapeError(
+            f"concat: expected shapes that agree but in axis {axis}, got {shapes}: pad or broadcast them first"
+        ) from None
     ends = [0]
     for a in arrays:
         ends.append(ends[-1] + a.shape[axis])
@@ -48,7 +50,10 @@ def stack(xs: Sequence[TensorLike], *, axis: int = 0) -> Tensor:
     """Tensors of one shape, along a new axis at position `axis` of the result."""
     arrays = _sequence("stack", xs)
     if any(a.shape != arrays[0].shape for a in arrays):
-        raise ShapeError(f"stack: expected tensors of one shape, got {', '.join(str(a.shape) for a in arrays)}")
+        raise ShapeError(
+            f"stack: expected tensors of one shape, got {', '.join(str(a.shape) for a in arrays)}: "
+            "pad or broadcast them first, or use concat"
+        )
     axis = normalise_axis("stack", axis, arrays[0].ndim + 1)
     return concat([expand_dims(x, axis=axis) for x in xs], axis=axis)
 
@@ -73,7 +78,8 @@ def split(x: TensorLike, sizes: int | Sequence[int], *, axis: int = 0) -> tuple[
     sizes = as_shape("split", sizes)
     if sum(sizes) != length:
         raise ShapeError(
-            f"split: expected sizes that add up to {length}, got {shown(sizes)} for axis {axis} of {a.shape}"
+            f"split: expected sizes that add up to {length}, got {shown(sizes)} for axis {axis} of {a.shape}: "
+            "give a size for every part"
         )
     before = (slice(None),) * axis
     parts, start = [], 0
@@ -86,9 +92,14 @@ def split(x: TensorLike, sizes: int | Sequence[int], *, axis: int = 0) -> tuple[
 def _sequence(op: str, xs: Sequence[TensorLike]) -> list[Any]:
     """The arrays of a non-empty sequence of operands of one dtype."""
     if not isinstance(xs, Sequence) or not len(xs):
-        raise ShapeError(f"{op}: expected a list or tuple of at least one tensor, got {shown(xs)}")
+        raise ShapeError(
+            f"{op}: expected a list or tuple of at least one tensor, got {shown(xs)}: put the tensors into one"
+        )
     arrays = [operand(op, x) for x in xs]
     if any(a.dtype != arrays[0].dtype for a in arrays):
-        raise DTypeError(f"{op}: expected tensors of one dtype, got {', '.join(str(a.dtype) for a in arrays)}")
+        raise DTypeError(
+            f"{op}: expected tensors of one dtype, got {', '.join(str(a.dtype) for a in arrays)}: "
+            "convert them with .astype"
+        )
     check_devices(op, *arrays)
     return arrays

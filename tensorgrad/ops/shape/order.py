@@ -33,7 +33,9 @@ def roll(x: TensorLike, shift: int | tuple[int, ...], *, axis: int | tuple[int, 
     axes = normalise_axes("roll", axis, a.ndim)
     shifts = tuple(as_integer("roll", "shift", n) for n in (shift if isinstance(shift, tuple) else (shift,)))
     if isinstance(shift, tuple) and len(shifts) != len(axes):
-        raise ShapeError(f"roll: expected one shift per axis, got shift={shift} and axis={axis}")
+        raise ShapeError(
+            f"roll: expected one shift per axis, got shift={shift} and axis={axis}: give as many shifts as axes, or one"
+        )
     shifts = shifts if len(shifts) == len(axes) else shifts * len(axes)
     back = tuple(-n for n in shifts)
     return record(module_of(a).roll(a, shifts, axes), (x, lambda g: roll(g, back, axis=axes)))
@@ -54,5 +56,5 @@ def triu(x: TensorLike, *, k: int = 0) -> Tensor:
 def _matrix(op: str, x: TensorLike) -> Any:
     a = operand(op, x)
     if a.ndim < 2:
-        raise ShapeError(f"{op}: expected at least two axes, got shape {a.shape}")
+        raise ShapeError(f"{op}: expected at least two axes, got shape {a.shape}: insert one with expand_dims")
     return a

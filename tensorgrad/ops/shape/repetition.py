@@ -45,13 +45,16 @@ def repeat(x: TensorLike, repeats: Any, *, axis: int | None = None) -> Tensor:
     if not is_array(counts) and not isinstance(counts, Sequence):
         count = as_integer("repeat", "repeats", counts)
         if count < 0:
-            raise ShapeError(f"repeat: expected repeats >= 0, got {count}")
+            raise ShapeError(f"repeat: expected repeats >= 0, got {count}: 0 leaves the elements out")
         apart = broadcast_to(reshape(x, (*before, n, 1, *after)), (*before, n, count, *after))
         return reshape(apart, (*before, n * count, *after), copy=True)
     counts = integers("repeat", counts, a)
     xp = module_of(counts)
     if counts.shape != (n,) or (counts < 0).any():
-        raise ShapeError(f"repeat: expected {n} repeats >= 0 for axis {axis} of {a.shape}, got shape {counts.shape}")
+        raise ShapeError(
+            f"repeat: expected {n} repeats >= 0 for axis {axis} of {a.shape}, got shape {counts.shape}: "
+            "give one for each position, or one for all"
+        )
     return take(x, xp.repeat(xp.arange(n), counts.astype(xp.int64)), axis=axis)
 
 
@@ -63,9 +66,14 @@ def meshgrid(*xs: TensorLike, indexing: str = "xy") -> list[Tensor]:
     check_option("meshgrid", "indexing", indexing, "xy", "ij")
     arrays = [operand("meshgrid", x) for x in xs]
     if any(a.ndim != 1 for a in arrays):
-        raise ShapeError(f"meshgrid: expected vectors, got shapes {', '.join(str(a.shape) for a in arrays)}")
+        raise ShapeError(
+            f"meshgrid: expected vectors, got shapes {', '.join(str(a.shape) for a in arrays)}: reshape them to (-1,)"
+        )
     if any(a.dtype != arrays[0].dtype for a in arrays):
-        raise DTypeError(f"meshgrid: expected tensors of one dtype, got {', '.join(str(a.dtype) for a in arrays)}")
+        raise DTypeError(
+            f"meshgrid: expected tensors of one dtype, got {', '.join(str(a.dtype) for a in arrays)}: "
+            "convert them with .astype"
+        )
     check_devices("meshgrid", *arrays)
     order = list(range(len(xs)))
     if indexing == "xy":
@@ -91,13 +99,15 @@ def pad(x: TensorLike, pad_width: Any, *, mode: str = "constant", value: float =
     check_option("pad", "mode", mode, "constant", "replicate", "reflect", "circular")
     if mode == "constant":
         if not is_number("pad", value, a):
-            raise DTypeError(f"pad: expected value to be a Python number, got {shown(value)}")
+            raise DTypeError(f"pad: expected value to be a Python number, got {shown(value)}: give an int or a float")
         inside = tuple(slice(before, before + n) for (before, _), n in zip(widths, a.shape, strict=True))
         longer = tuple(before + n + after for (before, after), n in zip(widths, a.shape, strict=True))
         try:
             out = module_of(a).full(longer, value, a.dtype)
         except OverflowError:
-            raise DTypeError(f"pad: expected a value that {a.dtype} can hold, got {shown(value)}") from None
+            raise DTypeError(
+                f"pad: expected a value that {a.dtype} can hold, got {shown(value)}: convert x with .astype"
+            ) from None
         except (MemoryError, ValueError):
             raise ShapeError(f"pad: expected a result that fits into memory, got shape {longer}: pad less") from None
         out[inside] = a
@@ -113,7 +123,10 @@ def _positions(xp: Any, n: int, before: int, after: int, mode: str) -> Any:
     """Which of n elements stands at each place of them padded."""
     longest = {"replicate": math.inf, "reflect": n - 1, "circular": n}[mode]
     if not n or max(before, after) > longest:
-        raise ShapeError(f"pad: expected widths that {mode} can fill, got {(before, after)} for {n} elements")
+        raise ShapeError(
+            f"pad: expected widths that {mode} can fill, got {(before, after)} for {n} elements: "
+            "pad less, or use another mode"
+        )
     places = xp.arange(-before, n + after)
     if mode == "replicate":
         return places.clip(0, n - 1)
@@ -133,5 +146,8 @@ def _pad_widths(pad_width: Any, ndim: int) -> tuple[tuple[int, int], ...]:
     except ShapeError:
         widths = ()
     if len(widths) != ndim or any(len(pair) != 2 for pair in widths):
-        raise ShapeError(f"pad: expected (before, after) >= 0 for each of {ndim} axes, got {shown(pad_width)}")
+        raise ShapeError(
+            f"pad: expected (before, after) >= 0 for each of {ndim} axes, got {shown(pad_width)}: "
+            "give a pair for each axis, or one for all"
+        )
     return tuple((before, after) for before, after in widths)
