@@ -178,28 +178,22 @@ def _run_back(
         while ready:
             node = ready.pop()
             g = sums.pop(node, None)
+            if g is None:  # on no path to what is wanted, as then nothing below it is either
+                continue
             vjps = node.vjps
-            if g is not None:
-                if type(g) is Scatter and (node.hooks or vjps is not None):
-                    g = g.dense()
-                if node.hooks:
-                    g = _run_hooks(node, g)
-                if vjps is None if wanted is None else node in wanted:
-                    deliver(node, g)
-            if vjps is None or (ends and node in ends):
+            if type(g) is Scatter and (node.hooks or vjps is not None):
+                g = g.dense()
+            if node.hooks:
+                g = _run_hooks(node, g)
+            if vjps is None if wanted is None else node in wanted:
+                deliver(node, g)
+            if vjps is None or (carriers is not None and node not in carriers):
                 continue
             vjps = None
-            carries = carriers is None or node in carriers
-            if carries and g is not None:
-                _step_back(node, g, useful, create_graph, sums, owned, consumers, ready)
-            else:
-                for parent in node.parents:
-                    consumers[parent] -= 1
-                    if not consumers[parent]:
-                        ready.append(parent)
+            _step_back(node, g, useful, create_graph, sums, owned, consumers, ready)
             # Dropped before the parents' turn, so that what only this node kept is freed by then.
             g = None
-            if carries and not keep_graph:
+            if not keep_graph:
                 node.parents, node.vjps, node.output = (), FREED, None
 
 

@@ -530,3 +530,28 @@ def test_scatter_is_dense_zeros_but_for_its_values() -> None:
     buffer = np.ones((3, 2))
     tg.Scatter((3, 2), (slice(None), 0), np.array([1.0, 2.0, 3.0]), repeats=False).add_to(buffer)
     np.testing.assert_array_equal(buffer, [[2, 1], [3, 1], [4, 1]])
+
+
+def test_recorded_gradients_add_up_and_are_differentiable() -> None:
+    x = variable(1.0, 2.0)
+    (x**3).sum().backward(create_graph=True)
+    (x**2).sum().backward(create_graph=True)
+    assert x.grad is not None
+    np.testing.assert_allclose(x.grad.numpy(), [3 + 2, 12 + 4])
+    (second,) = tg.grad(x.grad.sum(), x)
+    np.testing.assert_allclose(second.numpy(), [6 + 2, 12 + 2])
+
+
+def test_a_joint_op_may_give_a_scalar_of_numpy() -> None:
+    x, y = variable(2.0), variable(3.0)
+    out = tg.record_joint(np.float64(6.0), [x, y], lambda g: (tg.reshape(g * 3.0, (1,)), tg.reshape(g * 2.0, (1,))))
+    assert type(out.data) is np.ndarray
+    np.testing.assert_array_equal([g.numpy() for g in tg.grad(out, [x, y])], [[3.0], [2.0]])
+
+
+def test_a_joint_op_in_a_vjp_gives_its_value() -> None:
+    x = variable(1.0, 2.0, 3.0)
+    out = tg.record(x.array * 1.0, (x, lambda g: tg.concat([g[:1], g[1:] * 2.0])))
+    for create_graph in (False, True):
+        (g,) = tg.grad(out, x, np.array([1.0, 1.0, 5.0]), create_graph=create_graph, keep_graph=True)
+        np.testing.assert_array_equal(g.numpy(), [1.0, 2.0, 10.0])

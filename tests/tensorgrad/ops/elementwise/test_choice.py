@@ -94,3 +94,11 @@ def test_nan_to_num_s_numbers() -> None:
     np.testing.assert_array_equal(tg.nan_to_num(x).numpy(), [0, largest, -largest, 1])
     np.testing.assert_array_equal(tg.nan_to_num(x, nan=2.0, posinf=3.0, neginf=4.0).numpy(), [2, 3, 4, 1])
     np.testing.assert_array_equal(tg.nan_to_num(tg.tensor([1, 2])).numpy(), [1, 2])
+
+
+def test_clip_at_a_bound_that_is_a_tensor() -> None:
+    x, low, high = (
+        tg.tensor(np.array(v), requires_grad=True) for v in ([1.0, 2.0, 3.0], [1.0, 0.0, 0.0], [5.0, 2.0, 1.0])
+    )
+    gradients = tg.grad(tg.clip(x, low, high).sum(), [x, low, high])
+    np.testing.assert_array_equal([g.numpy() for g in gradients], [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])

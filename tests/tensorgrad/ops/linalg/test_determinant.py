@@ -121,3 +121,8 @@ def test_what_does_not_fit_is_named() -> None:
     assert np.isnan(out.item())
     with pytest.raises(tg.LinAlgError, match=r"^det: expected finite matrices"):
         tg.grad(out, x)
+
+
+def test_the_third_derivative_of_det() -> None:
+    matrix = np.array([[1.3, 0.2, -0.4], [0.1, 0.9, 0.3], [-0.2, 0.5, 1.1]])
+    tg.check_grads(tg.det, matrix, order=3)
