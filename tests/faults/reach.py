@@ -49,5 +49,7 @@ def mirrored_tests(fault: Fault) -> list[str]:
     found = [tests / path.parent / f"test_{path.stem}.py", *(tests / path.parent).glob(f"test_{path.stem}_*.py")]
     found += [tests / path.parent.parent / f"test_{path.parent.name}.py"] if len(path.parts) > 2 else []
     if _is_engine(fault):
-        found += [tests / f"test_{name}.py" for name in ("graphs", "tape", "transforms")]
+        found += [tests / f"test_{name}.py" for name in ("graphs", "tape", "transforms", "tensor", "writes")]
+    if path.parts[:2] in (("ops", "nn"), ("kernels", "reference")):
+        found += [tests / "ops" / "nn" / "test_definitions.py", tests / "test_accuracy.py"]
     return [str(test) for test in dict.fromkeys(found) if test.exists()]
