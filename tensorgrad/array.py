@@ -135,9 +135,9 @@ def cuda_module() -> Any:
         cupy.cuda.runtime.getDeviceCount()
     except ImportError:
         raise DeviceError(
-            "device cuda: expected CuPy to be installed, it is not: "
+            "device cuda: expected CuPy to be installed, got none: "
             "install this package's extra cuda12 or cuda13, or use device cpu"
         ) from None
     except Exception as problem:  # CuPy's own error types cannot be named without CuPy
-        raise DeviceError(f"device cuda: expected a CUDA device, CuPy reports {problem}: use device cpu") from None
+        raise DeviceError(f"device cuda: expected a CUDA device, got {problem} from CuPy: use device cpu") from None
     return cupy

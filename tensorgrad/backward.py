@@ -65,7 +65,7 @@ def grad(
     for position, x in enumerate(inputs):
         if x.node is None:
             raise GraphError(
-                f"grad: expected inputs that need a gradient, input {position} of shape {x.shape} does not: "
+                f"grad: expected inputs that need a gradient, got input {position} of shape {x.shape} without: "
                 "make it with requires_grad=True"
             )
     nodes = [x.node for x in inputs if x.node is not None]
@@ -126,9 +126,8 @@ def _seeds(outputs: Sequence[Tensor], gradients: Sequence[Any]) -> list[tuple[No
     for out, g in zip(outputs, gradients, strict=True):
         if type(out) is not Tensor or out.node is None:
             raise GraphError(
-                "backward: expected an output computed from tensors with requires_grad=True, got "
-                + (f"a Tensor of shape {out.shape} without history" if type(out) is Tensor else type(out).__name__)
-                + ": was it computed under no_grad, or from detached values?"
+                "backward: expected an output computed from tensors with requires_grad=True, "
+                f"got {shown(out)} without history: was it computed under no_grad, or from detached values?"
             )
         if g is None:
             if out.array.size != 1:
@@ -215,7 +214,7 @@ def _step_back(
     output: Any = node.output
     if vjps is FREED:
         raise GraphError(
-            "backward: expected a graph that is still there, this one was freed by an earlier backward: "
+            "backward: expected a graph that is still there, got one freed by an earlier backward: "
             "pass create_graph=True to the first one, or compute the outputs again"
         )
     if output is not None and create_graph:

@@ -79,7 +79,7 @@ def _check(f: Callable[..., Tensor], xs: Sequence[Array], order: int, level: int
         if not difference <= tolerance * size:
             raise GradientError(
                 f"check_grads: expected the same gradient of input {position} with create_graph as without, "
-                f"order {level}: they differ by {difference:.3g}, the largest is {size:.3g}"
+                f"order {level}, but they differ by {difference:.3g}, of {size:.3g}: write its vjp with ops"
             )
     for direction in range(_DIRECTIONS):
         steps = [_normal(key.fold_in(1 + direction).fold_in(i), x) for i, x in enumerate(xs)]
@@ -91,9 +91,9 @@ def _check(f: Callable[..., Tensor], xs: Sequence[Array], order: int, level: int
         size = max(abs(numeric), float(np.sqrt(np.square(terms).sum())))
         if not abs(analytic - numeric) <= tolerance * size + noise:
             raise GradientError(
-                f"check_grads: expected the derivative that differences give, order {level}: "
-                f"backward gives {analytic:.12g}, differences {numeric:.12g}, "
-                f"relative error {abs(analytic - numeric) / (size or 1):.3g}, tolerance {tolerance:.3g}"
+                f"check_grads: expected the derivative that differences give, order {level}, "
+                f"but backward gives {analytic:.12g}, differences {numeric:.12g}, "
+                f"relative error {abs(analytic - numeric) / (size or 1):.3g}, tolerance {tolerance:.3g}: check the vjps"
             )
     if level < order:
 

@@ -68,7 +68,9 @@ def _make(
     op: str, data: Any, dtype: DTypeLike | None, device: str | None, requires_grad: bool, *, copy: bool | None
 ) -> Tensor:
     if isinstance(data, Tensor) and data.requires_grad:
-        raise GraphError(f"{op}: expected data without history, it would be dropped silently: use x.detach()")
+        raise GraphError(
+            f"{op}: expected data without history, got a Tensor that needs a gradient: use x.detach() to drop it"
+        )
     requires_grad, copy = (
         as_flag(op, "requires_grad", requires_grad),
         None if copy is None else as_flag(op, "copy", copy),

@@ -53,7 +53,9 @@ def as_dtype(dtype: DTypeLike) -> DType:
             try:
                 import ml_dtypes  # type: ignore[import-not-found, unused-ignore]  # registers the name
             except ImportError:
-                raise DTypeError("dtype bfloat16: expected the package ml_dtypes: it comes with CuPy") from None
+                raise DTypeError(
+                    "dtype bfloat16: expected the package ml_dtypes, got none: install it, as CuPy does"
+                ) from None
             bfloat16: DType = np.dtype(ml_dtypes.bfloat16)
             return bfloat16
     raise DTypeError(f"dtype: expected one of {', '.join(_NAMES)}, got {shown(dtype)}: choose one of those")

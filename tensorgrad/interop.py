@@ -108,7 +108,7 @@ def _by_numpy(function: Any, name: str, args: tuple[Any, ...], keywords: dict[st
 
     if any(x.requires_grad for x in named_tensors([args, keywords]).values()):
         raise GraphError(
-            f"numpy.{name}: expected tensors that need no gradient, tensorgrad has no such function or argument, "
-            "and NumPy would drop the gradient silently: use tensorgrad's functions, or x.detach()"
+            f"numpy.{name}: expected tensors that need no gradient, got one whose gradient NumPy would drop, "
+            "as tensorgrad has no such function or argument: use tensorgrad's functions, or x.detach()"
         )
     return function(*map_tensors(lambda x: x.array, args), **map_tensors(lambda x: x.array, keywords))

@@ -126,7 +126,9 @@ class Tensor:
     def grad(self, value: Tensor | None) -> None:
         """Give a leaf the Tensor that its gradient is added into, or None to start afresh."""
         if self.node is None or self.node.vjps is not None:
-            raise GraphError("grad: expected a leaf made with requires_grad=True: only those collect gradients")
+            raise GraphError(
+                f"grad: expected a leaf made with requires_grad=True, got the {self._origin()}: read a leaf's"
+            )
         if value is not None and type(value) is not Tensor:
             raise DTypeError(f"grad: expected a Tensor or None, got {shown(value)}: make it with tensorgrad.tensor")
         if value is not None and (value.shape != self.shape or value.dtype != self.dtype):
@@ -179,7 +181,7 @@ class Tensor:
         """This tensor on another device; the array API's name for `to`. Streams are CuPy's current one."""
         if stream is not None:
             raise DeviceError(
-                "to_device: expected no stream, transfers are in CuPy's current one: use cupy.cuda.Stream"
+                f"to_device: expected no stream, got {shown(stream)}: set CuPy's current one, which is used"
             )
         return ops.to_device(self, device)
 
@@ -221,8 +223,8 @@ class Tensor:
     def _refuse_to_drop_gradient(self, what: str) -> None:
         if self.requires_grad:
             raise GraphError(
-                f"{what}: expected a tensor that needs no gradient, it would be dropped silently: "
-                "use tensorgrad's functions, or x.detach()"
+                f"{what}: expected a tensor that needs no gradient, got the {self._origin()}: "
+                "use tensorgrad's functions, or x.detach() to drop the gradient"
             )
 
     # --- as Python's own objects ---------------------------------------------------------------

@@ -122,7 +122,7 @@ def tensordot(x: TensorLike, y: TensorLike, *, axes: int | Sequence[Sequence[int
     Raises:  ShapeError, DTypeError, DeviceError.
     """
     a, b = _arrays("tensordot", x, y)
-    if isinstance(axes, Sequence):
+    if isinstance(axes, Sequence) and not isinstance(axes, str):
         if len(axes) != 2 or not all(isinstance(part, Sequence) for part in axes):
             raise ShapeError(
                 f"tensordot: expected axes to be an integer or two lists of axes, got {shown(axes)}: "
@@ -138,7 +138,7 @@ def tensordot(x: TensorLike, y: TensorLike, *, axes: int | Sequence[Sequence[int
         p, q = tuple(range(a.ndim - count, a.ndim)), tuple(range(count))
     if [a.shape[i] for i in p] != [b.shape[i] for i in q]:
         raise ShapeError(
-            f"tensordot: expected equal sizes along axes {p} of {a.shape} and {q} of {b.shape}: "
+            f"tensordot: expected equal sizes along axes {p} and {q}, got {a.shape} and {b.shape}: "
             "name the axes that belong together"
         )
     rows, columns = [i for i in range(a.ndim) if i not in p], [i for i in range(b.ndim) if i not in q]

@@ -202,7 +202,7 @@ def _class_weight(op: str, weight: Any, x: Array, axis: int) -> Array | None:
             "give one value for each class"
         )
     if type(weight) is Tensor and weight.requires_grad:
-        raise GraphError(f"{op}: expected a weight that needs no gradient: detach it")
+        raise GraphError(f"{op}: expected a weight that needs no gradient, got one that does: detach it")
     return w
 
 

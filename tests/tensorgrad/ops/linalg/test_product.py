@@ -80,7 +80,12 @@ def test_products_of_integers_keep_their_dtype(dtype: str) -> None:
         (tg.matmul, ((), (2,)), {}, "expected at least one axis each, got a scalar: use multiply"),
         (tg.linear, ((2, 3), (4, 2)), {}, r"expected x \(\.\.\., K\) and weight \(N, K\), got \(2, 3\) and \(4, 2\)"),
         (tg.linear, ((2, 3), (4, 3), (3,)), {}, r"expected bias of shape \(4,\), got \(3,\)"),
-        (tg.tensordot, ((2, 3), (1, 3)), {}, r"expected equal sizes along axes \(0, 1\) of \(2, 3\) and \(0, 1\) of"),
+        (
+            tg.tensordot,
+            ((2, 3), (1, 3)),
+            {},
+            r"expected equal sizes along axes \(0, 1\) and \(0, 1\), got \(2, 3\) and",
+        ),
         (tg.tensordot, ((2, 3), (3, 2)), {"axes": 3}, r"expected axes in 0 \.\. 2, got 3"),
         (tg.tensordot, ((2, 3), (3, 2)), {"axes": -1}, r"expected axes in 0 \.\. 2, got -1"),
         (tg.tensordot, ((2,), (2,)), {"axes": ((0,),)}, "expected axes to be an integer or two lists"),
