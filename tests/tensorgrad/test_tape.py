@@ -555,3 +555,9 @@ def test_a_joint_op_in_a_vjp_gives_its_value() -> None:
     for create_graph in (False, True):
         (g,) = tg.grad(out, x, np.array([1.0, 1.0, 5.0]), create_graph=create_graph, keep_graph=True)
         np.testing.assert_array_equal(g.numpy(), [1.0, 2.0, 10.0])
+
+
+def test_grad_of_several_scalars_is_that_of_their_sum() -> None:
+    x = variable(1.0, 2.0)
+    (g,) = tg.grad([(x * x).sum(), (x * 3.0).sum()], x)
+    np.testing.assert_array_equal(g.numpy(), [5.0, 7.0])

@@ -44,3 +44,9 @@ def test_what_is_no_matrix_is_refused() -> None:
             op(tg.ones((3,)))
         with pytest.raises(tg.ShapeError, match="expected offset to be an integer"):
             op(tg.ones((3, 3)), offset=0.5)  # type: ignore[arg-type]
+
+
+def test_the_third_order_through_a_diagonal() -> None:
+    x = np.array([[0.7, 0.2, 1.0], [0.4, -1.2, 0.3]])
+    tg.check_grads(lambda x: tg.diagonal(x, offset=1) ** 4, x, order=3)
+    tg.check_grads(lambda x: tg.trace(x) ** 4, x, order=3)
