@@ -97,7 +97,7 @@ def own(out: Any, like: Array) -> Array:
 
 def device_of(a: Array) -> str:
     """`"cpu"` or `"cuda:0"`, `"cuda:1"`, ..."""
-    if isinstance(a, np.ndarray):
+    if isinstance(a, (np.ndarray, np.generic)):
         return "cpu"
     return a.device if isinstance(a, ForeignArray) else f"cuda:{a.device.id}"
 
