@@ -17,4 +17,5 @@ EQUIVALENT: dict[str, str] = {
     "transforms.py:_rows:output for input:1": "the input is called out there: nothing changes",
     "transforms.py:_zeros:factor or offset:1": "0 twice over is 0 as well",
     "ops/sorting.py:sort.<lambda>:wrong branch:1": "a permutation names nothing twice: the slow way gives the same",
+    "ops/nn/cross_entropy.py:_picked_losses:factor or offset:1": "what an ignored position picks, which weighs 0",
 }

@@ -52,7 +52,7 @@ def of_kind(kind: str, domain: str, shape: Shape, rng: np.random.Generator, dtyp
     """An array of `dtype` whose values are of a kind: "ordinary" or one of KINDS."""
     if kind == "ties":
         low, high = {"any": (-1, 3), "unit": (1, 3), "below one": (-1, 2)}.get(domain, (1, 4))
-        return (rng.integers(low, high, shape) * (0.3 if domain in ("unit", "below one") else 1.0)).astype(dtype)
+        return np.asarray(rng.integers(low, high, shape) * (0.3 if domain in ("unit", "below one") else 1.0), dtype)
     if kind == "equal":
         # Of few binary digits: their sums and means are exact, and what is to be 0 is 0 in every library.
         low, high = (18, 31) if domain in ("unit", "below one") else (34, 64)

@@ -102,3 +102,10 @@ def test_clip_at_a_bound_that_is_a_tensor() -> None:
     )
     gradients = tg.grad(tg.clip(x, low, high).sum(), [x, low, high])
     np.testing.assert_array_equal([g.numpy() for g in gradients], [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def test_clip_at_the_only_bound_passes_the_gradient_to_x() -> None:
+    for bound in ("min", "max"):
+        x, limit = (tg.tensor(np.array([1.0, 2.0]), requires_grad=True) for _ in range(2))
+        gradients = tg.grad(tg.clip(x, **{bound: limit}).sum(), [x, limit])
+        np.testing.assert_array_equal([g.numpy() for g in gradients], [[1.0, 1.0], [0.0, 0.0]])

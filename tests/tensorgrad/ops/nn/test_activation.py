@@ -138,3 +138,7 @@ def test_float16_is_computed_in_float32_and_rounded_once(name: str) -> None:
         # Where a derivative passes 0 its terms' own rounding remains.
         unit = np.spacing(np.maximum(np.abs(truth.numpy()), 2.0**-14).astype(np.float16)).astype(np.float64)
         assert np.max(np.abs(got.numpy() - truth.numpy()) / unit) <= units
+
+
+def test_the_third_order_of_mish() -> None:
+    tg.check_grads(tg.mish, np.array([-2.0, -0.3, 0.7, 3.0]), order=3)

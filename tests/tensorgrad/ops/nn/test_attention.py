@@ -169,3 +169,20 @@ def test_rope_of_any_number_of_leading_axes(shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(out, np.concatenate([turned.real, turned.imag], axis=-1), rtol=1e-13)
     moved = np.moveaxis(np.ascontiguousarray(np.moveaxis(x, -2, 0)), 0, -2)  # the same values, other strides
     np.testing.assert_array_equal(tg.rope(moved, np.cos(angles), np.sin(angles)), out)
+
+
+@pytest.mark.parametrize(
+    "mask_shape", [(1, 1, 300, 300), (6, 1, 300, 300), (6, 1, 1, 300), (1, 1, 300, 1), (6, 1, 300, 1)]
+)
+def test_masks_over_many_blocks(mask_shape: tuple[int, ...]) -> None:
+    """Samples and queries are worked off in blocks: each finds its own part of the mask."""
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(6, 1, 300, 2)) for _ in range(3))
+    mask = rng.random(mask_shape) < 0.7
+    out = tg.scaled_dot_product_attention(tg.tensor(q), tg.tensor(k), tg.tensor(v), mask=mask).numpy()
+    for sample in range(6):
+        seen = np.broadcast_to(mask, (6, 1, 300, 300))[sample, 0]
+        weights = np.exp(q[sample, 0] @ k[sample, 0].T / np.sqrt(2)) * seen
+        total = weights.sum(axis=-1, keepdims=True)
+        expected = np.divide(weights @ v[sample, 0], total, out=np.zeros((300, 2)), where=total > 0)
+        np.testing.assert_allclose(out[sample, 0], expected, rtol=1e-10, atol=1e-12)

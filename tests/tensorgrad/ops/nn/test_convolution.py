@@ -67,3 +67,8 @@ def test_refusals() -> None:
         tg.conv1d(x, w.astype(np.float32))
     with pytest.raises(tg.DTypeError, match=r"conv1d: .*int64"):
         tg.conv1d(x.astype(int), w.astype(int))
+
+
+def test_the_third_order() -> None:
+    rng = np.random.default_rng(0)
+    tg.check_grads(lambda x, w: tg.conv1d(x, w) ** 3, rng.normal(size=(1, 2, 4)), rng.normal(size=(1, 2, 2)), order=3)
