@@ -16,13 +16,13 @@ PACKAGES = [name for name in ("tensorgrad", "gpt") if (ROOT / name / "__init__.p
 
 PROBE = """
 import json, sys, time
-start = time.perf_counter()
+start = time.process_time()
 import numpy
-numpy_s = time.perf_counter() - start
+numpy_s = time.process_time() - start
 before, options = set(sys.modules), numpy.get_printoptions()
-start = time.perf_counter()
+start = time.process_time()
 import PACKAGE
-package_s = time.perf_counter() - start
+package_s = time.process_time() - start
 assert numpy.get_printoptions() == options
 print(json.dumps({"numpy_s": numpy_s, "package_s": package_s, "modules": sorted(set(sys.modules) - before)}))
 """
