@@ -51,5 +51,6 @@ def mirrored_tests(fault: Fault) -> list[str]:
     if _is_engine(fault):
         found += [tests / f"test_{name}.py" for name in ("graphs", "tape", "transforms", "tensor", "writes")]
     if path.parts[:2] in (("ops", "nn"), ("kernels", "reference")):
-        found += [tests / "ops" / "nn" / "test_definitions.py", tests / "test_accuracy.py"]
+        names = (f"ops/nn/test_{path.stem}.py", "ops/nn/test_definitions.py", "test_accuracy.py")
+        found += [tests / name for name in names]
     return [str(test) for test in dict.fromkeys(found) if test.exists()]

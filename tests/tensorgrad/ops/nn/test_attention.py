@@ -186,3 +186,13 @@ def test_masks_over_many_blocks(mask_shape: tuple[int, ...]) -> None:
         total = weights.sum(axis=-1, keepdims=True)
         expected = np.divide(weights @ v[sample, 0], total, out=np.zeros((300, 2)), where=total > 0)
         np.testing.assert_allclose(out[sample, 0], expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("samples", [1, 700])
+def test_a_mask_of_one_or_of_each_of_many_samples(samples: int) -> None:
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(700, 1, 2, 64)) for _ in range(3))
+    mask = rng.normal(size=(samples, 1, 2, 2))
+    out = tg.scaled_dot_product_attention(tg.tensor(q), tg.tensor(k), tg.tensor(v), mask=mask).numpy()
+    weights = np.exp(q @ k.swapaxes(-1, -2) / 8 + mask)
+    np.testing.assert_allclose(out, weights / weights.sum(axis=-1, keepdims=True) @ v, rtol=1e-10)
