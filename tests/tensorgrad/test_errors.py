@@ -28,6 +28,30 @@ def test_a_wrong_program_gets_a_clear_error(name: str) -> None:
     assert FORM.match(text), text
 
 
+# What only values tell, or memory.
+VALUES_DECIDE = {"int ** -1", "ones too large", "zeros too large"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n for n, (_, kind, _) in WRONG.items() if kind in (tg.ShapeError, tg.DTypeError) and n not in VALUES_DECIDE],
+)
+def test_the_same_error_comes_where_there_is_no_data(name: str) -> None:
+    program, kind, message = WRONG[name]
+    with tg.abstract(), pytest.raises((kind, tg.NoValueError)) as caught:
+        program()
+    if isinstance(caught.value, kind):
+        assert re.search(message, str(caught.value))
+
+
+def test_nothing_is_written_by_a_wrong_write() -> None:
+    x = tg.tensor([1.0, 2.0, 3.0])
+    for index, values in ((slice(0, 2), [7.0, 7.0, 7.0]), ([0, 5], 7.0), (0, "a"), (0, tg.ones((), dtype="float64"))):
+        with pytest.raises(tg.TensorgradError):
+            x[index] = values
+        assert x.tolist() == [1.0, 2.0, 3.0]
+
+
 def template(node: ast.expr) -> str:
     """The text of a message with X in the place of each value."""
     if isinstance(node, ast.JoinedStr):

@@ -104,13 +104,13 @@ def pad(x: TensorLike, pad_width: Any, *, mode: str = "constant", value: float =
         longer = tuple(before + n + after for (before, after), n in zip(widths, a.shape, strict=True))
         try:
             out = module_of(a).full(longer, value, a.dtype)
+            out[inside] = a
         except OverflowError:
             raise DTypeError(
                 f"pad: expected a value that {a.dtype} can hold, got {shown(value)}: convert x with .astype"
             ) from None
         except (MemoryError, ValueError):
             raise ShapeError(f"pad: expected a result that fits into memory, got shape {longer}: pad less") from None
-        out[inside] = a
         return record(out, (x, lambda g: getitem(g, inside)))
     y: Any = x
     for axis, (n, (before, after)) in enumerate(zip(a.shape, widths, strict=True)):
