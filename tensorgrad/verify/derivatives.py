@@ -110,26 +110,39 @@ def along(f: Function, point: Sequence[Array], weights: Array, tangents: Sequenc
 
 
 def bend_by_backward(f: Function, point: Sequence[Array], weights: Array, tangents: Sequence[Array]) -> Array:
-    """The third order of sum(f * weights), twice along `tangents` t: the gradient of t H t, (N,)."""
+    """The third order along a direction t, (N,): the gradient of t . c, where c is `_curvature`."""
     leaves = [leaf(x) for x in point]
     directions = [Tensor(to_device(t, device_of(x))) for t, x in zip(tangents, point, strict=True)]
-    slopes = grad(f(*leaves), leaves, Tensor(weights), create_graph=True)
-    for _ in range(2):
-        terms = [ops.sum(g * t) for g, t in zip(slopes, directions, strict=True) if g.requires_grad]
-        if not terms:
-            return np.zeros(len(joined(leaves)))
-        slopes = grad(functools.reduce(operator.add, terms), leaves, create_graph=True)
-    return joined(slopes)
+    return joined(_gradient_of_product(_curvature(f, leaves, weights, directions), directions, leaves))
 
 
-def bend_by_differences(f: Function, point: Sequence[Array], weights: Array, tangents: Sequence[Array]) -> Array:
-    """The same: how H t changes along t."""
+def bend_by_differences(
+    f: Function, point: Sequence[Array], weights: Array, tangents: Sequence[Array]
+) -> tuple[Array, Array]:
+    """The same: how c changes along t; and c."""
+    directions = [Tensor(t) for t in tangents]
 
-    def changes(h: float) -> Array:
-        moved = [np.asarray(x + h * t) for x, t in zip(point, tangents, strict=True)]
-        return along(f, moved, weights, tangents)[3]
+    def curvature(h: float) -> Array:
+        leaves = [leaf(np.asarray(x + h * t)) for x, t in zip(point, tangents, strict=True)]
+        return joined(_curvature(f, leaves, weights, directions))
 
-    return np.asarray(difference(changes))
+    return np.asarray(difference(curvature)), curvature(0.0)
+
+
+def _curvature(f: Function, leaves: list[Tensor], weights: Array, directions: list[Tensor]) -> Sequence[Tensor]:
+    """The gradient of sum(t asinh(s)), where s is the gradient of sum(asinh(f) weights).
+
+    So every cotangent depends on the point, gently. Of a linear function too, what its gradients are made of must then
+    have gradients in turn.
+    """
+    slopes = grad(ops.asinh(f(*leaves)), leaves, Tensor(weights), create_graph=True)
+    return _gradient_of_product([ops.asinh(s) for s in slopes], directions, leaves)
+
+
+def _gradient_of_product(xs: Sequence[Tensor], ys: Sequence[Tensor], leaves: list[Tensor]) -> Sequence[Tensor]:
+    """The gradient of sum(xs * ys) over all of both, recorded."""
+    total = functools.reduce(operator.add, [ops.sum(x * y) for x, y in zip(xs, ys, strict=True)])
+    return grad(total, leaves, create_graph=True) if total.requires_grad else [x * 0 for x in leaves]
 
 
 def one_hots(like: Array) -> list[Array]:

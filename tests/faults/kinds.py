@@ -155,7 +155,7 @@ def _of_name(node: ast.Name, names: set[str], operands: set[str]) -> Iterator[Re
             if other in names:
                 yield "swapped operands", ast.Name(other, ast.Load())
     if node.id in operands:
-        if "out" in names:
+        if "out" in names and node.id != "out":
             yield "output for input", ast.Name("out", ast.Load())
         yield "lost history", ast.parse(f"__import__('tensorgrad').tape.data({node.id})", mode="eval").body
 

@@ -366,6 +366,8 @@ def test_grad_of_several_outputs_and_of_values_in_between() -> None:
     dx, dh = tg.grad([y, z, h], [x, h], [None, np.ones(2), np.array([10.0, 20.0])])
     np.testing.assert_array_equal(dh.numpy(), 1 + 2 * np.array([1.0, 4.0]) + [10.0, 20.0])
     np.testing.assert_array_equal(dx.numpy(), dh.numpy() * 2 * x.numpy())
+    (dx,) = tg.grad([(x * x).sum(), (x * 3.0).sum()], x)
+    np.testing.assert_array_equal(dx.numpy(), 2 * x.numpy() + 3)
 
 
 def test_the_same_input_asked_twice_gets_two_arrays() -> None:

@@ -116,6 +116,17 @@ def test_refuses_what_is_wrong_only_at_one_order(order: int, name: str) -> None:
     assert not any(word in failure for failure in failures for word in earlier)
 
 
+def test_refuses_a_linear_function_whose_gradient_has_no_gradient() -> None:
+    def double(x: Any) -> Any:
+        return tg.record(data(x) * 2, (x, lambda g: halfway(g)))
+
+    def halfway(g: Any) -> Any:
+        return tg.record(data(g) * 2, (g, lambda h: data(h) * 2))
+
+    failures = findings(double, lambda x: 2 * x, shapes=((3,),)).failures
+    assert "third order: input[" in failures[0]
+
+
 def test_refuses_what_is_wrong_only_where_memory_is_not_contiguous() -> None:
     def in_memory_order(g: Any, x: Any, y: Any) -> Any:
         return g * tg.sum(y) if not data(y).flags.c_contiguous else g * y
