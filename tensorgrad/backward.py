@@ -25,8 +25,6 @@ def backward(outputs: Sequence[Tensor], gradients: Sequence[Any], *, create_grap
     """Add to `.grad` of every leaf below `outputs` the gradient of sum(outputs * gradients)."""
 
     def deliver(node: Node, g: Any) -> None:
-        if node.vjps is not None:
-            return
         if node.grad is None:
             # A cotangent may be shared with other nodes; a leaf's gradient is its own array.
             node.grad = Tensor(_own_array(g), g.node if create_graph else None)

@@ -428,7 +428,7 @@ class Tensor:
         if isinstance(values, (list, tuple)):
             values = self._from_sequence(values)
         updated = ops.index_update(self.array, index, values)  # with every check, before anything is written
-        if not self.array.flags.writeable:
+        if isinstance(self.array, np.ndarray) and not self.array.flags.writeable:
             raise GraphError("setitem: expected memory that may be written to, got a read-only view: use x.copy()")
         writes.written(self.array)
         self.array[...] = updated.array if type(updated) is Tensor else updated

@@ -60,18 +60,7 @@ def _draw(domain: str, shape: Shape, rng: np.random.Generator) -> Any:
     if domain == "distinct":
         size = math.prod(shape)
         return ((rng.permutation(size) - size / 2 + 0.3) * 0.1 + rng.uniform(-0.02, 0.02, size)).reshape(shape)
-    if domain == "invertible":  # square matrices, singular values in 0.7 .. 2
-        return _with_singular_values(shape, rng)
-    if domain == "positive definite":
-        root = _with_singular_values(shape, rng)
-        return root @ root.swapaxes(-1, -2)
     raise ValueError(f"case: no domain {domain!r}")
-
-
-def _with_singular_values(shape: Shape, rng: np.random.Generator) -> Any:
-    """Matrices (..., M, N) whose singular values are evenly spaced in 0.7 .. 2, so no two are close."""
-    u, _, v = np.linalg.svd(rng.normal(size=shape), full_matrices=False)
-    return (u * np.linspace(2, 0.7, u.shape[-1])) @ v
 
 
 class Table:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,3 +43,55 @@ def test_unknown_devices_are_refused(device: str) -> None:
 def test_cuda_without_cupy_says_what_to_install() -> None:
     with pytest.raises(tg.DeviceError, match=r"CuPy.*extra cuda12 or cuda13"):
         tg.ones((2,)).to("cuda")
+
+
+class CudaArray:
+    """What the library asks of a CuPy array here."""
+
+    def __init__(self, values: np.ndarray, number: int = 0) -> None:
+        self.values = values
+        self.device = SimpleNamespace(id=number)
+
+
+class CuPy:
+    """A stand-in for CuPy, with two devices."""
+
+    ndarray = CudaArray
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 2), Device=self.Device)
+
+    @contextmanager
+    def Device(self, number: int) -> Iterator[None]:
+        previous, self.number = self.number, number
+        yield
+        self.number = previous
+
+    def asarray(self, a: np.ndarray) -> CudaArray:
+        return CudaArray(a, self.number)
+
+    def asnumpy(self, a: CudaArray) -> np.ndarray:
+        return a.values
+
+
+def test_arrays_travel_to_a_device_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", CuPy())
+    a = np.ones(2)
+    for name, number in (("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)):
+        moved: Any = arrays.to_device(a, name)
+        assert arrays.is_array(moved)
+        assert arrays.device_of(moved) == f"cuda:{number}"
+        assert arrays.to_numpy(moved) is a
+        assert arrays.module_of(moved) is sys.modules["cupy"]
+
+
+def test_what_cupy_reports_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> int:
+        raise RuntimeError("cudaErrorNoDevice")
+
+    cupy = CuPy()
+    cupy.cuda.runtime.getDeviceCount = none
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    with pytest.raises(tg.DeviceError, match="expected a CUDA device, got cudaErrorNoDevice from CuPy: use device cpu"):
+        arrays.cuda_module()

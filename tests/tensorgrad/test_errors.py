@@ -119,3 +119,9 @@ def test_no_half_made_state_is_left(name: str) -> None:
     x = tg.ones((2,), dtype="float64", requires_grad=True)
     (x * x).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), [2.0, 2.0])
+
+
+def test_a_non_finite_error_knows_where_it_was_made() -> None:
+    problem = tg.NonFiniteError("log: ...", ("softmax", "log"), True, "train.py", 7)
+    assert (problem.path, problem.is_backward, problem.file, problem.line) == (("softmax", "log"), True, "train.py", 7)
+    assert str(problem) == "log: ..."

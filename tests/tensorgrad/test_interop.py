@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad import interop
 
 A = np.array([[0.5, -1.5, 2.0], [1.0, 0.25, -0.75]])
 
@@ -74,6 +75,7 @@ REFUSED: dict[str, Any] = {
     "where": lambda x: np.exp(x, where=A > 0),
     "argument": lambda x: np.sum(x, axis=0, initial=3.0),
     "argument by position": lambda x: np.round(x, 2),
+    "further arguments": lambda x: np.pad(x, 1, constant_values=3.0),
     "asarray": np.asarray,
     "array": np.array,
     "array of scalars": lambda x: np.array([x[0, 0], x[0, 1]]),
@@ -129,3 +131,14 @@ def test_dlpack_with_torch() -> None:
     assert x.tolist()[0][0] == 7.0
     back = tg.from_dlpack(torch.ones(3, dtype=torch.float64))
     assert back.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_function_without_a_signature_is_called_as_it_was() -> None:
+    def by_hand(*args: Any, **keywords: Any) -> Any:
+        return interop.array_function(min, args, keywords)  # inspect knows none of Python's own
+
+    x = variable()
+    assert by_hand(x).item() == A.min()
+    np.testing.assert_array_equal(by_hand(x, axis=1).numpy(), A.min(axis=1))
+    with pytest.raises(tg.GraphError, match=r"numpy\.min: expected tensors that need no gradient"):
+        by_hand(x, key=3)

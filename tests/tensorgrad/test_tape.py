@@ -563,3 +563,19 @@ def test_grad_of_several_scalars_is_that_of_their_sum() -> None:
     x = variable(1.0, 2.0)
     (g,) = tg.grad([(x * x).sum(), (x * 3.0).sum()], x)
     np.testing.assert_array_equal(g.numpy(), [5.0, 7.0])
+
+
+def test_a_dtype_that_is_equal_and_not_the_same_object_is_accepted() -> None:
+    x = tg.tensor([1.0, 2.0], dtype="float64", requires_grad=True)
+    same = np.dtype(np.float64, metadata={"unit": "m"})
+    assert same is not x.dtype
+    tg.record(x.numpy() * 2, (x, lambda g: (g * 2).astype(same))).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [2.0, 2.0]
+
+
+def test_a_freed_node_says_so() -> None:
+    x = tg.ones((2,), requires_grad=True)
+    y = x * x
+    y.sum().backward()
+    assert "op=freed" in repr(y)

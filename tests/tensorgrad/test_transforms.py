@@ -352,3 +352,14 @@ def test_transforms_nest() -> None:
     np.testing.assert_allclose(tg.jacobian(by_jvp, X).numpy(), np.einsum("ijk,j->ik", expected, V), rtol=1e-12)
     # Nothing is recorded for a transform that no other one is around.
     assert not tg.hvp(quartic, tg.tensor(X, requires_grad=True), V).requires_grad
+
+
+def test_what_does_not_depend_on_its_input_has_no_derivative() -> None:
+    x = tg.ones((2, 2), dtype="float64")
+    value, pullback = tg.vjp(lambda y: tg.ones((3,)), x)
+    assert value.shape == (3,)
+    np.testing.assert_array_equal(pullback(tg.ones((3,)))[0].numpy(), np.zeros((2, 2)))
+    # Recorded, but with a gradient that no cotangent changes.
+    value, tangent = tg.jvp(lambda y: tg.matrix_power(y, 0), [x], [x])
+    np.testing.assert_array_equal(value.numpy(), np.eye(2))
+    np.testing.assert_array_equal(tangent.numpy(), np.zeros((2, 2)))

@@ -165,3 +165,12 @@ def test_many_writes_to_one_array_are_bounded() -> None:
         pending[-3].backward()
     with pytest.raises(tg.GraphError, match="multiply"):
         old.backward()
+
+
+def test_a_write_is_noticed_where_there_is_no_data() -> None:
+    with tg.abstract():
+        x, c = tg.ones((3,), requires_grad=True), tg.ones((3,))
+        out = (x * c).sum()
+        c[0] = 9.0
+        with pytest.raises(tg.GraphError, match="values that multiply"):
+            out.backward()

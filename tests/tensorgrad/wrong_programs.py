@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import tensorgrad as tg
+from tensorgrad.random import RowKeys
 
 Program = tuple[Callable[[], Any], type[Exception], str]
 
@@ -480,6 +481,13 @@ WRONG |= {
     "meshgrid kinds": (lambda: tg.meshgrid(f32(2), i64(2)), tg.DTypeError, "meshgrid: .*float32, int64"),
     "pad value": (lambda: tg.pad(I8, 1, value=300), tg.DTypeError, "pad: expected a value that int8 can hold, got 300"),
     "setitem floats": (lambda: put(i64(2), 0, [1.5]), tg.DTypeError, r"setitem: .*int64 can hold, got \[1.5\]"),
+    "setitem int8": (lambda: put(tg.tensor(np.ones(2, np.int8)), 0, [300]), tg.DTypeError, "setitem: .*int8 can hold"),
+    "row keys": (lambda: RowKeys([KEY]), tg.DTypeError, r"RowKeys: expected a tuple of Keys, got \[Key"),  # type: ignore[arg-type]
+    "recomputed pair": (
+        lambda: tg.recompute(lambda x: (x, x))(f32(2)),
+        tg.GraphError,
+        "recompute: expected a function that returns one Tensor",
+    ),
     "setitem kinds": (lambda: put(tg.ones((2,)), 0, f64()), tg.DTypeError, "index_update: .*float32 and float64"),
     "data of text": (lambda: with_data(f32(2), "a"), tg.DTypeError, "data: expected an array, got 'a'"),
     "dtype None": (lambda: f32(2).astype(None), tg.DTypeError, "dtype: .*got None"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import runpy
+import sys
 
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.verify import certify, certify_function, functions
+from tensorgrad.verify import certificate, certify, certify_function, functions
 from tensorgrad.verify.cases import CASES
-from tensorgrad.verify.findings import DERIVATIVES, LIMITS
+from tensorgrad.verify.findings import DERIVATIVES, LIMITS, Findings
 
 
 @pytest.mark.parametrize("name", functions())
@@ -41,3 +43,30 @@ def test_a_function_without_a_case_is_not_certified() -> None:
     assert not certificate.holds
     assert "no_such_function: no case: add one to tensorgrad.verify.cases" in lines[3]
     assert lines[-1] == "NOT certified: 1 of 2 functions: no_such_function"
+
+
+def test_processes_share_the_work() -> None:
+    alone, shared = (certify(["abs", "sign"], processes=n, report=lambda line: None) for n in (1, 2))
+    assert [found.op for found in shared.findings] == ["abs", "sign"]
+    assert [found.derivatives for found in shared.findings] == [found.derivatives for found in alone.findings]
+    assert shared.holds
+
+
+def test_of_many_failures_a_few_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        certificate, "certify_function", lambda name: Findings(name, failures=["a", "b", "c", "d", "e"])
+    )
+    lines: list[str] = []
+    assert not certify(["sign"], report=lines.append).holds
+    assert [line.strip() for line in lines[2:6]] == ["a", "b", "c", "and 2 more"]
+
+
+@pytest.mark.parametrize(("name", "status"), [("sign", 0), ("no_such_function", 1)])
+def test_the_command(
+    name: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["verify", "--only", name, "--processes", "1"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("tensorgrad.verify", run_name="__main__")
+    assert caught.value.code == status
+    assert ("NOT certified" in capsys.readouterr().out) is bool(status)

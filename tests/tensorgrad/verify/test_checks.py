@@ -14,7 +14,7 @@ from tensorgrad.tape import data
 from tensorgrad.verify import checks
 from tensorgrad.verify.case import Table
 from tensorgrad.verify.checks import examine
-from tensorgrad.verify.findings import DERIVATIVES, Findings
+from tensorgrad.verify.findings import DERIVATIVES, Findings, elements
 
 SHAPES = ((2, 3), (3,))
 
@@ -229,3 +229,35 @@ def test_another_device_is_compared_with_the_truth_and_with_the_cpu(monkeypatch:
     assert findings(tg.multiply).worst["device"] == 0.0
     failures = findings(unsteady, lambda x, y: x * y).failures
     assert any("on elsewhere, value against the cpu: element[" in failure for failure in failures)
+
+
+def test_a_refused_dtype_is_a_finding_unless_it_is_narrow() -> None:
+    def refusing(*names: str) -> list[str]:
+        def f(x: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
+            if x.dtype.name in names:
+                raise tg.DTypeError("no")
+            return x * y
+
+        return findings(f).failures
+
+    assert not refusing("float16")
+    assert any("float32 on cpu: raised DTypeError: no" in failure for failure in refusing("float32"))
+
+
+def test_a_cuda_device_is_one_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "cuda_module", lambda: None)
+    assert checks.devices() == ["cpu", "cuda"]
+
+
+def test_derivatives_of_another_shape_are_a_finding() -> None:
+    found = Findings("op")
+    found.compare("vjp", "here", np.zeros((2, 3)), np.zeros((2, 2)), np.ones((2, 2)))
+    assert found.failures == ["op: here: expected (2, 2) elements, got (2, 3)"]
+    assert not found.derivatives
+
+
+def test_elements_are_named() -> None:
+    name = elements("input", (2,), (), (1, 2))
+    assert [name(i) for i in range(5)] == ["input 0[0]", "input 0[1]", "input 1", "input 2[0, 0]", "input 2[0, 1]"]
+    with pytest.raises(IndexError):
+        name(5)

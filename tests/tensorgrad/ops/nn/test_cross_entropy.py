@@ -133,3 +133,12 @@ def test_refusals() -> None:
         tg.nll_loss(x, np.array([0, 3]))
     with pytest.raises(ValueError, match=r'nll_loss: .*"mean", "sum", "none", got \'avg\''):
         tg.nll_loss(x, ids, reduction="avg")
+
+
+def test_targets_without_data_have_a_shape_all_the_same() -> None:
+    with tg.abstract():
+        logits, targets = tg.zeros((2, 3), requires_grad=True), tg.zeros((2,), dtype="int64")
+        assert tg.cross_entropy(logits, targets, reduction="none").shape == (2,)
+        assert tg.nll_loss(logits, targets).shape == ()
+        with pytest.raises(tg.ShapeError, match="cross_entropy"):
+            tg.cross_entropy(logits, tg.zeros((3,), dtype="int64"))
