@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import threading
 import tracemalloc
@@ -579,3 +580,18 @@ def test_a_freed_node_says_so() -> None:
     y = x * x
     y.sum().backward()
     assert "op=freed" in repr(y)
+
+
+def tripled(x: tg.Tensor) -> tg.Tensor:
+    def vjp(factor: float, g: Any) -> Any:
+        return g * factor
+
+    return tg.record(x.numpy() * 3, (x, functools.partial(functools.partial(vjp), 3.0)))
+
+
+def test_an_op_is_named_after_its_function_also_where_its_vjp_is_a_partial() -> None:
+    x = tg.ones((2,), requires_grad=True)
+    assert "op=tripled" in repr(tripled(x))
+    tripled(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [3.0, 3.0]

@@ -12,7 +12,7 @@ import pytest
 import tensorgrad as tg
 from tensorgrad.tape import data
 from tensorgrad.verify import checks
-from tensorgrad.verify.case import Table
+from tensorgrad.verify.case import Table, draw
 from tensorgrad.verify.checks import examine
 from tensorgrad.verify.findings import DERIVATIVES, Findings, elements
 
@@ -261,3 +261,8 @@ def test_elements_are_named() -> None:
     assert [name(i) for i in range(5)] == ["input 0[0]", "input 0[1]", "input 1", "input 2[0, 0]", "input 2[0, 1]"]
     with pytest.raises(IndexError):
         name(5)
+
+
+def test_an_unknown_domain_is_refused() -> None:
+    with pytest.raises(ValueError, match="case: no domain 'rational'"):
+        draw("rational", (2,), np.random.default_rng(0))
