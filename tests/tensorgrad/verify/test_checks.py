@@ -266,3 +266,27 @@ def test_elements_are_named() -> None:
 def test_an_unknown_domain_is_refused() -> None:
     with pytest.raises(ValueError, match="case: no domain 'rational'"):
         draw("rational", (2,), np.random.default_rng(0))
+
+
+def test_ties_are_measured_too() -> None:
+    """Where a choice has no differences, by the same numbers in plain memory."""
+    options: dict[str, Any] = {"shapes": ((2, 3),), "domain": "distinct"}
+
+    def largest(x: tg.Tensor, wrong: float) -> tg.Tensor:
+        a = data(x)
+        is_largest = np.arange(3) == a.argmax(axis=1)[:, None]
+        factor = wrong if 0 in a.strides else 1.0
+        return tg.record(
+            a.max(axis=1), (x, lambda g: tg.expand_dims(g, axis=1) * (factor * is_largest).astype(a.dtype))
+        )
+
+    assert not findings(lambda x: largest(x, 1.0), lambda x: x.max(axis=1), **options).failures
+    failures = findings(lambda x: largest(x, 1.01), lambda x: x.max(axis=1), **options).failures
+    assert failures
+    assert all("expanded" in failure for failure in failures)
+
+
+def test_an_input_that_changes_nothing_has_derivatives_of_zero() -> None:
+    found = findings(lambda x, y: x * 2.0, lambda x, y: x * 2.0)
+    assert not found.failures
+    assert all(found.worst[column] < 1e-9 for column in DERIVATIVES)
