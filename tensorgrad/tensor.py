@@ -175,7 +175,7 @@ class Tensor:
 
     def copy(self) -> Tensor:
         """The same values in memory of their own; the gradient passes through."""
-        return ops.positive(self)
+        return ops.reshape(self, self.shape, copy=True)
 
     def to_device(self, device: str, *, stream: None = None) -> Tensor:
         """This tensor on another device; the array API's name for `to`. Streams are CuPy's current one."""
@@ -418,7 +418,7 @@ class Tensor:
     def __setitem__(self, index: Any, values: Any) -> None:
         """Write into a tensor without history. A gradient that needs what was there raises when it is asked for.
 
-        Raises: GraphError (the tensor needs a gradient), ShapeError, DTypeError.
+        Raises: GraphError (the tensor or what is written needs a gradient), ShapeError, DTypeError.
         """
         if self.node is not None:
             raise GraphError(
@@ -427,11 +427,16 @@ class Tensor:
             )
         if isinstance(values, (list, tuple)):
             values = self._from_sequence(values)
-        updated = ops.index_update(self.array, index, values)  # with every check, before anything is written
+        if type(values) is Tensor and values.node is not None:
+            raise GraphError(
+                f"setitem: expected values that need no gradient, got the {values._origin()}: "
+                "use tensorgrad.index_update, which passes it on, or write values.detach()"
+            )
+        array, index, values = ops.index.placed("setitem", self.array, index, values)
         if isinstance(self.array, np.ndarray) and not self.array.flags.writeable:
             raise GraphError("setitem: expected memory that may be written to, got a read-only view: use x.copy()")
         writes.written(self.array)
-        self.array[...] = updated.array if type(updated) is Tensor else updated
+        array[index] = values
 
     def _from_sequence(self, values: Any) -> Array:
         """Nested sequences of Python numbers as an array of this tensor's dtype and device."""

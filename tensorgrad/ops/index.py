@@ -11,7 +11,15 @@ from tensorgrad.arguments import as_integer
 from tensorgrad.array import Array, device_of, is_array, module_of, to_device
 from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.ops.broadcast import sum_to
-from tensorgrad.ops.common import TensorLike, check_devices, normalise_axis, operand, operands, shape_of
+from tensorgrad.ops.common import (
+    TensorLike,
+    axis_or_only,
+    check_devices,
+    normalise_axis,
+    operand,
+    operands,
+    shape_of,
+)
 from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import Scatter, data, record
@@ -57,27 +65,32 @@ def index_add(x: TensorLike, index: Any, values: TensorLike) -> Tensor:
 
 
 def _indexed(op: str, x: TensorLike, index: Any, values: TensorLike) -> Tensor:
-    a, b = operands(op, x, values)
-    if not is_array(a):
-        raise DTypeError(f"{op}: expected a Tensor or an array to copy, got {shown(x)}: make it with tensorgrad.tensor")
-    index = _plain(index)
+    a, index, b = placed(op, x, index, values)
     out = a.copy()
-    try:
-        b_expanded = _expand(b, a, index)
-        if op == "index_update":
-            out[index] = b_expanded
-        else:
-            Scatter(a.shape, index, b_expanded, repeats=_may_repeat(index)).add_to(out)
-    except (IndexError, ValueError, TypeError, OverflowError) as problem:
-        raise ShapeError(
-            f"{op}: expected index and values that fit shape {a.shape}, got {shown(index)} and {shape_of(b)}: {problem}"
-        ) from None
-    values_shape = getattr(b, "shape", ())
+    if op == "index_update":
+        out[index] = b
+    else:
+        Scatter(a.shape, index, b, repeats=_may_repeat(index)).add_to(out)
+    values_shape = shape_of(values)
 
     def vjp_x(g: Any) -> Any:
         return index_update(g, index, 0.0) if op == "index_update" else g
 
     return record(out, (x, vjp_x), (values, lambda g: sum_to(getitem(g, index), values_shape)))
+
+
+def placed(op: str, x: TensorLike, index: Any, values: TensorLike) -> tuple[Array, Any, Array]:
+    """The array of x, and an index and values that can be written to it: the values in the shape of x[index]."""
+    a, b = operands(op, x, values)
+    if not is_array(a):
+        raise DTypeError(f"{op}: expected a Tensor or an array to copy, got {shown(x)}: make it with tensorgrad.tensor")
+    index, xp = _plain(index), module_of(a)
+    try:
+        return a, index, xp.broadcast_to(xp.asarray(b, dtype=a.dtype), a[index].shape)
+    except (IndexError, ValueError, TypeError, OverflowError) as problem:
+        raise ShapeError(
+            f"{op}: expected index and values that fit shape {a.shape}, got {shown(index)} and {shape_of(b)}: {problem}"
+        ) from None
 
 
 def take(x: TensorLike, indices: Any, *, axis: int | None = None) -> Tensor:
@@ -86,9 +99,7 @@ def take(x: TensorLike, indices: Any, *, axis: int | None = None) -> Tensor:
     `axis` may be left out for one axis.
     """
     a = operand("take", x)
-    if axis is None and a.ndim != 1:
-        raise ShapeError(f"take: expected axis for {a.ndim} axes, got None: only one axis goes without saying")
-    axis = normalise_axis("take", 0 if axis is None else axis, a.ndim)
+    axis = axis_or_only("take", axis, a.ndim)
     where_to = integers("take", indices, a)
     return getitem(x, (*(slice(None),) * axis, where_to) if axis else where_to)
 
@@ -177,12 +188,6 @@ def _may_repeat(index: Any) -> bool:
         is_array(part) and part.dtype != bool and part.size > 1
         for part in (index if isinstance(index, tuple) else (index,))
     )
-
-
-def _expand(values: Any, a: Any, index: Any) -> Any:
-    """`values` broadcast to the shape of a[index], in a's dtype."""
-    xp = module_of(a)
-    return xp.broadcast_to(xp.asarray(values, dtype=a.dtype), a[index].shape)
 
 
 def integers(op: str, indices: Any, like: Array) -> Array:

@@ -157,6 +157,7 @@ def test_copies() -> None:
     assert not np.shares_memory(x.numpy(), y.numpy())
     (g,) = tg.grad(y.sum(), x)
     np.testing.assert_array_equal(g.numpy(), [1.0, 1.0])
+    assert (tg.tensor([True, False]).copy().numpy() == [True, False]).all()
     assert copy.copy(x).node is x.node
     deep = copy.deepcopy({"a": x, "b": x})
     assert deep["a"] is deep["b"]
@@ -203,7 +204,7 @@ def test_setting_items() -> None:
     x[:, 1] = tg.tensor([6.0, 7.0])
     x[1, :1] = [8.0]
     assert x.tolist() == [[5.0, 6.0], [8.0, 7.0]]
-    with pytest.raises(tg.ShapeError, match="index_update"):
+    with pytest.raises(tg.ShapeError, match=r"setitem: .*\(2, 2\)"):
         x[0] = [1.0, 2.0, 3.0]
     with pytest.raises(tg.GraphError, match=r"setitem: .* leaf made .*index_update"):
         variable(2)[0] = 1.0
