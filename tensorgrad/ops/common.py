@@ -18,8 +18,8 @@ from tensorgrad.tensor import Tensor
 TensorLike: TypeAlias = "Tensor | Array | float"
 Axis: TypeAlias = "int | tuple[int, ...] | None"
 
-# What NumPy raises for operands that it cannot combine: shapes, dtypes, a number that the dtype cannot hold.
 _ndarray = np.ndarray
+# What NumPy raises for operands that it cannot combine: shapes, dtypes, a number that the dtype cannot hold.
 REFUSED = (ValueError, TypeError, OverflowError)
 
 
@@ -102,6 +102,16 @@ def check_devices(op: str, *arrays: Array) -> None:
         raise DeviceError(f"{op}: expected operands on one device, got {' and '.join(devices)}: move one with .to")
 
 
+def check_alike(op: str, *arrays: Array) -> None:
+    """Raise DTypeError or DeviceError if the arrays are not of one dtype, or not on one device."""
+    if any(a.dtype != arrays[0].dtype for a in arrays):
+        raise DTypeError(
+            f"{op}: expected tensors of one dtype, got {', '.join(str(a.dtype) for a in arrays)}: "
+            "convert them with .astype"
+        )
+    check_devices(op, *arrays)
+
+
 def float_operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
     """`operands`, of a float dtype."""
     a, b = operands(op, x, y)
@@ -166,6 +176,13 @@ def normalise_axis(op: str, axis: Any, ndim: int) -> int:
             "count from 0, or from the end below 0"
         )
     return index % ndim
+
+
+def axis_or_only(op: str, axis: int | None, ndim: int) -> int:
+    """`normalise_axis`, where one axis alone may go without saying (None)."""
+    if axis is None and ndim != 1:
+        raise ShapeError(f"{op}: expected axis for {ndim} axes, got None: only one axis goes without saying")
+    return normalise_axis(op, 0 if axis is None else axis, ndim)
 
 
 def normalise_axes(op: str, axis: Any, ndim: int) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from tensorgrad.ops.common import (
     float_operand,
     number_operand,
     operands,
+    shape_of,
 )
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
@@ -89,7 +90,7 @@ def divide(x: TensorLike, y: TensorLike) -> Tensor:
         out = a / b
     except REFUSED:
         raise broadcast_error("divide", a, b) from None
-    x_shape, y_shape = getattr(a, "shape", ()), getattr(b, "shape", ())
+    x_shape, y_shape = shape_of(a), shape_of(b)
     return record(
         out,
         (x, lambda g: sum_to(divide(g, y), x_shape)),

@@ -107,9 +107,6 @@ def where(condition: Any, x: TensorLike, y: TensorLike) -> Tensor:
 def nan_to_num(x: TensorLike, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
     """x with other numbers for nan, inf and -inf; None: the dtype's largest and smallest. They get no gradient."""
     a = number_operand("nan_to_num", x)
-    nan = as_number("nan_to_num", "nan", nan)
-    posinf = posinf if posinf is None else as_number("nan_to_num", "posinf", posinf)
-    neginf = neginf if neginf is None else as_number("nan_to_num", "neginf", neginf)
     xp = module_of(a)
     given = {"nan": nan, "posinf": posinf, "neginf": neginf}
     numbers = {name: as_number("nan_to_num", name, n) for name, n in given.items() if n is not None or name == "nan"}

@@ -144,8 +144,7 @@ def eigh(x: TensorLike) -> EighResult:
 
 def _eigh(x: Any, w: Array, v: Array) -> EighResult:
     def vjp_values(g: Any) -> Any:
-        vectors = _eigh(x, w, v).eigenvectors
-        return matmul(multiply(vectors, _row(g)), matrix_transpose(vectors))
+        return _from_eigen(_eigh(x, w, v).eigenvectors, g)
 
     def vjp_vectors(g: Any) -> Any:
         values, vectors = _eigh(x, w, v)
@@ -160,11 +159,12 @@ def eigvalsh(x: TensorLike) -> Tensor:
     a = lapack_operand("eigvalsh", x, is_square=True)
     out = lapack("eigvalsh", module_of(a).linalg.eigvalsh, a, "finite", _IF_NOT_FINITE)
 
-    def vjp(g: Any) -> Any:
-        vectors = eigh(x).eigenvectors
-        return matmul(multiply(vectors, _row(g)), matrix_transpose(vectors))
+    return record(out, (x, lambda g: _from_eigen(eigh(x).eigenvectors, g)))
 
-    return record(out, (x, vjp))
+
+def _from_eigen(vectors: Any, values: Any) -> Any:
+    """V diag(w) V^T."""
+    return matmul(multiply(vectors, _row(values)), matrix_transpose(vectors))
 
 
 def svd(x: TensorLike, *, full_matrices: bool = True) -> SVDResult:

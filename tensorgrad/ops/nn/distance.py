@@ -9,7 +9,7 @@ import numpy as np
 from tensorgrad.arguments import as_number
 from tensorgrad.errors import ArgumentError, ShapeError, shown
 from tensorgrad.ops.broadcast import broadcast_to, sum
-from tensorgrad.ops.common import TensorLike, float_operand, normalise_axis, operands, shape_of
+from tensorgrad.ops.common import TensorLike, broadcast_error, float_operand, normalise_axis, operands, shape_of
 from tensorgrad.ops.elementwise import add, clip, divide, multiply, subtract
 from tensorgrad.ops.linalg import vector_norm
 from tensorgrad.ops.shape import expand_dims
@@ -79,7 +79,4 @@ def _broadcast(op: str, x1: Any, x2: Any) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(a.shape, shape_of(b))
     except ValueError:
-        raise ShapeError(
-            f"{op}: expected shapes that broadcast, got {a.shape} and {shape_of(b)}: "
-            "aligned at the last axis, each pair must be equal or have a 1"
-        ) from None
+        raise broadcast_error(op, a, b) from None

@@ -11,7 +11,7 @@ from tensorgrad.array import module_of
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float, sum_dtype
 from tensorgrad.errors import ShapeError, shown
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, normalise_axis, operand
+from tensorgrad.ops.common import TensorLike, axis_or_only, normalise_axis, operand
 from tensorgrad.ops.convert import astype
 from tensorgrad.ops.elementwise import add, multiply, subtract
 from tensorgrad.ops.index import getitem
@@ -107,10 +107,8 @@ def diff(
 def _converted(op: str, x: TensorLike, axis: int | None, dtype: DTypeLike | None) -> tuple[Any, int]:
     """x in the dtype of the result, and the axis as 0 .. ndim - 1."""
     a = operand(op, x)
-    if axis is None and a.ndim != 1:
-        raise ShapeError(f"{op}: expected axis for {a.ndim} axes, got None: only one axis goes without saying")
     target = sum_dtype(a.dtype) if dtype is None else as_dtype(dtype)
-    return astype(x, target) if target != a.dtype else x, normalise_axis(op, 0 if axis is None else axis, a.ndim)
+    return astype(x, target) if target != a.dtype else x, axis_or_only(op, axis, a.ndim)
 
 
 def _with_initial(op: str, y: Tensor, initial: int, axis: int, include_initial: bool) -> Tensor:

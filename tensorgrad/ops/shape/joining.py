@@ -8,9 +8,9 @@ from typing import Any
 
 from tensorgrad.arguments import as_integer, as_shape
 from tensorgrad.array import module_of
-from tensorgrad.errors import DTypeError, ShapeError, shown
+from tensorgrad.errors import ShapeError, shown
 from tensorgrad.ops.broadcast import reshape
-from tensorgrad.ops.common import TensorLike, check_devices, normalise_axis, operand
+from tensorgrad.ops.common import TensorLike, check_alike, normalise_axis, operand
 from tensorgrad.ops.index import getitem
 from tensorgrad.ops.shape.axes import expand_dims
 from tensorgrad.tape import record_joint
@@ -96,10 +96,5 @@ def _sequence(op: str, xs: Sequence[TensorLike]) -> list[Any]:
             f"{op}: expected a list or tuple of at least one tensor, got {shown(xs)}: put the tensors into one"
         )
     arrays = [operand(op, x) for x in xs]
-    if any(a.dtype != arrays[0].dtype for a in arrays):
-        raise DTypeError(
-            f"{op}: expected tensors of one dtype, got {', '.join(str(a.dtype) for a in arrays)}: "
-            "convert them with .astype"
-        )
-    check_devices(op, *arrays)
+    check_alike(op, *arrays)
     return arrays

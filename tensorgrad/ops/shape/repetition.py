@@ -10,7 +10,7 @@ from tensorgrad.arguments import as_integer, as_shape, check_option
 from tensorgrad.array import is_array, module_of
 from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.ops.broadcast import broadcast_to, reshape
-from tensorgrad.ops.common import TensorLike, check_devices, is_number, normalise_axis, operand
+from tensorgrad.ops.common import TensorLike, check_alike, is_number, normalise_axis, operand
 from tensorgrad.ops.index import getitem, integers, take
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
@@ -69,12 +69,7 @@ def meshgrid(*xs: TensorLike, indexing: str = "xy") -> list[Tensor]:
         raise ShapeError(
             f"meshgrid: expected vectors, got shapes {', '.join(str(a.shape) for a in arrays)}: reshape them to (-1,)"
         )
-    if any(a.dtype != arrays[0].dtype for a in arrays):
-        raise DTypeError(
-            f"meshgrid: expected tensors of one dtype, got {', '.join(str(a.dtype) for a in arrays)}: "
-            "convert them with .astype"
-        )
-    check_devices("meshgrid", *arrays)
+    check_alike("meshgrid", *arrays)
     order = list(range(len(xs)))
     if indexing == "xy":
         order[:2] = order[:2][::-1]
