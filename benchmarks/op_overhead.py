@@ -58,25 +58,15 @@ Run = Callable[[int], tuple[float, float]]  # how many ops in a row: seconds for
 
 
 def ours(op: Op, shape: tuple[int, ...]) -> Run:
-    x, c = tg.tensor(np.ones(shape, np.float32), requires_grad=True), tg.tensor(np.ones(shape, np.float32))
-    g = np.ones(shape, np.float32)
-
-    def run(length: int) -> tuple[float, float]:
-        x.grad = None
-        start = time.process_time()
-        y = x
-        for _ in range(length):
-            y = op(y, c)
-        middle = time.process_time()
-        y.backward(g)
-        return middle - start, time.process_time() - middle
-
-    return run
+    ones = np.ones(shape, np.float32)
+    return chain(op, tg.tensor(ones, requires_grad=True), tg.tensor(ones), ones)
 
 
 def pytorch(op: Op, shape: tuple[int, ...]) -> Run:
-    x, c, g = torch.ones(shape, requires_grad=True), torch.ones(shape), torch.ones(shape)
+    return chain(op, torch.ones(shape, requires_grad=True), torch.ones(shape), torch.ones(shape))
 
+
+def chain(op: Op, x: Any, c: Any, g: Any) -> Run:
     def run(length: int) -> tuple[float, float]:
         x.grad = None
         start = time.process_time()
