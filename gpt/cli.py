@@ -35,8 +35,8 @@ class _Start:
     """Where a configuration comes from."""
 
     preset: str = "default"
-    """default, shakespeare-char-cpu, shakespeare-char, llama-nano, gpt2-124m, gpt2-350m, gpt2-774m or
-    gpt2-1558m"""
+    """default, shakespeare-char-cpu, shakespeare-char-cpu-fast, shakespeare-char, llama-nano, gpt2-124m,
+    gpt2-350m, gpt2-774m or gpt2-1558m"""
     config: Path | None = None  # a TOML file, put over the preset; options here are put over both
 
 

@@ -197,9 +197,12 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """AdamW with decoupled weight decay, and the learning rate over the run (see gpt/schedule.py)."""
+    """AdamW with decoupled weight decay, or Muon beside it, and the learning rate (see gpt/schedule.py)."""
 
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the blocks' matrices, AdamW for the rest
     learning_rate: float = 1e-3  # at its peak
+    muon_learning_rate: float = 0.02  # of muon's matrices, at its peak
+    muon_momentum: float = 0.95  # decay of their gradients' running mean
     min_learning_rate_ratio: float = 0.1  # learning rate at the end, as a share of the peak
     schedule: Literal["cosine", "warmup_stable_decay", "constant"] = "cosine"  # after the warm-up
     warmup_steps: int = 100  # steps of linear warm-up
@@ -212,16 +215,16 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         _check_types(self, OptimConfig, "optim")
-        _check_above_zero(self, "optim", "learning_rate", "eps")
+        _check_above_zero(self, "optim", "learning_rate", "muon_learning_rate", "eps")
         _check_at_least(self, "optim", 0, "warmup_steps", "decay_steps", "weight_decay", "clip_norm")
         if not 0 <= self.min_learning_rate_ratio <= 1:
             raise UserError(
                 f"optim.min_learning_rate_ratio: expected a share in [0, 1], "
                 f"got {self.min_learning_rate_ratio}: 0.1 ends at a tenth of the peak"
             )
-        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
-            if not 0 <= beta < 1:
-                raise UserError(f"optim.{name}: expected a decay in [0, 1), got {beta}: 0.9 is usual")
+        for name in ("beta1", "beta2", "muon_momentum"):
+            if not 0 <= (decay := getattr(self, name)) < 1:
+                raise UserError(f"optim.{name}: expected a decay in [0, 1), got {decay}: 0.9 is usual")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

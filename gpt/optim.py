@@ -8,7 +8,7 @@ update, zeroing and saving are then single operations over all parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from tensorgrad.kernels import kernels_for
 from tensorgrad.tree import named_tensors
 from tensorgrad.writes import written
 
-__all__ = ["AdamW"]
+__all__ = ["AdamW", "aligned"]
 
 _ALIGNMENT = 64  # elements: each view begins on a boundary of 256 bytes in float32
 
@@ -32,28 +32,30 @@ class AdamW:
     Matrices decay, vectors (biases, norms) do not: the matrices come first in the buffers.
     """
 
-    def __init__(self, model: Any, config: OptimConfig) -> None:
+    def __init__(self, model: Any, config: OptimConfig, *, left_out: Collection[str] = ()) -> None:
+        """Parameters named in `left_out` are last in the buffers, and a subclass's to update: they have no moments."""
         self.config = config
         tensors = named_tensors(model)
-        decayed = {name: x for name, x in tensors.items() if x.ndim >= 2}
-        others = {name: x for name, x in tensors.items() if x.ndim < 2}
-        self.names = tuple(decayed) + tuple(others)
+        own = {name: x for name, x in tensors.items() if name not in left_out}
+        decayed = {name: x for name, x in own.items() if x.ndim >= 2}
+        others = {name: x for name, x in own.items() if x.ndim < 2}
+        ordered = decayed | others | {name: tensors[name] for name in left_out}
+        self.names = tuple(ordered)
+        self._num_decayed, num_own, size = (sum(aligned(x.size) for x in xs.values()) for xs in (decayed, own, tensors))
         like = next(iter(tensors.values())).array
-        size = sum(_aligned(x.size) for x in tensors.values())
-        self._num_decayed = sum(_aligned(x.size) for x in decayed.values())
         xp = module_of(like)
         self.parameters: Array = xp.zeros(size, like.dtype)
         self.gradients: Array = xp.zeros(size, like.dtype)
-        self.first_moment: Array = xp.zeros(size, like.dtype)
-        self.second_moment: Array = xp.zeros(size, like.dtype)
+        self.first_moment: Array = xp.zeros(num_own, like.dtype)
+        self.second_moment: Array = xp.zeros(num_own, like.dtype)
         start = 0
-        for x in (*decayed.values(), *others.values()):
+        for x in ordered.values():
             part = slice(start, start + x.size)
             view = self.parameters[part].reshape(x.shape)
             view[...] = x.array
             x.data = view
             x.grad = Tensor(self.gradients[part].reshape(x.shape))
-            start += _aligned(x.size)
+            start += aligned(x.size)
 
     def zero_gradients(self) -> None:
         """Start a new sum of gradients."""
@@ -68,9 +70,13 @@ class AdamW:
         if not math.isfinite(norm):
             return norm
         clip = self.config.clip_norm
-        scale = min(1.0, clip / (norm + 1e-6)) if clip else 1.0
-        split = self._num_decayed
-        for part, weight_decay in ((slice(0, split), self.config.weight_decay), (slice(split, None), 0.0)):
+        self._update(learning_rate, number, min(1.0, clip / (norm + 1e-6)) if clip else 1.0)
+        written(self.parameters)
+        return norm
+
+    def _update(self, learning_rate: float, number: int, gradient_scale: float) -> None:
+        split, end = self._num_decayed, self.first_moment.size
+        for part, weight_decay in ((slice(0, split), self.config.weight_decay), (slice(split, end), 0.0)):
             kernels_for(self.parameters).adamw(
                 self.parameters[part],
                 self.gradients[part],
@@ -81,11 +87,9 @@ class AdamW:
                 beta2=self.config.beta2,
                 eps=self.config.eps,
                 weight_decay=weight_decay,
-                gradient_scale=scale,
+                gradient_scale=gradient_scale,
                 step=number,
             )
-        written(self.parameters)
-        return norm
 
     def state(self) -> dict[str, Array]:
         """What a resumed run needs besides the parameters."""
@@ -104,5 +108,6 @@ class AdamW:
             buffer[...] = np.asarray(found)
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """The elements that a parameter of `size` takes in a buffer."""
     return -(-size // _ALIGNMENT) * _ALIGNMENT

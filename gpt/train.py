@@ -38,6 +38,7 @@ from gpt.generate import Sampling, generate
 from gpt.interrupt import stop_signals
 from gpt.metrics import MetricsLog, Record, SpeedMeter, read_metrics, truncate_after
 from gpt.model import GPT
+from gpt.muon import make_optimizer
 from gpt.optim import AdamW
 from gpt.report import ProgressLine, loss_plot, run_summary
 from gpt.schedule import learning_rate
@@ -222,7 +223,7 @@ class _Session:
         else:
             model = load(checkpoint, dtype=config.precision).model
             state = load_training_state(checkpoint)
-        optimizer = AdamW(model, config.optim)
+        optimizer = make_optimizer(model, config.optim)
         if state is not None:
             optimizer.load_state(state.arrays)
         return cls(

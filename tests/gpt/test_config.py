@@ -54,6 +54,9 @@ GPT2 = {"positions": "learned", "norm": "layer_norm", "activation": "gelu_tanh",
         (lambda: OptimConfig(beta2=1.0), r"optim\.beta2"),
         (lambda: OptimConfig(beta1=-0.1), r"optim\.beta1"),
         (lambda: OptimConfig(warmup_steps=-1), r"optim\.warmup_steps"),
+        (lambda: OptimConfig(optimizer="sgd"), r"optim\.optimizer: expected one of adamw, muon"),
+        (lambda: OptimConfig(muon_learning_rate=0.0), r"optim\.muon_learning_rate"),
+        (lambda: OptimConfig(muon_momentum=1.0), r"optim\.muon_momentum"),
         (lambda: TrainConfig(steps=0), r"^steps: expected 1 or more, got 0"),
         (lambda: TrainConfig(batch_size=16, micro_batch_size=5), r"micro_batch_size.*batch_size = 16, got 5"),
         (lambda: TrainConfig(seed=2**64), r"seed"),
@@ -151,6 +154,15 @@ def test_shakespeare_presets_are_those_of_nanogpt() -> None:
     assert (cpu.steps, cpu.batch_size, cpu.model.context_length, cpu.model.dropout) == (2000, 12, 64, 0.0)
     assert (cpu.optim.learning_rate, cpu.optim.beta2, cpu.optim.warmup_steps) == (1e-3, 0.99, 100)
     assert (cpu.model.activation, cpu.model.has_bias, cpu.model.is_head_tied) == ("gelu", False, True)
+
+
+def test_the_fast_preset_has_the_size_of_the_one_it_replaces() -> None:
+    fast, base = (preset(name) for name in ("shakespeare-char-cpu-fast", "shakespeare-char-cpu"))
+    sizes = [config.model.with_vocabulary(65).num_parameters for config in (fast, base)]
+    assert 0.9 < sizes[0] / sizes[1] < 1.1
+    assert fast.model.context_length == base.model.context_length
+    assert fast.tokenizer == base.tokenizer
+    assert fast.steps * fast.tokens_per_step < base.steps * base.tokens_per_step / 5
 
 
 def test_gpt2_presets_train_on_half_a_million_tokens_a_step() -> None:

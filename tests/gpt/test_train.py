@@ -152,11 +152,12 @@ def test_the_same_command_gives_the_same_weights(text, tmp_path):
     assert any(x.tobytes() != weights(tmp_path / "c")[name].tobytes() for name, x in weights(tmp_path / "a").items())
 
 
-@pytest.mark.parametrize("stopped_at", [1, 5, 8])
-def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, stopped_at, monkeypatch):
+@pytest.mark.parametrize(("stopped_at", "optimizer"), [(1, "adamw"), (5, "adamw"), (8, "adamw"), (5, "muon")])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, stopped_at, optimizer, monkeypatch):
     """Stopped by a signal before, between and at checkpoints: weights, moments and curves are the same."""
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    train.train(SMALL, [str(text)], whole)
+    config = replace(SMALL, optim=replace(SMALL.optim, optimizer=optimizer))
+    train.train(config, [str(text)], whole)
     advance = train._Session.advance
 
     def advance_and_stop(session):
@@ -168,7 +169,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, stopped_at
     with monkeypatch.context() as patch:
         patch.setattr(train._Session, "advance", advance_and_stop)
         with pytest.raises(KeyboardInterrupt):
-            train.train(SMALL, [str(text)], resumed)
+            train.train(config, [str(text)], resumed)
     assert checkpoint.load_training_state(resumed).values["step"] == stopped_at
     train.resume(resumed)
     assert_same_weights(whole, resumed)
