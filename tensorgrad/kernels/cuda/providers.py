@@ -1,0 +1,122 @@
+"""Who computes what on a device: chosen once by trying, and remembered with the reasons.
+
+For each need (attention, gemm) there are candidates in order of preference. A candidate is probed at first use:
+import it, look at its version, compute something tiny and compare. The first that passes is used from then on; that
+those before it were not, and why, is logged once and kept, for `tensorgrad.doctor`, for the results of benchmarks,
+and for `--require-fast`, under which falling back is an error.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tensorgrad.errors import DeviceError
+
+__all__ = ["Choice", "Fallback", "choices", "choose", "fallbacks", "fell_back", "forget", "requiring_fast"]
+
+Provider = TypeVar("Provider")
+
+_log = logging.getLogger("tensorgrad")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen for a need, and why those preferred to it were not."""
+
+    need: str
+    chosen: str
+    rejected: tuple[tuple[str, str], ...]  # name and reason, in order of preference
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Calls of one kind that the chosen provider does not take, and who computes them instead."""
+
+    need: str
+    used: str
+    reason: str
+
+
+_choices: dict[str, Choice] = {}
+_fallbacks: dict[Fallback, None] = {}  # a set that keeps its order
+_is_fast_required: contextvars.ContextVar[bool] = contextvars.ContextVar("_is_fast_required", default=False)
+
+
+def choose(need: str, candidates: Sequence[tuple[str, Callable[[], Provider]]]) -> Provider:
+    """The provider that the first candidate makes whose probe does not raise.
+
+    Args:    candidates: names and probes, in order of preference. The last is what always works.
+    Raises:  DeviceError: no candidate works, or, within `requiring_fast`, not the first one.
+    """
+    rejected: list[tuple[str, str]] = []
+    for name, probe in candidates:
+        try:
+            provider = probe()
+        except Exception as problem:  # whatever goes wrong in a foreign library is a reason not to use it
+            rejected.append((name, f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__))
+            continue
+        _choices[need] = Choice(need, name, tuple(rejected))
+        if rejected:
+            _log.warning("%s by %s: %s", need, name, _reasons(rejected))
+            if _is_fast_required.get():
+                raise _too_slow(need, candidates[0][0], name, _reasons(rejected))
+        return provider
+    raise DeviceError(
+        f"{need}: expected one of {', '.join(name for name, _ in candidates)} to work, got {_reasons(rejected)}: "
+        "install the extra cuda13 or cuda12"
+    )
+
+
+def fell_back(need: str, used: str, reason: str) -> None:
+    """Say that calls of one kind are computed by `used`, for `reason`: logged once.
+
+    Raises:  DeviceError within `requiring_fast`.
+    """
+    fallback = Fallback(need, used, reason)
+    if fallback not in _fallbacks:
+        _fallbacks[fallback] = None
+        _log.warning("%s by %s: %s", need, used, reason)
+    if _is_fast_required.get():
+        raise _too_slow(need, _choices[need].chosen if need in _choices else "a faster one", used, reason)
+
+
+def choices() -> tuple[Choice, ...]:
+    """What has been chosen so far, by need."""
+    return tuple(_choices[need] for need in sorted(_choices))
+
+
+def fallbacks() -> tuple[Fallback, ...]:
+    """The kinds of calls so far that the chosen provider did not take, in the order of their first."""
+    return tuple(_fallbacks)
+
+
+def forget() -> None:
+    """Choose anew at next use: for tests, and for after something was installed."""
+    _choices.clear()
+    _fallbacks.clear()
+
+
+@contextmanager
+def requiring_fast() -> Iterator[None]:
+    """Within it, what would fall back to a slower provider raises DeviceError, as does having done so before."""
+    for choice in choices():
+        if choice.rejected:
+            raise _too_slow(choice.need, choice.rejected[0][0], choice.chosen, _reasons(choice.rejected))
+    token = _is_fast_required.set(True)
+    try:
+        yield
+    finally:
+        _is_fast_required.reset(token)
+
+
+def _reasons(rejected: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(f"{name} ({reason})" for name, reason in rejected)
+
+
+def _too_slow(need: str, expected: str, got: str, why: str) -> DeviceError:
+    return DeviceError(f"{need}: expected {expected}, as the fast provider is required, got {got}, as {why}: mend that")
