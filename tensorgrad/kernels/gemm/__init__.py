@@ -1,6 +1,6 @@
 """Matrix products: the one place that they all go through, and who computes them.
 
-`blas` is NumPy's BLAS, which is always there.
+`cpu`: oneDNN, or the BLAS that NumPy comes with.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.array import Array, module_of
-from tensorgrad.kernels.gemm import blas
+from tensorgrad.kernels.gemm import cpu
 
 __all__ = ["matmul"]
 
@@ -16,5 +16,5 @@ __all__ = ["matmul"]
 def matmul(a: Array, b: Array) -> Array:
     """The product over the last two axes, leading axes broadcast; ValueError if the shapes do not fit."""
     if isinstance(a, np.ndarray):
-        return blas.matmul(a, b)
+        return cpu.matmul(a, b)
     return module_of(a).matmul(a, b)

@@ -1,0 +1,66 @@
+"""Matrix products on the CPU: by oneDNN where it is installed, else by NumPy's BLAS.
+
+Within `threads()` large products are cut into parts for the threads that the kernels share, each part
+on one of them. How they are cut depends on shapes alone, so results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from tensorgrad.array import Array
+from tensorgrad.kernels.gemm import onednn
+from tensorgrad.kernels.threads import is_threaded, run_all
+
+__all__ = ["matmul"]
+
+_PARTS = 4
+_MIN_PART_FLOPS = 1 << 22  # below it, handing a part to a thread costs more than it saves
+
+Product = Callable[[Array, Array, Array], None]  # of a and b, into the third
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """The product over the last two axes, leading axes broadcast; ValueError if the shapes do not fit."""
+    if is_threaded() and a.ndim == b.ndim >= 2 and a.dtype.kind == "f" and a.dtype == b.dtype:
+        *lead, rows, inner = a.shape
+        columns = b.shape[-1]
+        flops = 2 * math.prod(a.shape) * columns
+        if flops >= _PARTS * _MIN_PART_FLOPS and b.shape == (*lead, inner, columns):
+            out = np.empty((*lead, rows, columns), a.dtype)
+            _in_parts(a, b, out)
+            return out
+    return np.matmul(a, b)  # type: ignore[no-any-return]
+
+
+def _in_parts(a: Array, b: Array, out: Array) -> None:
+    """A large product, cut along its first axis, or its last where that is longer."""
+    product = _blas
+    if a.dtype == np.float32 and not onednn.problem():
+        a, b, product = _readable(a), _readable(b), onednn.matmul
+    is_cut_along_rows = a.ndim > 2 or out.shape[0] >= out.shape[1]
+    length = out.shape[0 if is_cut_along_rows else 1]
+    step = -(-length // _PARTS)
+    tasks = []
+    for start in range(0, length, step):
+        part = slice(start, start + step)
+        if is_cut_along_rows:
+            tasks.append(functools.partial(product, a[part], b if b.ndim == 2 else b[part], out[part]))
+        else:
+            tasks.append(functools.partial(product, a, b[:, part], out[:, part]))
+    run_all(tasks)
+
+
+def _blas(a: Array, b: Array, out: Array) -> None:
+    np.matmul(a, b, out=out)
+
+
+def _readable(a: Array) -> Array:
+    """`a`, or a copy of it where neither its rows nor its columns are contiguous, or rows overlap."""
+    row, column = a.strides[-2] // a.itemsize, a.strides[-1] // a.itemsize
+    is_plain = (column == 1 and row >= a.shape[-1]) or (row == 1 and column >= a.shape[-2])
+    return a if is_plain and all(step > 0 for step in a.strides) else np.ascontiguousarray(a)
