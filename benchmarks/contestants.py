@@ -1,0 +1,231 @@
+"""The processes that `benchmarks/train_step.py` lets compete: one per library and precision.
+
+    python benchmarks/contestants.py NAME WORKLOAD THREADS
+
+Reads commands from the standard input, a JSON list [command, argument] a line, and answers in JSON:
+
+    gradients FILE    the loss of the initial weights; their gradients are written to FILE (npz)
+    steps N           N training steps: their median time, and the median CPU time of all threads
+    products          the share of a step's time that is spent in matrix products
+    memory            the largest resident memory so far, of the process and above what was loaded before
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.workloads import WORKLOADS, Workload
+
+LEARNING_RATE, BETAS, WEIGHT_DECAY, CLIP_NORM = 1e-3, (0.9, 0.95), 0.1, 1.0
+OPTIONAL = ("numba", "mkl")
+
+
+class Trainer(Protocol):
+    def step(self, number: int) -> float: ...
+
+    def gradients(self) -> tuple[float, dict[str, Any]]: ...
+
+    def products_share(self) -> float: ...
+
+
+class TensorgradTrainer:
+    """What `gpt train` does in a step."""
+
+    def __init__(self, workload: Workload, threads: int, precision: str) -> None:
+        from gpt.config import OptimConfig
+        from gpt.model import GPT
+        from gpt.optim import AdamW
+        from tensorgrad.tree import named_tensors
+
+        self.workload = workload
+        self.model = GPT.init(workload.model, _key(), dtype=precision)
+        self.tensors = named_tensors(self.model)
+        for name, values in workload.weights():
+            self.tensors[name].data[...] = values
+        config = OptimConfig(beta1=BETAS[0], beta2=BETAS[1], weight_decay=WEIGHT_DECAY, clip_norm=CLIP_NORM)
+        self.optimizer = AdamW(self.model, config)
+
+    def step(self, number: int) -> float:
+        from gpt.train import train_step
+
+        ids, targets = self.workload.batch(number)
+        size = self.workload.batch_size
+        step = {"micro_batch_size": size, "learning_rate": LEARNING_RATE, "number": number + 1}
+        return train_step(self.model, self.optimizer, ids, targets, **step)[0]  # type: ignore[arg-type]
+
+    def gradients(self) -> tuple[float, dict[str, Any]]:
+        loss = self.model.loss(*self.workload.batch(0))
+        loss.backward()
+        return loss.item(), {name: x.grad.numpy() for name, x in self.tensors.items() if x.grad is not None}
+
+    def products_share(self) -> float:
+        """Products that go through `kernels.gemm`; those inside of an attention kernel are not seen."""
+        from tensorgrad.kernels import gemm
+
+        spent = 0.0
+        original = gemm.matmul
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            nonlocal spent
+            start = time.perf_counter()
+            out = original(*args, **kwargs)
+            spent += time.perf_counter() - start
+            return out
+
+        gemm.matmul = timed
+        start = time.perf_counter()
+        for number in range(3):
+            self.step(number)
+        total = time.perf_counter() - start
+        gemm.matmul = original
+        return spent / total
+
+
+def _key() -> Any:
+    from tensorgrad import Key
+
+    return Key(0)
+
+
+class TorchTrainer:
+    """nanoGPT's step, with functions in the place of modules, which saves PyTorch their overhead."""
+
+    def __init__(self, workload: Workload, threads: int, *, is_bf16: bool, is_compiled: bool) -> None:
+        import torch
+
+        self.torch, self.workload, self.is_bf16 = torch, workload, is_bf16
+        torch.set_num_threads(threads)
+        self.weights = {name: torch.tensor(values).requires_grad_() for name, values in workload.weights()}
+        values = list(self.weights.values())
+        groups = [
+            {"params": [x for x in values if x.ndim >= 2], "weight_decay": WEIGHT_DECAY},
+            {"params": [x for x in values if x.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=BETAS, fused=True)
+        self.loss: Callable[..., Any] = torch.compile(self._loss) if is_compiled else self._loss
+
+    def _loss(self, ids: Any, targets: Any) -> Any:
+        functional = self.torch.nn.functional
+        weights, model = self.weights, self.workload.model
+
+        def linear(x: Any, name: str) -> Any:
+            return functional.linear(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+        def norm(x: Any, name: str) -> Any:
+            weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
+            return functional.layer_norm(x, (x.shape[-1],), weight, bias, model.norm_eps)
+
+        batch, time_, width = *ids.shape, model.model_dim
+        x = functional.embedding(ids, weights["embedding.tokens"]) + weights["embedding.positions"]
+        for layer in range(model.num_layers):
+            name = f"blocks.{layer}"
+            qkv = linear(norm(x, f"{name}.attention_norm"), f"{name}.attention.qkv").split(width, dim=2)
+            q, k, v = (part.view(batch, time_, model.num_heads, -1).transpose(1, 2) for part in qkv)
+            attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            attended = attended.transpose(1, 2).contiguous().view(batch, time_, width)
+            x = x + linear(attended, f"{name}.attention.out")
+            hidden = linear(norm(x, f"{name}.mlp_norm"), f"{name}.mlp.up")
+            x = x + linear(functional.gelu(hidden, approximate="tanh"), f"{name}.mlp.down")
+        logits = functional.linear(norm(x, "norm"), weights["embedding.tokens"])
+        return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
+
+    def _forward(self, number: int) -> Any:
+        ids, targets = (self.torch.from_numpy(x) for x in self.workload.batch(number))
+        with self.torch.autocast("cpu", self.torch.bfloat16, enabled=self.is_bf16):
+            return self.loss(ids, targets)
+
+    def step(self, number: int) -> float:
+        loss = self._forward(number)
+        loss.backward()
+        self.torch.nn.utils.clip_grad_norm_(list(self.weights.values()), CLIP_NORM)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(loss.item())
+
+    def gradients(self) -> tuple[float, dict[str, Any]]:
+        loss = self._forward(0)
+        loss.backward()
+        return loss.item(), {name: x.grad.numpy() for name, x in self.weights.items()}
+
+    def products_share(self) -> float:
+        with self.torch.profiler.profile() as profile:
+            for number in range(3):
+                self.step(number)
+        events = profile.key_averages()
+        products = ("aten::mm", "aten::addmm", "aten::bmm", "mkldnn::_linear", "aten::_linear")
+        spent = sum(event.self_cpu_time_total for event in events if event.key.startswith(products))
+        return spent / sum(event.self_cpu_time_total for event in events)
+
+
+def memory_mb(field: str) -> float:
+    """A field of /proc/self/status: VmRSS, or VmHWM, its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":")) / 1024
+
+
+@contextlib.contextmanager
+def opened(name: str, workload: Workload, threads: int) -> Iterator[tuple[Trainer, float]]:
+    """The trainer, and the memory in use when its libraries were loaded and nothing else was there."""
+    library, _, variant = name.partition("-")
+    if library == "torch":
+        import torch
+
+        loaded = memory_mb("VmRSS")
+        torch.manual_seed(0)
+        yield TorchTrainer(workload, threads, is_bf16=variant == "bf16", is_compiled=variant == "compile"), loaded
+        return
+    if variant == "numpy":
+        sys.modules.update(dict.fromkeys(OPTIONAL))  # as if they were not installed
+    import tensorgrad
+    from gpt.cli import _keep_freed_memory
+
+    _keep_freed_memory()
+    with tensorgrad.threads(threads):
+        loaded = memory_mb("VmRSS")
+        yield TensorgradTrainer(workload, threads, "bf16" if variant == "bf16" else "float32"), loaded
+
+
+def main(name: str, workload: str, threads: str) -> None:
+    # What libraries print must not mix with the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    with opened(name, WORKLOADS[workload], int(threads)) as (trainer, loaded):
+        number = 0
+        for line in sys.stdin:
+            command, argument = json.loads(line)
+            answer: Any
+            if command == "gradients":
+                answer, gradients = trainer.gradients()
+                np.savez(argument, **gradients)
+            elif command == "steps":
+                wall, cpu = [], []
+                for _ in range(argument):
+                    start, cpu_start = time.perf_counter(), time.process_time()
+                    trainer.step(number)
+                    wall.append(time.perf_counter() - start)
+                    cpu.append(time.process_time() - cpu_start)
+                    number += 1
+                answer = {"step_ms": statistics.median(wall) * 1000, "cpu_ms": statistics.median(cpu) * 1000}
+            elif command == "products":
+                answer = trainer.products_share()
+            else:
+                peak = memory_mb("VmHWM")
+                answer = {"peak_mb": round(peak, 1), "peak_above_loaded_mb": round(peak - loaded, 1)}
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,73 @@
+"""The models that benchmarks train: from one where overhead rules to one where matrix products do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpt.config import ModelConfig
+from tensorgrad.array import Array
+
+STD = 0.02  # of the weights; with a larger one the softmax's gradients are full of subnormal numbers
+
+
+@dataclass(frozen=True)
+class Workload:
+    model: ModelConfig
+    batch_size: int
+
+    def batch(self, number: int) -> tuple[Array, Array]:
+        """Ids and targets (B, T), drawn at random."""
+        shape = (self.batch_size, self.model.context_length + 1)
+        ids = np.random.default_rng([1, number]).integers(0, self.model.vocab_size, shape)
+        return ids[:, :-1], ids[:, 1:]
+
+    def weights(self) -> Iterator[tuple[str, Array]]:
+        """The initial parameters, under the names that `tensorgrad.tree` gives those of `gpt.model.GPT`."""
+        model = self.model
+        width, wide = model.model_dim, model.ffn_width
+        matrices = {"attention.qkv": (3 * width, width), "attention.out": (width, width)}
+        matrices |= {"mlp.up": (wide, width), "mlp.down": (width, wide)}
+        shapes: dict[str, tuple[int, ...]] = {"embedding.tokens": (model.vocab_size, width)}
+        shapes["embedding.positions"] = (model.context_length, width)
+        norms = ["norm"]
+        for layer in range(model.num_layers):
+            for name, shape in matrices.items():
+                shapes[f"blocks.{layer}.{name}.weight"] = shape
+                if model.has_bias:
+                    shapes[f"blocks.{layer}.{name}.bias"] = shape[:1]
+            norms += [f"blocks.{layer}.attention_norm", f"blocks.{layer}.mlp_norm"]
+        rng = np.random.default_rng(0)
+        for name, shape in shapes.items():
+            values = rng.standard_normal(shape, np.float32) * np.float32(STD)
+            yield name, np.zeros_like(values) if name.endswith("bias") else values
+        for name in norms:
+            yield f"{name}.weight", np.ones(width, np.float32)
+            if model.has_bias:
+                yield f"{name}.bias", np.zeros(width, np.float32)
+
+
+def _gpt2(vocab: int, context: int, layers: int, heads: int, width: int, batch: int, *, has_bias: bool) -> Workload:
+    model = ModelConfig(
+        vocab_size=vocab,
+        context_length=context,
+        num_layers=layers,
+        num_heads=heads,
+        model_dim=width,
+        positions="learned",
+        norm="layer_norm",
+        activation="gelu_tanh",
+        has_bias=has_bias,
+    )
+    return Workload(model, batch)
+
+
+# Biases as in nanoGPT's configurations (none) and in GPT-2 itself.
+WORKLOADS = {
+    "tiny": _gpt2(65, 64, 4, 4, 128, 12, has_bias=False),
+    "baby": _gpt2(65, 256, 6, 6, 384, 16, has_bias=False),
+    "mid": _gpt2(8192, 256, 6, 8, 512, 8, has_bias=False),
+    "gpt2": _gpt2(50257, 256, 12, 12, 768, 2, has_bias=True),
+}
