@@ -13,6 +13,8 @@ import functools
 import math
 from typing import Any
 
+import numpy as np
+
 from gpt.config import OptimConfig
 from gpt.optim import AdamW, aligned
 from tensorgrad.array import Array, module_of
@@ -29,9 +31,10 @@ _ITERATIONS = 5
 _SMALLEST_NORM = 1e-30  # a gradient of zeros stays zeros
 
 
-def make_optimizer(model: Any, config: OptimConfig) -> AdamW:
+def make_optimizer(model: Any, config: OptimConfig, *, is_loss_scaled: bool = False) -> AdamW:
     """The optimizer that the configuration names."""
-    return Muon(model, config) if config.optimizer == "muon" else AdamW(model, config)
+    kind = Muon if config.optimizer == "muon" else AdamW
+    return kind(model, config, is_loss_scaled=is_loss_scaled)
 
 
 class Muon(AdamW):
@@ -43,9 +46,9 @@ class Muon(AdamW):
     lr follows the schedule, with `muon_learning_rate` at its peak; m is `muon_momentum`.
     """
 
-    def __init__(self, model: Any, config: OptimConfig) -> None:
+    def __init__(self, model: Any, config: OptimConfig, *, is_loss_scaled: bool = False) -> None:
         hidden = {name: x for name, x in named_tensors(model).items() if x.ndim == 2 and name.startswith("blocks.")}
-        super().__init__(model, config, left_out=tuple(hidden))
+        super().__init__(model, config, left_out=tuple(hidden), is_loss_scaled=is_loss_scaled)
         own = self.first_moment.size
         self.momentum: Array = module_of(self.parameters).zeros_like(self.parameters[own:])
         self._matrices: list[tuple[Array, Array, Array]] = []  # of each: weight, gradient, momentum
@@ -57,22 +60,31 @@ class Muon(AdamW):
             self._matrices.append((weight, gradient, momentum))
             start += aligned(x.size)
 
-    def _update(self, learning_rate: float, number: int, gradient_scale: float) -> None:
-        super()._update(learning_rate, number, gradient_scale)
-        rate = learning_rate / self.config.learning_rate * self.config.muon_learning_rate
+    def _update(self, rates_4: Array) -> None:
+        super()._update(rates_4)
+        is_host = isinstance(rates_4, np.ndarray)
+        if is_host and not math.isfinite(rates_4[3]):
+            return
+        rate = rates_4[0] / self.config.learning_rate * self.config.muon_learning_rate
         # A matrix is one task: what is computed does not depend on the number of threads.
-        run_all([functools.partial(self._move, *arrays, rate, gradient_scale) for arrays in self._matrices])
+        run_all([functools.partial(self._move, *arrays, rate, rates_4[3], is_host) for arrays in self._matrices])
 
-    def _move(self, weight: Array, gradient: Array, momentum: Array, rate: float, gradient_scale: float) -> None:
-        m = self.config.muon_momentum
-        new = gradient * (gradient_scale * (1 - m))
+    def _move(
+        self, weight: Array, gradient: Array, momentum: Array, rate: Array, gradient_scale: Array, is_host: bool
+    ) -> None:
+        m, dtype = self.config.muon_momentum, weight.dtype
+        before = () if is_host else (weight.copy(), momentum.copy())
+        new = gradient * (gradient_scale * (1 - m)).astype(dtype)
         momentum *= m
         momentum += new
         new += m * momentum
         rows, columns = weight.shape
         if self.config.weight_decay:
-            weight *= 1 - rate * self.config.weight_decay
-        weight -= (rate * math.sqrt(max(1.0, rows / columns))) * orthogonalized(new)
+            weight *= (1 - rate * self.config.weight_decay).astype(dtype)
+        weight -= (rate * math.sqrt(max(1.0, rows / columns))).astype(dtype) * orthogonalized(new)
+        for now, old in zip((weight, momentum), before, strict=False):
+            # On a device nobody looks whether the factor is finite: what was there is put back if it is not.
+            now[...] = module_of(now).where(module_of(now).isfinite(gradient_scale), now, old)
 
     def state(self) -> dict[str, Array]:
         return {**super().state(), "momentum": self.momentum}
@@ -88,8 +100,8 @@ def orthogonalized(x_RC: Array) -> Array:
     """
     a, b, c = _COEFFICIENTS
     is_tall = x_RC.shape[0] > x_RC.shape[1]
-    norm = kernels_for(x_RC).global_norm(x_RC.reshape(-1))
-    x = (x_RC.T if is_tall else x_RC) * (1 / max(norm, _SMALLEST_NORM))  # so that A is the smaller product
+    norm = module_of(x_RC).maximum(kernels_for(x_RC).global_norm(x_RC.reshape(-1)), _SMALLEST_NORM)
+    x: Array = (x_RC.T if is_tall else x_RC) * (1 / norm).astype(x_RC.dtype)  # so that A is the smaller product
     for _ in range(_ITERATIONS):
         gram = matmul(x, x.T)
         polynomial = matmul(gram, gram)

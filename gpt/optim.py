@@ -12,16 +12,18 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpt.config import OptimConfig
 from gpt.errors import UserError
+from gpt.loss_scale import FIRST, update_scale
 from tensorgrad import Tensor
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, device_of, module_of, to_device
 from tensorgrad.kernels import kernels_for
 from tensorgrad.tree import named_tensors
 from tensorgrad.writes import written
 
-__all__ = ["AdamW", "aligned"]
+__all__ = ["AdamW", "aligned", "rates"]
 
 _ALIGNMENT = 64  # elements: each view begins on a boundary of 256 bytes in float32
 
@@ -29,10 +31,13 @@ _ALIGNMENT = 64  # elements: each view begins on a boundary of 256 bytes in floa
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2) and gradient clipping.
 
-    Matrices decay, vectors (biases, norms) do not: the matrices come first in the buffers.
+    Matrices decay, vectors (biases, norms) do not: the matrices come first in the buffers. With
+    `is_loss_scaled` the gradients are those of the loss times `loss_scale`, which is adapted.
     """
 
-    def __init__(self, model: Any, config: OptimConfig, *, left_out: Collection[str] = ()) -> None:
+    def __init__(
+        self, model: Any, config: OptimConfig, *, left_out: Collection[str] = (), is_loss_scaled: bool = False
+    ) -> None:
         """Parameters named in `left_out` are last in the buffers, and a subclass's to update: they have no moments."""
         self.config = config
         tensors = named_tensors(model)
@@ -48,6 +53,11 @@ class AdamW:
         self.gradients: Array = xp.zeros(size, like.dtype)
         self.first_moment: Array = xp.zeros(num_own, like.dtype)
         self.second_moment: Array = xp.zeros(num_own, like.dtype)
+        self.rates_4: Array = xp.zeros(4, np.float64)  # as the kernel `adamw` takes them
+        self.scale_state_2: Array | None = None  # see gpt/loss_scale.py
+        if is_loss_scaled:
+            self.scale_state_2 = xp.zeros(2, np.float64)
+            self.scale_state_2[0] = FIRST
         start = 0
         for x in ordered.values():
             part = slice(start, start + x.size)
@@ -61,20 +71,31 @@ class AdamW:
         """Start a new sum of gradients."""
         self.gradients[...] = 0
 
-    def step(self, learning_rate: float, number: int) -> float:
+    def step(self, learning_rate: float, number: int) -> Array:
         """Update the parameters by the gradients; `number` counts the updates from 1.
 
-        Returns: the gradients' global norm before clipping. A norm that is not finite updates nothing.
+        Returns: the gradients' global norm before clipping, 0-d. One that is not finite updates nothing.
         """
+        return self.update(to_device(rates(self.config, learning_rate, number), device_of(self.rates_4)))
+
+    def update(self, rates_3: Array) -> Array:
+        """`step` by the numbers of `rates`, which are on the device already: nothing waits for anything."""
+        xp = module_of(self.gradients)
         norm = kernels_for(self.gradients).global_norm(self.gradients)
-        if not math.isfinite(norm):
-            return norm
+        factor = 1.0
+        if self.scale_state_2 is not None:
+            scale = self.scale_state_2[0].copy()
+            norm, factor = norm / scale, 1.0 / scale
+            update_scale(self.scale_state_2, norm)
         clip = self.config.clip_norm
-        self._update(learning_rate, number, min(1.0, clip / (norm + 1e-6)) if clip else 1.0)
-        written(self.parameters)
+        clipped = xp.minimum(1.0, clip / (norm + 1e-6)) * factor if clip else factor
+        self.rates_4[:3] = rates_3
+        self.rates_4[3] = xp.where(xp.isfinite(norm), clipped, math.nan)
+        self._update(self.rates_4)
+        self.note_update()
         return norm
 
-    def _update(self, learning_rate: float, number: int, gradient_scale: float) -> None:
+    def _update(self, rates_4: Array) -> None:
         split, end = self._num_decayed, self.first_moment.size
         for part, weight_decay in ((slice(0, split), self.config.weight_decay), (slice(split, end), 0.0)):
             kernels_for(self.parameters).adamw(
@@ -82,18 +103,26 @@ class AdamW:
                 self.gradients[part],
                 self.first_moment[part],
                 self.second_moment[part],
-                learning_rate=learning_rate,
+                rates_4,
                 beta1=self.config.beta1,
                 beta2=self.config.beta2,
                 eps=self.config.eps,
                 weight_decay=weight_decay,
-                gradient_scale=gradient_scale,
-                step=number,
             )
+
+    def note_update(self) -> None:
+        """Tell the tape that the parameters have changed: for an update that was recorded and is replayed."""
+        written(self.parameters)
+
+    @property
+    def loss_scale(self) -> Array | float:
+        """What the loss is to be multiplied by before backward."""
+        return 1.0 if self.scale_state_2 is None else self.scale_state_2[0]
 
     def state(self) -> dict[str, Array]:
         """What a resumed run needs besides the parameters."""
-        return {"first_moment": self.first_moment, "second_moment": self.second_moment}
+        state = {"first_moment": self.first_moment, "second_moment": self.second_moment}
+        return state if self.scale_state_2 is None else {**state, "loss_scale": self.scale_state_2}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
         """Take over a state that `state` gave, for a model of the same shapes. Raises UserError."""
@@ -105,7 +134,12 @@ class AdamW:
                     f"optimizer state: expected {name} of {buffer.dtype} {buffer.shape}, got {got}: "
                     "the checkpoint belongs to another model"
                 )
-            buffer[...] = np.asarray(found)
+            buffer[...] = to_device(np.asarray(found), device_of(buffer))
+
+
+def rates(config: OptimConfig, learning_rate: float, number: int) -> NDArray[np.float64]:
+    """What update `number` (from 1) needs to know, (3,): the learning rate, 1 - beta1**number, 1 - beta2**number."""
+    return np.array([learning_rate, 1 - config.beta1**number, 1 - config.beta2**number])
 
 
 def aligned(size: int) -> int:

@@ -146,7 +146,7 @@ def train_step(
         loss = model.loss(ids_BT[rows], targets_BT[rows], key=key, reduction="sum", recompute=is_recomputed)
         loss.backward(np.full(loss.shape, 1 / num_targets, loss.dtype))
         total += loss.item()
-    return total / num_targets, optimizer.step(learning_rate, number)
+    return total / num_targets, float(optimizer.step(learning_rate, number))
 
 
 # --- before the first step ---------------------------------------------------------------------

@@ -96,18 +96,21 @@ class Scatter:
     """A cotangent that is zero but for `values` at `index`: what slices and look-ups send back.
 
     It is added into a buffer where one is there already, so k slices of one tensor cost one buffer
-    and k writes, not k buffers. With `repeats` the index may name an element more than once.
+    and k writes, not k buffers. With `repeats` the index may name an element more than once; `order`
+    is then its stable argsort, if that is known.
     """
 
-    __slots__ = ("dtype", "index", "repeats", "shape", "values")
+    __slots__ = ("dtype", "index", "order", "repeats", "shape", "values")
 
-    def __init__(self, shape: tuple[int, ...], index: Any, values: Array, *, repeats: bool) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], index: Any, values: Array, *, repeats: bool, order: Array | None = None
+    ) -> None:
         self.shape, self.dtype = shape, values.dtype
-        self.index, self.values, self.repeats = index, values, repeats
+        self.index, self.values, self.repeats, self.order = index, values, repeats, order
 
     def add_to(self, buffer: Array) -> None:
         if self.repeats:
-            kernels_for(buffer).scatter_add(buffer, self.index, self.values)
+            kernels_for(buffer).scatter_add(buffer, self.index, self.values, self.order)
         else:
             buffer[self.index] += self.values
 

@@ -127,12 +127,15 @@ class Kernels(Protocol):
         """x (..., T, D) with the halves of its last axis rotated by angles (T, E = D / 2)."""
         ...
 
-    def scatter_add(self, buffer: Array, index: Any, values: Array) -> None:
-        """Add values to buffer[index] in place, in a fixed order where the index repeats."""
+    def scatter_add(self, buffer: Array, index: Any, values: Array, order: Array | None = None) -> None:
+        """Add values to buffer[index] in place, in a fixed order where the index repeats.
+
+        `order`, for an index of rows: its stable argsort, flattened (N,), where the caller has it already.
+        """
         ...
 
-    def global_norm(self, flat: Array) -> float:
-        """The Euclidean norm of a flat buffer, accumulated in float64 on the CPU."""
+    def global_norm(self, flat: Array) -> Array:
+        """The Euclidean norm of a flat buffer, float64 and 0-d, left on its device; summed in float64 on the CPU."""
         ...
 
     def adamw(
@@ -141,16 +144,18 @@ class Kernels(Protocol):
         gradients: Array,
         first_moment: Array,
         second_moment: Array,
+        rates_4: Array,
         *,
-        learning_rate: float,
         beta1: float,
         beta2: float,
         eps: float,
         weight_decay: float,
-        gradient_scale: float,
-        step: int,
     ) -> None:
-        """One AdamW step over flat buffers, in place; `step` counts from 1."""
+        """One AdamW step over flat buffers, in place; none at all where the gradients' factor is not finite.
+
+        `rates_4`, float64 and on the buffers' device, so that nothing waits for it: the learning rate,
+        1 - beta1**step, 1 - beta2**step (steps count from 1), and what the gradients are multiplied by.
+        """
         ...
 
 

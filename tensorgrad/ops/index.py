@@ -22,6 +22,7 @@ from tensorgrad.ops.common import (
 )
 from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.logic import constant
+from tensorgrad.sorted_ids import SortedIds
 from tensorgrad.tape import Scatter, data, record
 from tensorgrad.tensor import Tensor
 
@@ -145,14 +146,15 @@ def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
 def embedding(weight: TensorLike, ids: Any, *, padding_idx: int | None = None) -> Tensor:
     """Rows of a table: weight[ids].
 
-    Args:    weight (V, C) float; ids (...) integers in 0 .. V - 1; padding_idx: a row that gets no
-             gradient, below 0 counted from the end.
+    Args:    weight (V, C) float; ids (...) integers in 0 .. V - 1, or SortedIds, whose gradient need
+             not sort them; padding_idx: a row that gets no gradient, below 0 counted from the end.
     Returns: (..., C).
     Raises:  ShapeError (ids or padding_idx out of range, weight not a matrix), DTypeError.
     Grad:    dweight[v] = the sum of g over the positions where ids == v, in a fixed order.
     Saves:   ids.
     """
     a = operand("embedding", weight)
+    ids, order = (ids.ids, ids.order_N) if type(ids) is SortedIds else (ids, None)
     where_to = integers("embedding", ids, a)
     if a.ndim != 2:
         raise ShapeError(f"embedding: expected weight of shape (V, C), got {a.shape}: reshape it to rows")
@@ -165,20 +167,24 @@ def embedding(weight: TensorLike, ids: Any, *, padding_idx: int | None = None) -
             )
     shape = a.shape
     if padding_idx is None:
-        return record(a[where_to], (weight, lambda g: put(shape, where_to, g, repeats=True)))
+        return record(a[where_to], (weight, lambda g: put(shape, where_to, g, repeats=True, order=order)))
     padding = as_integer("embedding", "padding_idx", padding_idx)
     if not -shape[0] <= padding < shape[0]:
         raise ShapeError(
             f"embedding: expected padding_idx in {-shape[0]} .. {shape[0] - 1}, got {padding}: name a row of weight"
         )
     is_padding = (where_to == padding % shape[0])[..., None]
-    return record(a[where_to], (weight, lambda g: put(shape, where_to, where(is_padding, 0.0, g), repeats=True)))
+
+    def vjp(g: Any) -> Any:
+        return put(shape, where_to, where(is_padding, 0.0, g), repeats=True, order=order)
+
+    return record(a[where_to], (weight, vjp))
 
 
-def put(shape: tuple[int, ...], index: Any, g: Any, *, repeats: bool) -> Any:
+def put(shape: tuple[int, ...], index: Any, g: Any, *, repeats: bool, order: Array | None = None) -> Any:
     """The gradient of x[index]: zeros of x's shape with g added at `index`."""
     if type(g) is not Tensor:
-        return Scatter(shape, index, g, repeats=repeats)
+        return Scatter(shape, index, g, repeats=repeats, order=order)
     return index_add(module_of(g.array).zeros(shape, g.dtype), index, g)
 
 

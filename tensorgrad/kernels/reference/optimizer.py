@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 
-from tensorgrad.array import Array, module_of
+import numpy as np
+
+from tensorgrad.array import Array, module_of, own
 from tensorgrad.kernels.reference.blocks import for_blocks
 
 
-def global_norm(flat: Array) -> float:
+def global_norm(flat: Array) -> Array:
     xp = module_of(flat)
 
-    def work(rows: slice) -> float:
+    def work(rows: slice) -> Array:
         part = flat[rows].astype(xp.float64, copy=False)
-        return float(xp.einsum("n,n->", part, part))  # not dot: BLAS would cut it by its threads
+        return xp.einsum("n,n->", part, part)  # type: ignore[no-any-return]  # not dot: BLAS would cut it by its threads
 
-    return math.sqrt(sum(for_blocks(flat, work)))
+    with np.errstate(over="ignore"):  # an infinite norm is an answer
+        total = sum(for_blocks(flat, work), start=xp.zeros((), xp.float64))
+    return own(xp.sqrt(total), flat)
 
 
 def adamw(
@@ -23,21 +27,25 @@ def adamw(
     gradients: Array,
     first_moment: Array,
     second_moment: Array,
+    rates_4: Array,
     *,
-    learning_rate: float,
     beta1: float,
     beta2: float,
     eps: float,
     weight_decay: float,
-    gradient_scale: float,
-    step: int,
 ) -> None:
     xp = module_of(parameters)
-    correction1, correction2 = 1 - beta1**step, 1 - beta2**step
+    is_host = isinstance(rates_4, np.ndarray)
+    # On a device the numbers stay there: looking at one would wait for it.
+    rates = rates_4.tolist() if is_host else rates_4.astype(parameters.dtype)
+    learning_rate, correction1, correction2, scale = rates[0], rates[1], rates[2], rates[3]
+    if is_host and not math.isfinite(scale):
+        return
 
     def work(rows: slice) -> None:
         p, m, v = parameters[rows], first_moment[rows], second_moment[rows]
-        g = gradients[rows] * gradient_scale
+        before = () if is_host else (p.copy(), m.copy(), v.copy())
+        g = gradients[rows] * scale
         m *= beta1
         m += (1 - beta1) * g
         g *= g
@@ -53,5 +61,7 @@ def adamw(
         if weight_decay:
             p *= 1 - learning_rate * weight_decay
         p -= g
+        for now, old in zip((p, m, v), before, strict=False):
+            now[...] = xp.where(xp.isfinite(scale), now, old)
 
     for_blocks(parameters, work)

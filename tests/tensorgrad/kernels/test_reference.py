@@ -309,10 +309,11 @@ def test_adamw_is_the_textbook_s(decay: float, gradient_scale: float) -> None:
     parameters, gradients = normal((size,), "float64"), normal((steps, size), "float64", 1)
     start = parameters.copy()
     m, v = np.zeros(size), np.zeros(size)
-    options = {"learning_rate": 0.01, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": decay}
+    options = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": decay}
     for step in range(1, steps + 1):
         g = gradients[step - 1].copy()
-        reference.adamw(parameters, g, m, v, gradient_scale=gradient_scale, step=step, **options)
+        rates = np.array([0.01, 1 - 0.9**step, 1 - 0.95**step, gradient_scale])
+        reference.adamw(parameters, g, m, v, rates, **options)
         np.testing.assert_array_equal(g, gradients[step - 1])
     for i in (0, 1, BLOCK - 1, BLOCK, size - 1):
         expected = textbook_adamw(start[i], [gradient_scale * g for g in gradients[:, i]], 0.01, 0.9, 0.95, 1e-8, decay)
@@ -323,11 +324,20 @@ def test_adamw_in_float32_stays_float32_and_close() -> None:
     size = 1000
     state = [normal((size,), "float32"), np.zeros(size, np.float32), np.zeros(size, np.float32)]
     start, g = state[0].copy(), normal((size,), "float32", 1)
-    options = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
-    reference.adamw(state[0], g, *state[1:], gradient_scale=1.0, step=1, **options)
+    options = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
+    reference.adamw(state[0], g, *state[1:], np.array([1e-3, 1 - 0.9, 1 - 0.95, 1.0]), **options)
     expected = [textbook_adamw(float(p), [float(d)], 1e-3, 0.9, 0.95, 1e-8, 0.1) for p, d in zip(start, g, strict=True)]
     assert {a.dtype for a in state} == {np.dtype("float32")}
     np.testing.assert_allclose(state[0], expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("scale", [math.nan, math.inf])
+def test_adamw_leaves_everything_where_the_factor_is_not_finite(scale: float) -> None:
+    state = [normal((7,), "float32", i) for i in range(4)]
+    before = [a.copy() for a in state]
+    reference.adamw(*state, np.array([0.1, 0.1, 0.05, scale]), beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1)
+    for a, old in zip(state, before, strict=True):
+        np.testing.assert_array_equal(a, old)
 
 
 def test_numpy_arrays_get_the_reference_kernels() -> None:
