@@ -10,6 +10,7 @@ Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks"
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -54,10 +55,11 @@ class Muon(AdamW):
         self._matrices: list[tuple[Array, Array, Array]] = []  # of each: weight, gradient, momentum
         weights, gradients = self.parameters[own:], self.gradients[own:]
         start = 0
-        for x in hidden.values():
+        for name, x in hidden.items():
             part = slice(start, start + x.size)
             weight, gradient, momentum = (a[part].reshape(x.shape) for a in (weights, gradients, self.momentum))
-            self._matrices.append((weight, gradient, momentum))
+            for rows in _maps(name, *x.shape):
+                self._matrices.append((weight[rows], gradient[rows], momentum[rows]))
             start += aligned(x.size)
 
     def _update(self, rates_4: Array) -> None:
@@ -88,6 +90,16 @@ class Muon(AdamW):
 
     def state(self) -> dict[str, Array]:
         return {**super().state(), "momentum": self.momentum}
+
+
+def _maps(name: str, rows: int, columns: int) -> list[slice]:
+    """The rows of each linear map in a matrix: those that only share a product learn separately."""
+    cuts = []
+    if name.endswith("attention.qkv.weight"):
+        cuts = [columns, (columns + rows) // 2]
+    elif name.endswith("mlp.gate_up.weight"):
+        cuts = [rows // 2]
+    return [slice(start, end) for start, end in itertools.pairwise([0, *cuts, rows])]
 
 
 def orthogonalized(x_RC: Array) -> Array:

@@ -15,7 +15,9 @@ from tensorgrad import Key, threads
 from tensorgrad.tree import named_tensors
 
 CONFIG = OptimConfig(optimizer="muon", clip_norm=0.5, weight_decay=0.3, muon_learning_rate=0.05, muon_momentum=0.8)
-MODEL = ModelConfig(vocab_size=20, context_length=8, num_layers=2, num_heads=2, model_dim=16)
+MODEL = ModelConfig(vocab_size=20, context_length=8, num_layers=2, num_heads=4, num_kv_heads=2, model_dim=16)
+# Rows of maps that the model computes as one product: queries, keys and values; gate and value.
+MAPS = {"attention.qkv": [16, 24], "mlp.gate_up": [64]}
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (8, 40), (40, 8), (1, 5)])
@@ -72,10 +74,12 @@ def test_steps_equal_the_algorithm_written_out():
             if is_hidden[name]:
                 g = gradient * (0.5 / (norm + 1e-6))
                 momentum[name] = 0.8 * momentum[name] + 0.2 * g
-                update = orthogonalized(0.8 * momentum[name] + 0.2 * g)
-                rows, columns = g.shape
-                decayed = expected[name] * (1 - muon_rate * 0.3)
-                expected[name] = decayed - muon_rate * max(1, rows / columns) ** 0.5 * update
+                cuts = next((cuts for part, cuts in MAPS.items() if part in name), [])
+                updates = [
+                    max(1, u.shape[0] / u.shape[1]) ** 0.5 * orthogonalized(u)
+                    for u in np.split(0.8 * momentum[name] + 0.2 * g, cuts)
+                ]
+                expected[name] = expected[name] * (1 - muon_rate * 0.3) - muon_rate * np.concatenate(updates)
     for name, x in tensors.items():
         np.testing.assert_allclose(x.data, expected[name] if is_hidden[name] else twins[name].data, rtol=1e-9)
 
