@@ -3,7 +3,7 @@
 The stages, in the order in which data flows, one module or a few each:
 
     text, tokenizer, shards, data        raw text -> token ids -> batches
-    embedding, positions                 ids -> vectors
+    embedding, ngrams, positions         ids -> vectors
     attention, mlp, norm, block, model   vectors -> logits -> loss
     optim, muon, schedule, train         gradients -> AdamW, Muon -> a run
     checkpoint, hub                      a run on disk; Hugging Face's GPT-2 and Llama

@@ -11,7 +11,7 @@ from gpt.config import ModelConfig
 from gpt.errors import UserError
 from gpt.positions import Positions
 from tensorgrad import Tensor
-from tensorgrad.array import Array
+from tensorgrad.array import Array, to_numpy
 
 __all__ = ["KVCache", "LayerCache"]
 
@@ -44,6 +44,7 @@ class KVCache:
 
     keys: tuple[Array, ...]  # per layer (B, K, context_length, D)
     values: tuple[Array, ...]
+    ids_BS: NDArray[np.int64]  # the tokens themselves
     lengths_B: NDArray[np.int64]  # tokens that each sequence has
 
     @classmethod
@@ -53,22 +54,27 @@ class KVCache:
         return cls(
             keys=tuple(np.zeros(shape, dtype) for _ in layers),
             values=tuple(np.zeros(shape, dtype) for _ in layers),
+            ids_BS=np.zeros((batch_size, config.context_length), np.int64),
             lengths_B=np.zeros(batch_size, np.int64),
         )
 
     def row(self, index: int) -> KVCache:
         """One sequence's part: a view, so what is added to it is in this cache too."""
-        one = slice(index, index + 1)
-        return KVCache(tuple(k[one] for k in self.keys), tuple(v[one] for v in self.values), self.lengths_B[one])
+        return self._rows(slice(index, index + 1))
 
     def select(self, rows: list[int]) -> KVCache:
         """A copy with these sequences only."""
-        return KVCache(tuple(k[rows] for k in self.keys), tuple(v[rows] for v in self.values), self.lengths_B[rows])
+        return self._rows(rows)
+
+    def _rows(self, rows: slice | list[int]) -> KVCache:
+        keys, values = (tuple(buffer[rows] for buffer in buffers) for buffers in (self.keys, self.values))
+        return KVCache(keys, values, self.ids_BS[rows], self.lengths_B[rows])
 
     def put(self, rows: list[int], part: KVCache) -> None:
         """Write the sequences of `part` back to where `select` took them."""
         for mine, theirs in zip((*self.keys, *self.values), (*part.keys, *part.values), strict=True):
             mine[rows] = theirs
+        self.ids_BS[rows] = part.ids_BS
         self.lengths_B[rows] = part.lengths_B
 
     def begin(self, batch_size: int, num_new: int) -> list[LayerCache]:
@@ -97,6 +103,13 @@ class KVCache:
             for keys, values in zip(self.keys, self.values, strict=True)
         ]
 
-    def advance(self, num_new: int) -> None:
+    def last_ids(self, count: int) -> NDArray[np.int64]:
+        """The last `count` tokens of each sequence, (B, count), -1 for those that it does not have."""
+        places_BN = self.lengths_B[:, None] + np.arange(-count, 0)
+        return np.where(places_BN < 0, -1, np.take_along_axis(self.ids_BS, np.maximum(places_BN, 0), axis=1))
+
+    def advance(self, ids_BT: Array) -> None:
         """Count the new tokens, once every layer has taken theirs."""
-        self.lengths_B[:] += num_new
+        new = np.arange(ids_BT.shape[1])
+        np.put_along_axis(self.ids_BS, self.lengths_B[:, None] + new, to_numpy(ids_BT), axis=1)
+        self.lengths_B[:] += len(new)

@@ -45,6 +45,8 @@ class ModelConfig:
     has_bias: bool = False  # biases in linears and layer norms
     is_head_tied: bool = True  # the output matrix is the token embedding
     dropout: float = 0.0  # of embeddings, attention weights and each residual branch
+    ngram_length: int = 1  # embeddings of up to so many neighbouring tokens together; 1: of each token alone
+    ngram_rows: int = 2048  # rows of the table for each n from 2 on, which n-grams share by their hash
     rope_theta: float = 10000.0  # base of the rotary wavelengths
     qk_norm: bool = False  # queries and keys rms-normalised per head, without parameters
     logit_soft_cap: float = 0.0  # logits become cap * tanh(logits / cap); 0: left alone
@@ -52,6 +54,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _check_types(self, ModelConfig, "model")
         _check_at_least(self, "model", 1, "context_length", "num_layers", "num_heads", "model_dim")
+        _check_at_least(self, "model", 1, "ngram_length", "ngram_rows")
         _check_at_least(self, "model", 0, "vocab_size", "num_kv_heads", "ffn_dim", "logit_soft_cap")
         _check_above_zero(self, "model", "norm_eps", "rope_theta")
         if not 0 <= self.dropout < 1:
@@ -105,7 +108,7 @@ class ModelConfig:
     @property
     def num_parameters(self) -> int:
         """Exact number of parameters; a tied head is counted once. Needs `vocab_size`."""
-        embeddings = self._known_vocab_size * self.model_dim
+        embeddings = (self._known_vocab_size + (self.ngram_length - 1) * self.ngram_rows) * self.model_dim
         if self.positions == "learned":
             embeddings += self.context_length * self.model_dim
         has_norm_bias = self.norm == "layer_norm" and self.has_bias

@@ -33,6 +33,7 @@ _LLAMA_NEEDS: dict[str, tuple[Any, ...]] = {
     "norm": ("rms_norm",),
     "activation": ("swiglu",),
     "logit_soft_cap": (0,),
+    "ngram_length": (1,),
 }
 _NEEDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "gpt2": {
@@ -41,6 +42,7 @@ _NEEDS: dict[str, dict[str, tuple[Any, ...]]] = {
         "activation": tuple(_GPT2_ACTIVATIONS),
         "qk_norm": (False,),
         "logit_soft_cap": (0,),
+        "ngram_length": (1,),
     },
     "llama": {**_LLAMA_NEEDS, "qk_norm": (False,)},
     "qwen3": {**_LLAMA_NEEDS, "qk_norm": (True,), "has_bias": (False,)},

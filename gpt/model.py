@@ -138,13 +138,14 @@ class GPT:
         """
         ids = self._checked(ids_BT)
         if cache is None:
-            return self._hidden(ids, slice(0, ids.shape[1]), None, self._dropout(key), recompute)
+            return self._hidden(ids, slice(0, ids.shape[1]), None, None, self._dropout(key), recompute)
         if key is not None or recompute:
             raise UserError("cache: expected neither dropout nor recomputation with it, got one: they are for training")
         layers = cache.begin(*ids.shape)
+        before_BN = cache.last_ids(self.config.ngram_length - 1)
         with tensorgrad.no_grad():
-            out_BTC = self._hidden(ids, layers[0].positions, layers, None, False)
-        cache.advance(ids.shape[1])
+            out_BTC = self._hidden(ids, layers[0].positions, before_BN, layers, None, False)
+        cache.advance(ids)
         return out_BTC
 
     def logits(self, hidden_BTC: Tensor) -> Tensor:
@@ -157,11 +158,12 @@ class GPT:
         self,
         ids_BT: Array,
         positions: Positions,
+        before_BN: Array | None,
         cache: list[LayerCache] | None,
         dropout: Dropout | None,
         recompute: bool,
     ) -> Tensor:
-        x_BTC = cast(self.embedding(ids_BT, positions), self.compute_dtype)
+        x_BTC = cast(self.embedding(ids_BT, positions, before_BN), self.compute_dtype)
         x_BTC = x_BTC if dropout is None else dropout.at(0)(x_BTC)
         rotation = self._rotation(positions, x_BTC)
         for layer, block in enumerate(self.blocks):

@@ -40,6 +40,7 @@ OWN = {
     "rope and layer norm": replace(LLAMA, norm="layer_norm"),
     "soft cap": replace(LLAMA, logit_soft_cap=30.0),
     "grouped gpt2": replace(GPT2, num_kv_heads=2),
+    "n-grams": replace(LLAMA, ngram_length=3, ngram_rows=7),
 }
 
 

@@ -43,6 +43,7 @@ CONFIGS = {
     ),
     "qwen": ModelConfig(**SIZE, num_kv_heads=1, ffn_dim=24, qk_norm=True, has_bias=True),
     "squared": ModelConfig(**SIZE, ffn_dim=24, positions="learned", activation="relu_squared"),
+    "ngrams": ModelConfig(**SIZE, ffn_dim=24, ngram_length=3, ngram_rows=11),
 }
 FAMILIES = ["gpt2", "llama"]
 

@@ -44,6 +44,7 @@ MODELS = {
     "gpt2-wider": replace(GPT2, **WIDER),
     "llama": LLAMA,
     "llama-wider": replace(LLAMA, **WIDER),
+    "n-grams": replace(LLAMA, ngram_length=3, ngram_rows=500),
     "sinusoidal": replace(LLAMA, positions="sinusoidal", qk_norm=True, logit_soft_cap=30.0, activation="relu_squared"),
 }
 OPTIONS: dict[str, dict[str, Any]] = {
