@@ -103,7 +103,7 @@ def save_checkpoint(
 def load(folder: str | Path, *, dtype: str | None = None) -> Loaded:
     """The model in a run folder (its newest checkpoint), a checkpoint, or a Hugging Face model folder.
 
-    Args:    dtype: of the parameters; None: as saved, but at least float32.
+    Args:    dtype: of the parameters, or "bf16" (see gpt/precision.py); None: as saved, but at least float32.
     Raises:  UserError: no such folder, files missing or malformed, a model of another kind.
     """
     folder = _model_folder(Path(folder))

@@ -244,7 +244,7 @@ class TrainConfig:
     keep_checkpoints: int = 2  # latest checkpoints kept; 0: all
     log_interval_steps: int = 10  # steps between lines of metrics.jsonl
     seed: int = 0  # of initialisation, data order and dropout
-    precision: Literal["float32", "float64"] = "float32"  # of parameters and computation
+    precision: Literal["float32", "float64", "bf16"] = "float32"  # bf16: float32 with products of bfloat16 operands
     device: Literal["cpu"] = "cpu"  # where the arrays live
     recompute: bool = False  # compute each block again in backward: less memory, more time
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -99,7 +99,7 @@ def from_hub(
 ) -> tuple[GPT, ModelConfig]:
     """The model of a config.json and its arrays.
 
-    Args:    dtype: of the parameters; None: float64 if the arrays are, else float32.
+    Args:    dtype: of the parameters, or a precision's name; None: float64 if the arrays are, else float32.
     Raises:  UserError: another model_type, an option that this model lacks, a missing, superfluous
              or wrongly shaped array.
     """
@@ -131,7 +131,7 @@ def from_hub(
         shape = ours[entry.ours].shape if entry.ours in ours else None
         array = entry.joined(tensors, shape)
         if shape is not None:
-            filled[entry.ours] = tensorgrad.tensor(array, dtype=dtype, requires_grad=True)
+            filled[entry.ours] = tensorgrad.tensor(array, dtype=model.precision.parameter, requires_grad=True)
     if tensors:
         raise UserError(f"{min(tensors)}: expected no such tensor in a {model_type} model: is config.json of another?")
     return replace_tensors(model, filled), config

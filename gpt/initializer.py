@@ -25,6 +25,7 @@ class Initializer:
 
     key: Key | None
     dtype: str
+    product_dtype: str | None = None  # of the operands of the products that parameters are for
 
     def at(self, place: int) -> Initializer:
         """The initializer of a part of this place, with a stream of its own."""

@@ -18,17 +18,19 @@ class Linear:
 
     weight: Tensor  # (out, in)
     bias: Tensor | None  # (out,)
+    product_dtype: str | None = None  # as `tensorgrad.linear` has it
 
     @classmethod
     def init(cls, in_width: int, out_width: int, make: Initializer, *, has_bias: bool, std: float = INIT_STD) -> Linear:
         return cls(
             weight=make.normal((out_width, in_width), std),
             bias=make.constant((out_width,), 0.0) if has_bias else None,
+            product_dtype=make.product_dtype,
         )
 
     def __call__(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else cast(self.bias, x.dtype)
-        return tensorgrad.linear(x, cast(self.weight, x.dtype), bias)
+        return tensorgrad.linear(x, cast(self.weight, x.dtype), bias, product_dtype=self.product_dtype)
 
 
 def cast(x: Tensor, dtype: DType) -> Tensor:

@@ -64,10 +64,10 @@ class GPT:
                 "model.vocab_size: expected the number of ids, got 0: "
                 "use config.with_vocabulary(tokenizer.vocab_size) first"
             )
-        make = Initializer(key, precision.parameter)
+        make = Initializer(key, precision.parameter, precision.product)
         embedding = Embedding.init(config, make.at(0))
         head = (
-            Linear(embedding.tokens, None)
+            Linear(embedding.tokens, None, precision.product)
             if config.is_head_tied
             else Linear.init(config.model_dim, config.vocab_size, make.at(1), has_bias=False)
         )

@@ -1,4 +1,4 @@
-"""Which dtype holds the parameters, and which the computation."""
+"""Which dtype holds the parameters, which the activations, and which the operands of products."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from gpt.errors import UserError
 from tensorgrad.dtype import accumulation_dtype, as_dtype, is_float
+from tensorgrad.kernels import gemm
 
 __all__ = ["Precision"]
 
@@ -17,20 +18,36 @@ __all__ = ["Precision"]
 class Precision:
     """Applied in two places only: the embedding's output is cast to `compute`, and every layer casts its
     own weights to the dtype of what it is given. So a parameter keeps its precision under the optimizer.
+    Where a processor has no arrays of bfloat16, but fast products of them, `product` rounds the operands
+    of the linear layers' products, whose results are float32.
     """
 
     parameter: str = "float32"  # what is trained and saved
     compute: str | None = None  # of activations, and of weights in products; None: as the parameters are
+    product: str | None = None  # of the operands of products; None: as they come
 
     def __post_init__(self) -> None:
         for name in (self.parameter, self.compute):
             if name is not None and not is_float(as_dtype(name)):
                 raise UserError(f"precision: expected float dtypes, got {name}: float32 is usual")
+        if self.product not in (None, "bfloat16"):
+            raise UserError(f"precision: expected product to be bfloat16 or None, got {self.product}: None is usual")
 
     @classmethod
     def of(cls, dtype: str | Precision) -> Precision:
-        """Everything in one dtype, unless a Precision says otherwise."""
-        return dtype if isinstance(dtype, Precision) else cls(dtype)
+        """Everything in one dtype, unless a Precision says otherwise; "bf16": float32 with bfloat16 products.
+
+        Raises: UserError: "bf16" where it would gain nothing, or cannot be computed.
+        """
+        if dtype != "bf16":
+            return dtype if isinstance(dtype, Precision) else cls(dtype)
+        if not gemm.has_fast_bfloat16():
+            reason = gemm.bfloat16_problem() or "a processor with neither AVX512-BF16 nor AMX"
+            raise UserError(
+                f"precision: expected oneDNN and a processor that multiplies bfloat16 for bf16, got {reason}: "
+                "use float32, or install this package's extra onednn"
+            )
+        return cls("float32", product="bfloat16")
 
     @property
     def reduction(self) -> np.dtype[Any]:

@@ -40,6 +40,7 @@ from gpt.metrics import MetricsLog, Record, SpeedMeter, read_metrics, truncate_a
 from gpt.model import GPT
 from gpt.muon import make_optimizer
 from gpt.optim import AdamW
+from gpt.precision import Precision
 from gpt.report import ProgressLine, loss_plot, run_summary
 from gpt.schedule import learning_rate
 from gpt.text import Corpus, read_corpus, split_documents
@@ -78,6 +79,7 @@ def train(config: TrainConfig, paths: Sequence[str], run_dir: Path) -> Run:
     """
     if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise UserError(f"run folder: expected a new or empty folder, got {run_dir}: name another, or --resume it")
+    Precision.of(config.precision)  # refuses what cannot be computed here
     config = replace(config, data=replace(config.data, paths=tuple(paths)))
     corpus = read_corpus(paths)
     _say_corpus(corpus)

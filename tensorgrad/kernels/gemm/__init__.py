@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.array import Array, module_of
-from tensorgrad.kernels.gemm import cpu
+from tensorgrad.kernels.gemm import cpu, onednn
+from tensorgrad.kernels.gemm.cpu import matmul_bfloat16, to_bfloat16
 
-__all__ = ["matmul"]
+__all__ = ["bfloat16_problem", "from_bfloat16", "has_fast_bfloat16", "matmul", "matmul_bfloat16", "to_bfloat16"]
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -18,3 +19,18 @@ def matmul(a: Array, b: Array) -> Array:
     if isinstance(a, np.ndarray):
         return cpu.matmul(a, b)
     return module_of(a).matmul(a, b)
+
+
+def bfloat16_problem() -> str:
+    """Why the CPU has no products of bfloat16 operands, from `to_bfloat16`; "" if it has."""
+    return onednn.problem()
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether they are faster than those of float32."""
+    return onednn.has_fast_bfloat16()
+
+
+def from_bfloat16(a: Array) -> Array:
+    """The float32 numbers whose bits `to_bfloat16` gave."""
+    return (a.astype(np.uint32) << np.uint32(16)).view(np.float32)

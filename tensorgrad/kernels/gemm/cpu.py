@@ -16,10 +16,11 @@ from tensorgrad.array import Array
 from tensorgrad.kernels.gemm import onednn
 from tensorgrad.kernels.threads import is_threaded, run_all
 
-__all__ = ["matmul"]
+__all__ = ["matmul", "matmul_bfloat16", "to_bfloat16"]
 
 _PARTS = 4
 _MIN_PART_FLOPS = 1 << 22  # below it, handing a part to a thread costs more than it saves
+_MIN_PART_ELEMENTS = 1 << 15  # the same of a conversion
 
 Product = Callable[[Array, Array, Array], None]  # of a and b, into the third
 
@@ -32,16 +33,41 @@ def matmul(a: Array, b: Array) -> Array:
         flops = 2 * math.prod(a.shape) * columns
         if flops >= _PARTS * _MIN_PART_FLOPS and b.shape == (*lead, inner, columns):
             out = np.empty((*lead, rows, columns), a.dtype)
-            _in_parts(a, b, out)
+            product = _blas
+            if a.dtype == np.float32 and not onednn.problem():
+                a, b, product = _readable(a), _readable(b), onednn.matmul
+            _in_parts(product, a, b, out)
             return out
     return np.matmul(a, b)  # type: ignore[no-any-return]
 
 
-def _in_parts(a: Array, b: Array, out: Array) -> None:
+def matmul_bfloat16(a: Array, b: Array) -> Array:
+    """The float32 product of two matrices whose elements are bfloat16, kept as uint16; by oneDNN."""
+    out = np.empty((a.shape[0], b.shape[1]), np.float32)
+    if 2 * a.size * b.shape[1] >= _PARTS * _MIN_PART_FLOPS:
+        _in_parts(onednn.matmul, a, b, out)
+    elif a.size and b.size:
+        onednn.matmul(a, b, out)
+    else:
+        out[...] = 0
+    return out
+
+
+def to_bfloat16(a: Array) -> Array:
+    """A float32 matrix rounded to bfloat16, ties to even: its bits, uint16, in the memory order of `a`."""
+    a = _readable(a)
+    out = np.empty_like(a, np.uint16)
+    # Along the axis whose neighbours are far apart.
+    (source, target) = (a, out) if a.strides[0] >= a.strides[-1] else (a.T, out.T)
+    step = max(-(-source.shape[0] // _PARTS), -(-_MIN_PART_ELEMENTS // max(1, source.shape[1])))
+    starts = range(0, source.shape[0], step) if a.size else ()
+    parts = [slice(start, start + step) for start in starts]
+    run_all([functools.partial(onednn.to_bfloat16, source[part], target[part]) for part in parts])
+    return out
+
+
+def _in_parts(product: Product, a: Array, b: Array, out: Array) -> None:
     """A large product, cut along its first axis, or its last where that is longer."""
-    product = _blas
-    if a.dtype == np.float32 and not onednn.problem():
-        a, b, product = _readable(a), _readable(b), onednn.matmul
     is_cut_along_rows = a.ndim > 2 or out.shape[0] >= out.shape[1]
     length = out.shape[0 if is_cut_along_rows else 1]
     step = -(-length // _PARTS)

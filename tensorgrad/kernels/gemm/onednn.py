@@ -55,9 +55,9 @@ def matmul(a: Array, b: Array, out: Array, *, bias: Array | None = None, accumul
     plan.run(a, b, out, *(() if bias is None else (bias,)))
 
 
-def to_bfloat16(a: Array) -> Array:
+def to_bfloat16(a: Array, out: Array | None = None) -> Array:
     """float32 rounded to the nearest bfloat16, ties to even: its bits, uint16, in the memory order of `a`."""
-    out = np.empty_like(a, np.uint16)
+    out = np.empty_like(a, np.uint16) if out is None else out
     plans = _of_thread().plans
     key = ("to_bfloat16", a.shape, a.strides, out.strides)
     plan = plans.get(key)

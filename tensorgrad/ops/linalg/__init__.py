@@ -4,8 +4,9 @@ from tensorgrad.ops.linalg.decomposition import cholesky, eigh, eigvalsh, qr, sv
 from tensorgrad.ops.linalg.determinant import det, slogdet
 from tensorgrad.ops.linalg.diagonal import diagonal, trace
 from tensorgrad.ops.linalg.einsum import einsum
+from tensorgrad.ops.linalg.linear import linear
 from tensorgrad.ops.linalg.norm import matrix_norm, norm, vector_norm
-from tensorgrad.ops.linalg.product import cross, kron, linear, matmul, outer, tensordot, vecdot
+from tensorgrad.ops.linalg.product import cross, kron, matmul, outer, tensordot, vecdot
 from tensorgrad.ops.linalg.solve import inv, matrix_power, matrix_rank, pinv, solve
 
 __all__ = [

@@ -11,7 +11,7 @@ import numpy as np
 from tensorgrad.arguments import as_integer
 from tensorgrad.errors import ShapeError, shown
 from tensorgrad.kernels import gemm
-from tensorgrad.ops.broadcast import reshape, sum, sum_to
+from tensorgrad.ops.broadcast import reshape, sum_to
 from tensorgrad.ops.common import (
     TensorLike,
     broadcast_error,
@@ -72,46 +72,6 @@ def _matmul_error(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> ShapeEr
         f"matmul: expected shapes (..., M, K) and (..., K, N) whose leading axes broadcast, "
         f"got {x_shape} and {y_shape}: transpose or reshape one"
     )
-
-
-def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
-    """x weight^T + bias, over the last axis.
-
-    Args:    x (..., K); weight (N, K); bias (N,) or None, of one dtype.
-    Returns: (..., N).
-    Raises:  ShapeError, DTypeError, DeviceError.
-    Grad:    dx = g weight, dweight = g^T x, dbias = sum of g over the leading axes.
-    Saves:   x, weight.
-    """
-    a, w = operands("linear", x, weight)
-    if getattr(w, "ndim", 0) != 2 or not getattr(a, "ndim", 0) or a.shape[-1] != w.shape[1]:
-        raise ShapeError(
-            f"linear: expected x (..., K) and weight (N, K), got {shape_of(a)} and {shape_of(w)}: "
-            "transpose weight if it is (K, N)"
-        )
-    rows = a.reshape(row_shape(a.shape))
-    out = gemm.matmul(rows, w.T)
-    if bias is not None:
-        _, b = operands("linear", weight, bias)
-        if getattr(b, "shape", None) != w.shape[:1]:
-            raise ShapeError(
-                f"linear: expected bias of shape {w.shape[:1]}, got {shape_of(b)}: "
-                "give one value for each row of weight"
-            )
-        out += b
-    out = out.reshape(*a.shape[:-1], w.shape[0])
-    x_shape = a.shape
-
-    def vjp_x(g: Any) -> Any:
-        return reshape(matmul(reshape(g, row_shape(g.shape)), weight), x_shape)
-
-    def vjp_weight(g: Any) -> Any:
-        return matmul(matrix_transpose(reshape(g, row_shape(g.shape))), reshape(x, row_shape(x_shape)))
-
-    def vjp_bias(g: Any) -> Any:
-        return sum(reshape(g, row_shape(g.shape)), axis=0)
-
-    return record(out, (x, vjp_x), (weight, vjp_weight), *(() if bias is None else ((bias, vjp_bias),)))
 
 
 def tensordot(x: TensorLike, y: TensorLike, *, axes: int | Sequence[Sequence[int]] = 2) -> Tensor:

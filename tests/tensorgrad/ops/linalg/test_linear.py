@@ -1,0 +1,107 @@
+"""linear with operands rounded to bfloat16: its values, its gradients, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+from tensorgrad.kernels import gemm
+
+needs_bfloat16 = pytest.mark.skipif(bool(gemm.bfloat16_problem()), reason=f"oneDNN: {gemm.bfloat16_problem()}")
+SHAPES = [((5, 7), (3, 7)), ((2, 3, 40), (50, 40)), ((7,), (4, 7)), ((6, 1), (2, 1)), ((600, 200), (300, 200))]
+
+
+def rounded(a: np.ndarray) -> np.ndarray:
+    """To 8 bits of precision, ties to even, in NumPy's own arithmetic."""
+    mantissa, exponent = np.frexp(a.astype(np.float64))
+    return np.ldexp(np.round(mantissa * 2**8), exponent - 8)
+
+
+def drawn(*shapes: tuple[int, ...]) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+@needs_bfloat16
+@pytest.mark.parametrize(("x_shape", "w_shape"), SHAPES)
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("is_threaded", [False, True])
+def test_values_and_gradients_are_those_of_rounded_operands(
+    x_shape: tuple[int, ...], w_shape: tuple[int, int], has_bias: bool, is_threaded: bool
+) -> None:
+    a, w, b, g = drawn(x_shape, w_shape, w_shape[:1], (*x_shape[:-1], w_shape[0]))
+    x, weight, bias = (tg.tensor(value, requires_grad=True) for value in (a, w, b))
+
+    def run() -> Any:
+        y = tg.linear(x, weight, bias if has_bias else None, product_dtype="bfloat16")
+        y.backward(g)
+        return y.numpy()
+
+    if is_threaded:
+        with tg.threads(2):
+            out = run()
+    else:
+        out = run()
+    a_r, w_r, g_r = rounded(a).reshape(-1, x_shape[-1]), rounded(w), rounded(g).reshape(-1, w_shape[0])
+    expected = (a_r @ w_r.T).reshape(out.shape) + (b if has_bias else 0)
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(x.grad.numpy(), (g_r @ w_r).reshape(x_shape), rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(weight.grad.numpy(), g_r.T @ a_r, rtol=1e-5, atol=1e-4)
+    if has_bias:
+        np.testing.assert_allclose(bias.grad.numpy(), g.reshape(-1, w_shape[0]).sum(0), rtol=1e-5, atol=1e-4)
+
+
+@needs_bfloat16
+def test_any_memory_order_and_no_rows_at_all() -> None:
+    a, w = drawn((6, 8), (4, 8))
+    plain = tg.linear(a, w, product_dtype="bfloat16")
+    for other in (np.asfortranarray(a), np.repeat(a, 2, axis=1)[:, ::2], a[::-1].copy()[::-1]):
+        np.testing.assert_array_equal(tg.linear(other, w, product_dtype="bfloat16"), plain)
+    x = tg.tensor(np.zeros((0, 8), np.float32), requires_grad=True)
+    weight = tg.tensor(w, requires_grad=True)
+    tg.linear(x, weight, product_dtype="bfloat16").sum().backward()
+    assert x.grad.shape == (0, 8)
+    np.testing.assert_array_equal(weight.grad.numpy(), 0 * w)
+    everywhere = tg.tensor(a, requires_grad=True)
+    tg.linear(everywhere, w, product_dtype="bfloat16").sum().backward()  # a cotangent without memory of its own
+    np.testing.assert_allclose(everywhere.grad.numpy(), np.broadcast_to(rounded(w).sum(0), a.shape), rtol=1e-5)
+
+
+@needs_bfloat16
+def test_a_second_derivative_is_float32_s_of_the_rounded_operands() -> None:
+    a, w, b = drawn((5, 7), (3, 7), (3,))
+
+    def second(product_dtype: str | None, *values: np.ndarray) -> list[np.ndarray]:
+        xs = [tg.tensor(value.astype(np.float32), requires_grad=True) for value in values]
+        y = tg.linear(*xs, product_dtype=product_dtype)
+        first = tg.grad((y * y * y).sum(), xs, create_graph=True)
+        return [g.numpy() for g in tg.grad(sum((g * g).sum() for g in first), xs)]  # type: ignore[arg-type]
+
+    for got, expected in zip(second("bfloat16", a, w, b), second(None, rounded(a), rounded(w), b), strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(got / scale, expected / scale, atol=0.03)  # the cotangents stay unrounded
+
+
+@needs_bfloat16
+def test_a_write_after_the_forward_does_not_reach_the_gradient() -> None:
+    a, w = drawn((5, 7), (3, 7))
+    x, weight = (tg.tensor(value, requires_grad=True) for value in (a, w))
+    y = tg.linear(x, weight, product_dtype="bfloat16").sum()
+    weight.data[...] = 0
+    y.backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.broadcast_to(rounded(w).sum(0), a.shape), rtol=1e-5, atol=1e-6)
+
+
+def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, w = drawn((2, 3), (4, 3))
+    with pytest.raises(tg.ArgumentError, match=r"linear: expected product_dtype.*got 'float16'"):
+        tg.linear(a, w, product_dtype="float16")
+    with pytest.raises(tg.ArgumentError, match="float64 on cpu"):
+        tg.linear(a.astype(np.float64), w.astype(np.float64), product_dtype="bfloat16")
+    monkeypatch.setattr("tensorgrad.kernels.gemm.onednn.problem", lambda: "not installed")
+    with pytest.raises(tg.ArgumentError, match="expected oneDNN for product_dtype bfloat16, got not installed"):
+        tg.linear(a, w, product_dtype="bfloat16")
