@@ -1,0 +1,84 @@
+"""Kernels by name: compiled at first use, launched on the current stream.
+
+    launch(Kernel("norm.cu", "layer_norm", {"SCALAR": "float"}), grid, block, x, out, np.int64(rows))
+
+An argument is an array, whose address is passed, a NumPy scalar of the kernel's own type, or None, a null
+pointer. One function serves CuPy's arrays on a GPU and, within `running_with`, whatever else can run the sources:
+the tests run them on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.array import cuda_module
+from tensorgrad.kernels.cuda.compile import cubin
+
+__all__ = ["Kernel", "launch", "running_with"]
+
+Grid = tuple[int, ...]
+Runner = Callable[["Kernel", Grid, Grid, tuple[Any, ...], int], None]
+
+_DEFAULT_SHARED_BYTES = 48 * 1024  # what a kernel may use of shared memory without asking
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A function of a source, which is compiled with these macros defined."""
+
+    source: str  # below kernels/cuda/cu
+    name: str
+    defines: Mapping[str, str | int] = field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.name, tuple(sorted(self.defines.items()))))
+
+
+def launch(kernel: Kernel, grid: Grid, block: Grid, *arguments: Any, shared_bytes: int = 0) -> None:
+    """Start `kernel` on `grid` blocks of `block` threads; it may still run when this returns.
+
+    Args:    grid, block: one to three sizes; nothing is launched where one is 0.
+             shared_bytes: of shared memory for each block.
+    Raises:  DeviceError: no device, or the source does not compile.
+    """
+    if 0 not in grid:
+        _runner.get()(kernel, grid, block, arguments, shared_bytes)
+
+
+@contextmanager
+def running_with(runner: Runner) -> Iterator[None]:
+    """Within it kernels are run by `runner`, not on a device."""
+    token = _runner.set(runner)
+    try:
+        yield
+    finally:
+        _runner.reset(token)
+
+
+def _on_device(kernel: Kernel, grid: Grid, block: Grid, arguments: tuple[Any, ...], shared_bytes: int) -> None:
+    function = _function(kernel, cuda_module().cuda.Device().id)
+    if shared_bytes > _DEFAULT_SHARED_BYTES and function.max_dynamic_shared_size_bytes < shared_bytes:
+        function.max_dynamic_shared_size_bytes = shared_bytes
+    values = tuple(np.uint64(0) if value is None else value for value in arguments)
+    function(grid, block, values, shared_mem=shared_bytes)
+
+
+@functools.cache
+def _function(kernel: Kernel, device: int) -> Any:
+    return _module(kernel.source, tuple(sorted(kernel.defines.items())), device).get_function(kernel.name)
+
+
+@functools.cache
+def _module(source: str, defines: tuple[tuple[str, str | int], ...], device: int) -> Any:
+    cupy = cuda_module()
+    return cupy.RawModule(path=str(cubin(source, dict(defines), cupy.cuda.Device(device).compute_capability)))
+
+
+_runner: contextvars.ContextVar[Runner] = contextvars.ContextVar("_runner", default=_on_device)

@@ -1,0 +1,123 @@
+"""The CUDA sources on a CPU: compiled by g++ with `shim.h`, each thread of a block a fiber.
+
+    with running_with(Shim(seed=1)):
+        layer_norm(x, ...)
+
+Only NumPy arrays reach a kernel. Threads and blocks run in an order that the seed decides.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.kernels.cuda.compile import source_text
+from tensorgrad.kernels.cuda.launch import Kernel
+
+__all__ = ["Shim", "ShimError", "is_available"]
+
+SHIM = Path(__file__).with_name("shim.h")
+OPTIONS = ("-std=c++20", "-O1", "-g", "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-ffp-contract=off")
+_KERNEL = re.compile(r"SHIM_KERNEL\s+void\s+(\w+)\s*\(")
+_LAUNCHERS = """
+extern "C" int shim_launch_{0}(void** args, const unsigned* grid, const unsigned* block, size_t bytes, unsigned seed) {{
+    shim::launch([](void** a) {{ shim::call({0}, a); }}, args, grid, block, bytes, seed);
+    return shim::failure.empty();
+}}
+extern "C" size_t shim_sizes_{0}(unsigned* out) {{ return shim::sizes({0}, out); }}
+"""
+
+
+class ShimError(Exception):
+    """A launch that could not have worked on a GPU: arguments, barriers, lanes."""
+
+
+class Shim:
+    """A runner for `launch.running_with`. `sanitize`: with AddressSanitizer, whose runtime has to be preloaded."""
+
+    def __init__(self, seed: int = 0, *, sanitize: bool = False) -> None:
+        self.seed = seed
+        self.sanitize = sanitize
+        self.launched: list[Kernel] = []
+
+    def __call__(
+        self, kernel: Kernel, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], shared: int
+    ) -> None:
+        library = _library(kernel, self.sanitize)
+        self.launched.append(kernel)
+        held = [_value(kernel, a) for a in arguments]
+        sizes = (ctypes.c_uint * 64)()
+        count = getattr(library, f"shim_sizes_{kernel.name}")(sizes)
+        if [ctypes.sizeof(v) for v in held] != list(sizes[:count]):
+            raise ShimError(
+                f"{kernel.name}: expected arguments of {list(sizes[:count])} bytes, "
+                f"got {[ctypes.sizeof(v) for v in held]}: {[type(a).__name__ for a in arguments]}"
+            )
+        addresses = (ctypes.c_void_p * len(held))(*(ctypes.addressof(v) for v in held))
+        sizes3 = [(ctypes.c_uint * 3)(*(int(n) for n in (*part, 1, 1, 1)[:3])) for part in (grid, block)]
+        self.seed += 1
+        launch = getattr(library, f"shim_launch_{kernel.name}")
+        if not launch(addresses, *sizes3, ctypes.c_size_t(shared), ctypes.c_uint(self.seed)):
+            raise ShimError(f"{kernel.name}: {library.shim_error().decode()}")
+
+
+def is_available() -> bool:
+    """Whether there is a g++."""
+    return shutil.which("g++") is not None
+
+
+def _value(kernel: Kernel, argument: Any) -> Any:
+    """An argument as a C value."""
+    if argument is None:
+        return ctypes.c_void_p(0)
+    if isinstance(argument, np.generic):
+        return (ctypes.c_char * argument.itemsize).from_buffer_copy(argument.tobytes())
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(argument.ctypes.data)
+    raise ShimError(f"{kernel.name}: expected arrays, NumPy scalars or None, got {type(argument).__name__}")
+
+
+@functools.cache
+def _library(kernel: Kernel, sanitize: bool) -> ctypes.CDLL:
+    return _build(kernel.source, tuple(sorted(kernel.defines.items())), sanitize)
+
+
+@functools.cache
+def _build(source: str, defines: tuple[tuple[str, str | int], ...], sanitize: bool) -> ctypes.CDLL:
+    """The shared library of a source, from the folder of earlier builds if it is there."""
+    options = (*OPTIONS, *(("-fsanitize=address",) if sanitize else ()))
+    macros = "".join(f"#define {name} {value}\n" for name, value in defines)
+    text = f'{macros}#include "{SHIM}"\n{source_text(source)}'
+    key = hashlib.sha256("\0".join((text, SHIM.read_text(encoding="utf-8"), *options)).encode()).hexdigest()[:24]
+    path = Path(tempfile.gettempdir()) / f"tensorgrad-shim-{os.getuid()}" / f"{Path(source).stem}-{key}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            given, made = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
+            given.write_text(text, encoding="utf-8")
+            expanded = _compiler("-E", "-std=c++20", "-w", "-D__global__=SHIM_KERNEL", str(given))
+            launchers = "".join(_LAUNCHERS.format(name) for name in dict.fromkeys(_KERNEL.findall(expanded)))
+            error = 'extern "C" const char* shim_error() { return shim::failure.c_str(); }\n'
+            given.write_text(f"#define __global__\n{text}{launchers}{error}", encoding="utf-8")
+            _compiler(*options, "-o", str(made), str(given))
+            os.replace(made, path)
+    library = ctypes.CDLL(str(path))
+    library.shim_error.restype = ctypes.c_char_p
+    return library
+
+
+def _compiler(*arguments: str) -> str:
+    done = subprocess.run(["g++", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ShimError(f"g++: {done.stderr}")
+    return done.stdout
