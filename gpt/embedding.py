@@ -35,9 +35,9 @@ class Embedding:
         table_shape = (config.context_length, config.model_dim)
         return cls(
             tokens=make.at(0).normal((config.vocab_size, config.model_dim), INIT_STD),
+            # Zeros: most n-grams are rare, and what was drawn for them would stay as noise.
             ngrams=tuple(
-                make.at(n).normal((config.ngram_rows, config.model_dim), INIT_STD)
-                for n in range(2, config.ngram_length + 1)
+                make.constant((config.ngram_rows, config.model_dim), 0.0) for _ in range(2, config.ngram_length + 1)
             ),
             positions=make.at(1).normal(table_shape, INIT_STD) if config.positions == "learned" else None,
             has_sinusoids=config.positions == "sinusoidal",

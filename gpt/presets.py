@@ -91,8 +91,9 @@ def shakespeare_char_cpu_fast() -> TrainConfig:
     base = shakespeare_char_cpu()
     return replace(
         base,
-        steps=200,
-        eval_interval_steps=0,
+        steps=150,
+        eval_interval_steps=50,
+        eval_batches=10,
         checkpoint_interval_steps=0,
         model=replace(
             base.model,
@@ -106,12 +107,13 @@ def shakespeare_char_cpu_fast() -> TrainConfig:
         ),
         optim=OptimConfig(
             optimizer="muon",
-            learning_rate=3e-3,
-            muon_learning_rate=0.014,
+            learning_rate=6e-3,
+            muon_learning_rate=0.02,
+            muon_momentum=0.9,
             min_learning_rate_ratio=0.0,
             schedule="warmup_stable_decay",
             warmup_steps=10,
-            decay_steps=140,
+            decay_steps=105,
             beta2=0.98,
             weight_decay=0.0,
         ),

@@ -59,6 +59,8 @@ def model_of(config: ModelConfig, *, scale: float = 5.0, dtype: str = "float64")
     def randomised(x: Tensor) -> Tensor:
         noise = Key(9).fold_in(next(names)).normal(x.shape, dtype="float64")
         values = x.numpy() * scale if x.ndim > 1 else x.numpy() + 0.3 * noise
+        if not values.any():  # tables of n-grams
+            values = INIT_STD * scale * noise
         return tensorgrad.tensor(values, dtype=dtype, requires_grad=True)
 
     return map_tensors(randomised, GPT.init(config, Key(1), dtype=dtype))

@@ -1,0 +1,220 @@
+"""What each choice of a recipe brings: the preset against itself with one thing changed, over several seeds.
+
+    python benchmarks/ablation.py tinyshakespeare.txt                  # the preset shakespeare-char-cpu-fast
+    python benchmarks/ablation.py --preset default --steps 100         # the preset default, on the prose of this Python
+    python benchmarks/ablation.py tinyshakespeare.txt --only adamw --equal time
+
+All runs see the same batches and differ in their initialisation by the seed. At equal steps they see the same text;
+at equal time a change that makes steps cheaper gets more of them (measured first, the two in turns). The loss is that
+of all held-out text. A difference counts if it is larger than what the seeds make of it: `error` is the standard error
+of the difference's mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.record import store
+from gpt.config import TrainConfig
+from gpt.config_file import load_config
+from gpt.data import TokenData
+from gpt.evaluate import evaluate_tokens
+from gpt.model import GPT
+from gpt.muon import make_optimizer
+from gpt.schedule import learning_rate
+from gpt.text import read_corpus
+from gpt.tokenizer import load_tokenizer
+from gpt.train import _prepare, train_step
+from tensorgrad import Key
+from tensorgrad.tree import named_tensors
+
+TIMED_STEPS = 12
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing changed: values of the configuration, what happens to a new model, a constant of gpt/muon.py."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    begin: Callable[[GPT], None] | None = None
+    muon: dict[str, Any] = field(default_factory=dict)
+
+
+def zero_projections(model: GPT) -> None:
+    """What is added to the residual stream begins as nothing (muP; modded-nanogpt)."""
+    for name, x in named_tensors(model).items():
+        if name.endswith(("attention.out.weight", "mlp.down.weight")):
+            x.data = 0 * x.data
+
+
+def scaled_embeddings(model: GPT) -> None:
+    """Five times the usual deviation."""
+    for name, x in named_tensors(model).items():
+        if name.startswith("embedding."):
+            x.data = 5 * x.data
+
+
+def whole(name: str, rows: int, columns: int) -> list[slice]:
+    return [slice(0, rows)]
+
+
+SHAKESPEARE = {
+    # what the preset has
+    "adamw": Change({"optim.optimizer": "adamw", "optim.learning_rate": 6e-3}),
+    "learned positions": Change({"model.positions": "learned"}),
+    "layer_norm": Change({"model.norm": "layer_norm"}),
+    "gelu": Change({"model.activation": "gelu"}),
+    "no qk_norm": Change({"model.qk_norm": False}),
+    "no n-grams, 4 layers": Change({"model.ngram_length": 1, "model.num_layers": 4}),
+    "pairs alone": Change({"model.ngram_length": 2, "model.ngram_rows": 3072}),
+    "pairs and triples": Change({"model.ngram_length": 3, "model.ngram_rows": 1536}),
+    "up to 5-grams": Change({"model.ngram_length": 5, "model.ngram_rows": 768}),
+    "cosine": Change({"optim.schedule": "cosine"}),
+    "cosine to a tenth": Change({"optim.schedule": "cosine", "optim.min_learning_rate_ratio": 0.1}),
+    "queries, keys, values as one": Change(muon={"_maps": whole}),
+    # what it could have
+    "1 layer, 1536 rows": Change({"model.num_layers": 1, "model.ngram_rows": 1536}),
+    "3 iterations": Change(muon={"_ITERATIONS": 3}),
+    "momentum 0.9": Change({"optim.muon_momentum": 0.9}),
+    "untied head": Change({"model.is_head_tied": False}),
+    "soft cap 15": Change({"model.logit_soft_cap": 15.0}),
+    "zero projections": Change(begin=zero_projections),
+    "embeddings x 5": Change(begin=scaled_embeddings),
+    "swiglu": Change({"model.activation": "swiglu"}),
+    "weight decay 0.1": Change({"optim.weight_decay": 0.1}),
+    "half the batch": Change({"batch_size": 6, "steps": 400, "optim.decay_steps": 280}),
+    "twice the batch": Change({"batch_size": 24, "steps": 100, "optim.decay_steps": 70}),
+    "muon x 2": Change({"optim.muon_learning_rate": 0.028}),
+    "muon / 2": Change({"optim.muon_learning_rate": 0.007}),
+    "adamw's rate x 2": Change({"optim.learning_rate": 6e-3, "optim.muon_learning_rate": 0.014}),
+    "adamw's rate / 2": Change({"optim.learning_rate": 1.5e-3, "optim.muon_learning_rate": 0.014}),
+}
+CHANGES = {"shakespeare-char-cpu-fast": SHAKESPEARE}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="*", help="the text; none: the prose of this Python installation")
+    parser.add_argument("--preset", default="shakespeare-char-cpu-fast", choices=CHANGES)
+    parser.add_argument("--only", nargs="*", help="of the changes, these", default=[])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--equal", choices=("steps", "time"), default="steps")
+    arguments = parser.parse_args()
+    changes = CHANGES[arguments.preset]
+    chosen = {name: changes[name] for name in arguments.only or changes}
+    with tempfile.TemporaryDirectory() as folder:
+        base = _prepare(load_config(arguments.preset), read_corpus(arguments.paths), Path(folder))
+        lab = Lab(arguments.preset, base, Path(folder) / "data", arguments.seeds)
+        result = lab.compare(chosen, is_equal_time=arguments.equal == "time")
+    name = f"ablation_{arguments.preset}" + ("_equal_time" if arguments.equal == "time" else "")
+    print(store(name, result, ("numpy", "numba", "onednn-cpu-gomp")))
+
+
+class Lab:
+    """The data, and a run of any configuration on it."""
+
+    def __init__(self, preset: str, base: TrainConfig, folder: Path, num_seeds: int) -> None:
+        self.preset, self.base, self.seeds = preset, base, range(num_seeds)
+        tokenizer = load_tokenizer(folder)
+        self.data, self.heldout = (TokenData.open(folder, part, tokenizer) for part in ("train", "heldout"))
+
+    def compare(self, changes: dict[str, Change], *, is_equal_time: bool) -> dict[str, Any]:
+        reference = [self.run(self.base, Change(), seed) for seed in self.seeds]
+        losses = [loss for loss, _ in reference]
+        print(f"{'base':32} {statistics.mean(losses):.4f}", flush=True)
+        rows = {}
+        for name, change in changes.items():
+            config = self.changed(change)
+            ratio = self.cost_ratio(config, change)
+            if is_equal_time:
+                config = scaled(config, 1 / ratio)
+            runs = [self.run(config, change, seed) for seed in self.seeds]
+            differences = [loss - of_base for (loss, _), of_base in zip(runs, losses, strict=True)]
+            rows[name] = {
+                "values": change.values,
+                "steps": config.steps,
+                "parameters": config.model.num_parameters,
+                "losses": [round(loss, 4) for loss, _ in runs],
+                "difference": round(statistics.mean(differences), 4),
+                "error": round(statistics.stdev(differences) / len(differences) ** 0.5, 4) if runs[1:] else None,
+                "step_cost_ratio": round(ratio, 2),
+            }
+            row = rows[name]
+            print(f"{name:32} {row['difference']:+.4f} +- {row['error']}  step x {row['step_cost_ratio']}", flush=True)
+        return {"equal": "time" if is_equal_time else "steps", "base": [round(x, 4) for x in losses], "changes": rows}
+
+    def changed(self, change: Change) -> TrainConfig:
+        config = load_config(self.preset, overrides=change.values)
+        return replace(config, model=config.model.with_vocabulary(self.base.model.vocab_size))
+
+    def cost_ratio(self, config: TrainConfig, change: Change) -> float:
+        """CPU time of the change's step over the base's, the two in turns: medians."""
+        ours, theirs = (Stepper(c, change_, self.data, 0) for c, change_ in ((config, change), (self.base, Change())))
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(TIMED_STEPS):
+            for stepper, seconds in zip((ours, theirs), times, strict=True):
+                started = time.process_time()
+                stepper.advance()
+                seconds.append(time.process_time() - started)
+        return statistics.median(times[0]) / statistics.median(times[1])
+
+    def run(self, config: TrainConfig, change: Change, seed: int) -> tuple[float, int]:
+        """The loss on all held-out text after a run."""
+        stepper = Stepper(config, change, self.data, seed)
+        for _ in range(config.steps):
+            stepper.advance()
+        return evaluate_tokens(stepper.model, self.heldout, 64).loss, config.steps
+
+
+class Stepper:
+    """A training run, step by step."""
+
+    def __init__(self, config: TrainConfig, change: Change, data: TokenData, seed: int) -> None:
+        self.config, self.change, self.data, self.seed, self.number = config, change, data, seed, 0
+        self.model = GPT.init(config.model, Key(seed).fold_in(0))
+        if change.begin is not None:
+            change.begin(self.model)
+        with self.patched():
+            self.optimizer = make_optimizer(self.model, config.optim)
+
+    def patched(self) -> Any:
+        return mock.patch.multiple("gpt.muon", **self.change.muon) if self.change.muon else nullcontext()
+
+    def advance(self) -> None:
+        config = self.config
+        ids_BT, targets_BT = self.data.batch(
+            Key(self.seed).fold_in(1), self.number, config.batch_size, config.model.context_length
+        )
+        with self.patched():
+            train_step(
+                self.model,
+                self.optimizer,
+                ids_BT,
+                targets_BT,
+                micro_batch_size=config.micro_batch,
+                learning_rate=learning_rate(config.optim, self.number, config.steps),
+                number=self.number + 1,
+            )
+        self.number += 1
+
+
+def scaled(config: TrainConfig, factor: float) -> TrainConfig:
+    """The run `factor` times as long, its decay too."""
+    steps, decay = (round(number * factor) for number in (config.steps, config.optim.decay_steps))
+    return replace(config, steps=steps, optim=replace(config.optim, decay_steps=decay))
+
+
+if __name__ == "__main__":
+    main()
