@@ -5,7 +5,8 @@ The stages, in the order in which data flows, one module or a few each:
     text, tokenizer, shards, data        raw text -> token ids -> batches
     embedding, ngrams, positions         ids -> vectors
     attention, mlp, norm, block, model   vectors -> logits -> loss
-    optim, muon, schedule, train         gradients -> AdamW, Muon -> a run
+    optim, muon, schedule, step          gradients -> AdamW, Muon: one update
+    loader, transfer, session, train     batches made ahead, the device, a run
     checkpoint, hub                      a run on disk; Hugging Face's GPT-2 and Llama
     generate, evaluate                   what the model can do
 

@@ -12,6 +12,7 @@ from gpt.ngrams import ngram_rows
 from gpt.positions import Positions, sinusoids
 from tensorgrad import Tensor
 from tensorgrad.array import Array
+from tensorgrad.sorted_ids import SortedIds, plain
 
 __all__ = ["Embedding"]
 
@@ -44,11 +45,11 @@ class Embedding:
             context_length=config.context_length,
         )
 
-    def __call__(self, ids_BT: Array, positions: Positions, before_BN: Array | None = None) -> Tensor:
+    def __call__(self, ids_BT: Array | SortedIds, positions: Positions, before_BN: Array | None = None) -> Tensor:
         """`before_BN`: the last ids before these, for the n-grams, -1 where there are none; None: a text begins."""
         x_BTC = tensorgrad.embedding(self.tokens, ids_BT)
         for length, vectors in enumerate(self.ngrams, start=2):
-            rows_BT = ngram_rows(ids_BT, before_BN, length, vectors.shape[0])
+            rows_BT = ngram_rows(plain(ids_BT), before_BN, length, vectors.shape[0])
             x_BTC = x_BTC + tensorgrad.embedding(vectors, rows_BT)
         if self.positions is not None:
             return x_BTC + self.positions[positions]

@@ -29,9 +29,10 @@ from gpt.norm import Norm, init_norm
 from gpt.positions import Positions, Rotation, rope_tables
 from gpt.precision import Precision
 from tensorgrad import Key, Tensor
-from tensorgrad.array import Array, has_values, is_array, to_device
+from tensorgrad.array import Array, is_array, to_device
 from tensorgrad.dtype import DType, as_dtype
 from tensorgrad.random import RowKeys
+from tensorgrad.sorted_ids import SortedIds, plain
 
 __all__ = ["GPT"]
 
@@ -115,7 +116,8 @@ class GPT:
             key, recompute: as for `hidden`.
         """
         logits_BTV = self(ids_BT, key=key, recompute=recompute)
-        targets = targets_BT.array if isinstance(targets_BT, Tensor) else np.asarray(targets_BT)
+        targets = targets_BT.array if isinstance(targets_BT, Tensor) else targets_BT
+        targets = targets if is_array(targets) else np.asarray(targets)
         return tensorgrad.cross_entropy(logits_BTV, to_device(targets, logits_BTV.device), reduction=reduction)
 
     def hidden(
@@ -129,7 +131,8 @@ class GPT:
         """What the head reads, (B, T, C).
 
         Args:
-            ids_BT: integers in 0 .. V - 1: an array, nested lists or a Tensor, T at most context_length.
+            ids_BT: integers in 0 .. V - 1: an array, nested lists, a Tensor or SortedIds, T at most
+                context_length. Of an array on a GPU the values are not looked at: that would wait for it.
             key: for dropout at the configuration's rate; without one there is no dropout. With
                 RowKeys, one key per sequence, dropout does not depend on how a batch is split.
             cache: the ids continue those in it, and are added to it; nothing is differentiated.
@@ -145,7 +148,7 @@ class GPT:
         before_BN = cache.last_ids(self.config.ngram_length - 1)
         with tensorgrad.no_grad():
             out_BTC = self._hidden(ids, layers[0].positions, before_BN, layers, None, False)
-        cache.advance(ids)
+        cache.advance(plain(ids))
         return out_BTC
 
     def logits(self, hidden_BTC: Tensor) -> Tensor:
@@ -156,7 +159,7 @@ class GPT:
 
     def _hidden(
         self,
-        ids_BT: Array,
+        ids_BT: Array | SortedIds,
         positions: Positions,
         before_BN: Array | None,
         cache: list[LayerCache] | None,
@@ -185,8 +188,11 @@ class GPT:
         rate = self.config.dropout
         return Dropout(rate, key) if key is not None and rate else None
 
-    def _checked(self, ids_BT: Any) -> Array:
-        """The ids as an array on the model's device, refused before anything is computed."""
+    def _checked(self, ids_BT: Any) -> Array | SortedIds:
+        """The ids on the model's device, refused before anything is computed."""
+        if isinstance(ids_BT, SortedIds):
+            self._checked(ids_BT.ids)
+            return ids_BT.to(self.embedding.tokens.device)
         ids = ids_BT.array if isinstance(ids_BT, Tensor) else ids_BT
         try:
             ids = ids if is_array(ids) else np.asarray(ids)
@@ -201,7 +207,7 @@ class GPT:
                 f"ids: expected at most {self.config.context_length} tokens (the context length), "
                 f"got {ids.shape[1]}: cut them"
             )
-        low, high = (int(ids.min()), int(ids.max())) if has_values(ids) else (0, 0)
+        low, high = (int(ids.min()), int(ids.max())) if isinstance(ids, np.ndarray) else (0, 0)
         if low < 0 or high >= self.config.vocab_size:
             raise UserError(
                 f"ids: expected 0 .. {self.config.vocab_size - 1} (the vocabulary), got {low if low < 0 else high}: "

@@ -16,38 +16,31 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from gpt.checkpoint import (
-    checkpoint_folder,
-    checkpoints,
-    load,
-    load_training_state,
-    save_checkpoint,
-)
+from gpt.checkpoint import checkpoints, load_training_state
 from gpt.config import TokenizerConfig, TrainConfig
 from gpt.config_file import from_toml, to_toml
-from gpt.data import IGNORED_TARGET, TokenData, write_shards
+from gpt.data import TokenData, write_shards
 from gpt.errors import UserError
-from gpt.evaluate import Evaluation, evaluate_tokens
+from gpt.evaluate import Evaluation
 from gpt.generate import Sampling, generate
 from gpt.interrupt import stop_signals
 from gpt.metrics import MetricsLog, Record, SpeedMeter, read_metrics, truncate_after
 from gpt.model import GPT
-from gpt.muon import make_optimizer
-from gpt.optim import AdamW
 from gpt.precision import Precision
 from gpt.report import ProgressLine, loss_plot, run_summary
-from gpt.schedule import learning_rate
+from gpt.session import NUM_UPLOADS, SAMPLES, Reading, Session
+from gpt.step import train_step
 from gpt.text import Corpus, read_corpus, split_documents
-from gpt.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer, load_tokenizer, train_bpe
+from gpt.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer, train_bpe
+from gpt.transfer import transfer_to
 from tensorgrad import Key, threads
-from tensorgrad.array import Array
-from tensorgrad.random import RowKeys
 
 __all__ = ["Run", "resume", "train", "train_step"]
 
@@ -55,9 +48,6 @@ _NUM_SAMPLES = 3
 _PROMPT_TOKENS = 32
 _SAMPLING = Sampling(max_tokens=120, temperature=0.8, top_p=0.95)
 _MAX_BAD_STEPS = 10  # consecutive gradients that are not finite, before the run is given up
-
-# What the one seed of a run is used for, each through a key of its own.
-_INITIALISATION, _DATA, _DROPOUT, _SAMPLES = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,42 +105,6 @@ def resume(run_dir: Path) -> Run:
     return _run(config, run_dir, checkpoint)
 
 
-def train_step(
-    model: GPT,
-    optimizer: AdamW,
-    ids_BT: Array,
-    targets_BT: Array,
-    *,
-    micro_batch_size: int,
-    learning_rate: float,
-    number: int,
-    keys: Sequence[Key] = (),
-    is_recomputed: bool = False,
-) -> tuple[float, float]:
-    """One update by the gradient of the mean loss over all targets of the batch, however it is split.
-
-    Args:
-        targets_BT: IGNORED_TARGET where there is nothing to predict: such positions count nowhere,
-            so a batch of documents of unequal length has the same gradient in any split.
-        micro_batch_size: sequences in memory at once; the last part may be smaller.
-        number: of this update, from 1.
-        keys: for dropout, one per sequence; none: no dropout.
-    Returns: the mean loss in nats per token, and the gradient's norm before clipping.
-    """
-    num_targets = int(np.count_nonzero(targets_BT != IGNORED_TARGET))
-    if not num_targets:
-        raise UserError("train_step: expected at least one target, got a batch without any")
-    optimizer.zero_gradients()
-    total = 0.0
-    for start in range(0, ids_BT.shape[0], micro_batch_size):
-        rows = slice(start, start + micro_batch_size)
-        key = RowKeys(tuple(keys[rows])) if keys else None
-        loss = model.loss(ids_BT[rows], targets_BT[rows], key=key, reduction="sum", recompute=is_recomputed)
-        loss.backward(np.full(loss.shape, 1 / num_targets, loss.dtype))
-        total += loss.item()
-    return total / num_targets, float(optimizer.step(learning_rate, number))
-
-
 # --- before the first step ---------------------------------------------------------------------
 
 
@@ -201,170 +155,126 @@ def _make_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
 # --- the loop ----------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Session:
-    """One process's part of a run: everything open, and how far it is."""
-
-    config: TrainConfig
-    run_dir: Path
-    model: GPT
-    tokenizer: Tokenizer
-    optimizer: AdamW
-    data: TokenData
-    heldout: TokenData
-    step: int  # updates done
-    elapsed_s: float  # spent on them, interruptions left out
-
-    @classmethod
-    def open(cls, config: TrainConfig, run_dir: Path, checkpoint: Path | None) -> _Session:
-        """The run as the checkpoint left it; without one, before the first step."""
-        tokenizer = load_tokenizer(run_dir / "data")
-        if checkpoint is None:
-            model = GPT.init(config.model, Key(config.seed).fold_in(_INITIALISATION), dtype=config.precision)
-            state = None
-        else:
-            model = load(checkpoint, dtype=config.precision).model
-            state = load_training_state(checkpoint)
-        optimizer = make_optimizer(model, config.optim)
-        if state is not None:
-            optimizer.load_state(state.arrays)
-        return cls(
-            config=config,
-            run_dir=run_dir,
-            model=model,
-            tokenizer=tokenizer,
-            optimizer=optimizer,
-            data=TokenData.open(run_dir / "data", "train", tokenizer),
-            heldout=TokenData.open(run_dir / "data", "heldout", tokenizer),
-            step=0 if state is None else int(state.values["step"]),
-            elapsed_s=0.0 if state is None else float(state.values["elapsed_s"]),
-        )
-
-    def advance(self) -> tuple[float, float, float]:
-        """The next update. Returns its loss, gradient norm and learning rate."""
-        config, seed = self.config, Key(self.config.seed)
-        rate = learning_rate(config.optim, self.step, config.steps)
-        ids_BT, targets_BT = self.data.batch(
-            seed.fold_in(_DATA), self.step, config.batch_size, config.model.context_length
-        )
-        keys: list[Key] = []
-        if config.model.dropout:
-            step_key = seed.fold_in(_DROPOUT).fold_in(self.step)
-            keys = [step_key.fold_in(sample) for sample in range(config.batch_size)]
-        loss, norm = train_step(
-            self.model,
-            self.optimizer,
-            ids_BT,
-            targets_BT,
-            micro_batch_size=config.micro_batch,
-            learning_rate=rate,
-            number=self.step + 1,
-            keys=keys,
-            is_recomputed=config.recompute,
-        )
-        self.step += 1
-        return loss, norm, rate
-
-    def evaluate(self, max_batches: int | None) -> tuple[Evaluation, Record]:
-        """Loss on the first `max_batches` of the held-out text (None: on all), and its line in the metrics."""
-        result = evaluate_tokens(self.model, self.heldout, self.config.batch_size, max_batches=max_batches)
-        record: Record = {
-            "step": self.step,
-            "heldout_loss": result.loss,
-            "perplexity": result.perplexity,
-            "bits_per_byte": result.bits_per_byte,
-            "elapsed_s": self.elapsed_s,
-        }
-        return result, record
-
-    def save(self) -> None:
-        """Write a checkpoint, then remove those beyond `keep_checkpoints`."""
-        save_checkpoint(
-            checkpoint_folder(self.run_dir, self.step),
-            self.model,
-            self.config,
-            self.tokenizer,
-            arrays=self.optimizer.state(),
-            values={"step": self.step, "elapsed_s": self.elapsed_s},
-        )
-        if self.config.keep_checkpoints:
-            for old in checkpoints(self.run_dir)[: -self.config.keep_checkpoints]:
-                shutil.rmtree(old)
-
-
 def _run(config: TrainConfig, run_dir: Path, checkpoint: Path | None) -> Run:
     """Go from the checkpoint (None: from the start) to the last step, and look at the result."""
-    with threads():
-        return _run_steps(_Session.open(config, run_dir, checkpoint))
+    with threads(), transfer_to(config.device, num_slots=NUM_UPLOADS) as transfer:
+        session = Session.open(config, run_dir, checkpoint, transfer)
+        evaluation = _run_steps(session)
+        loss_plot(run_dir / "metrics.jsonl", run_dir / "loss.png")
+        _print_samples(session)
+    records = read_metrics(run_dir / "metrics.jsonl")
+    print(run_summary(records, num_parameters=config.model.num_parameters, run_dir=run_dir), flush=True)
+    return Run(run_dir, config, session.model, session.tokenizer, evaluation)
 
 
-def _run_steps(session: _Session) -> Run:
-    config, run_dir = session.config, session.run_dir
-    metrics_path = run_dir / "metrics.jsonl"
+def _run_steps(session: Session) -> Evaluation:
+    """All steps that are left, with what is due after each: metrics, evaluations, checkpoints."""
+    config, metrics_path = session.config, session.run_dir / "metrics.jsonl"
     truncate_after(metrics_path, session.step)
-    speed = SpeedMeter()
-    losses: list[float] = []  # since the last line of metrics
-    bad_steps = 0
-    with stop_signals() as stop, MetricsLog(metrics_path) as log, ProgressLine(config.steps) as progress:
-        progress.message(f"model: {config.model.num_parameters:,} parameters; run folder: {run_dir}")
+    with (
+        stop_signals() as stop,
+        MetricsLog(metrics_path) as log,
+        ProgressLine(config.steps) as progress,
+        session.loader,
+    ):
+        progress.message(f"model: {config.model.num_parameters:,} parameters; run folder: {session.run_dir}")
+        watch = _Watch(session, log, progress)
         while session.step < config.steps:
             started_s = time.perf_counter()
-            loss, norm, rate = session.advance()
-            seconds = time.perf_counter() - started_s
-            session.elapsed_s += seconds
-            speed.add_step(config.tokens_per_step, seconds)
-            bad_steps = 0 if math.isfinite(norm) else bad_steps + 1
-            if bad_steps:
-                progress.message(f"step {session.step:,}: the gradient is not finite; the update was left out")
-            if bad_steps == _MAX_BAD_STEPS:
-                raise UserError(
-                    f"train: expected finite gradients, got {bad_steps} steps in a row without, up to step "
-                    f"{session.step}: lower optim.learning_rate, and start again or --resume from a checkpoint"
-                )
-            losses.append(loss)
-            record: Record = {
-                "step": session.step,
-                "loss": sum(losses) / len(losses),
-                "learning_rate": rate,
-                "grad_norm": norm,
-                "tokens": session.step * config.tokens_per_step,
-                "tokens_per_s": speed.tokens_per_s,
-                "elapsed_s": session.elapsed_s,
-            }
+            watch.see(session.advance())
             is_last = session.step == config.steps
-            progress.update(record, speed.time_left_s((config.steps - session.step) * config.tokens_per_step))
-            if session.step % config.log_interval_steps == 0 or is_last:
-                log.write(record)
-                losses.clear()
-            if not is_last and _is_due(session.step, config.eval_interval_steps):
-                _, heldout_record = session.evaluate(config.eval_batches or None)
-                log.write(heldout_record)
-                progress.heldout(heldout_record)
+            is_evaluated = not is_last and _is_due(session.step, config.eval_interval_steps)
+            is_saved = is_last or _is_due(session.step, config.checkpoint_interval_steps)
+            is_stopping = stop.is_set()
+            # The step just launched runs on while the one before it is looked at, unless all is to be known now.
+            watch.catch_up(started_s, leave=0 if is_evaluated or is_saved or is_stopping else 1)
             is_out_of_time = 0 < config.time_limit_s <= session.elapsed_s
-            is_stopping = stop.is_set() or is_out_of_time
-            if is_last or is_stopping or _is_due(session.step, config.checkpoint_interval_steps):
+            if is_out_of_time:
+                watch.catch_up(time.perf_counter(), leave=0)
+            if is_evaluated:
+                _, record = session.evaluate(config.eval_batches or None)
+                log.write(record)
+                progress.heldout(record)
+            if is_saved or is_stopping or is_out_of_time:
                 session.save()
-            if stop.is_set():
+            if is_stopping:
                 raise KeyboardInterrupt
             if is_out_of_time:
                 break
-        evaluation, final_record = session.evaluate(None)
-        log.write(final_record)
-        progress.heldout(final_record)
-    loss_plot(metrics_path, run_dir / "loss.png")
-    _print_samples(session)
-    summary = run_summary(read_metrics(metrics_path), num_parameters=config.model.num_parameters, run_dir=run_dir)
-    print(summary, flush=True)
-    return Run(run_dir, config, session.model, session.tokenizer, evaluation)
+        evaluation, record = session.evaluate(None)
+        log.write(record)
+        progress.heldout(record)
+    return evaluation
+
+
+class _Watch:
+    """Looks at each step, late but in order: its line in the metrics, the progress line, and whether it went well."""
+
+    def __init__(self, session: Session, log: MetricsLog, progress: ProgressLine) -> None:
+        self._session, self._log, self._progress = session, log, progress
+        self._unread: deque[Reading] = deque()
+        self._losses: list[float] = []  # since the last line of metrics
+        self._bad_steps = 0
+        self._speed = SpeedMeter()
+
+    def see(self, reading: Reading) -> None:
+        """A step was launched."""
+        self._unread.append(reading)
+
+    def catch_up(self, started_s: float, *, leave: int) -> None:
+        """Look at all steps but the last `leave`; `started_s` is when the time since began that is not counted yet.
+
+        Raises:  UserError: too many gradients in a row were not finite.
+        """
+        readings = [self._unread.popleft() for _ in range(len(self._unread) - leave)]
+        seen = [(reading, *reading.read()) for reading in readings]
+        seconds = time.perf_counter() - started_s
+        self._session.elapsed_s += seconds
+        if seen:
+            self._speed.add_step(len(seen) * self._session.config.tokens_per_step, seconds)
+        for step in seen:
+            self._look_at(*step)
+
+    def _look_at(self, reading: Reading, loss: float, norm: float, scale: float) -> None:
+        config = self._session.config
+        if math.isfinite(norm):
+            self._bad_steps = 0
+        elif scale > 1:  # of loss scaling, which was too bold and has drawn back
+            self._progress.message(
+                f"step {reading.step:,}: the gradient overflowed; scaled by {scale / 2:,.0f} from now"
+            )
+        else:
+            self._bad_steps += 1
+            self._progress.message(f"step {reading.step:,}: the gradient is not finite; the update was left out")
+        if self._bad_steps == _MAX_BAD_STEPS:
+            raise UserError(
+                f"train: expected finite gradients, got {self._bad_steps} steps in a row without, up to step "
+                f"{reading.step}: lower optim.learning_rate, and start again or --resume from a checkpoint"
+            )
+        self._losses.append(loss)
+        record: Record = {
+            "step": reading.step,
+            "loss": sum(self._losses) / len(self._losses),
+            "learning_rate": reading.learning_rate,
+            "grad_norm": norm,
+            "tokens": reading.step * config.tokens_per_step,
+            "tokens_per_s": self._speed.tokens_per_s,
+            "elapsed_s": self._session.elapsed_s,
+        }
+        tokens_left = (config.steps - reading.step) * config.tokens_per_step
+        self._progress.update(record, self._speed.time_left_s(tokens_left))
+        if reading.step % config.log_interval_steps == 0 or reading.step == config.steps:
+            self._log.write(record)
+            self._losses.clear()
 
 
 def _is_due(step: int, interval_steps: int) -> bool:
     return interval_steps > 0 and step % interval_steps == 0
 
 
-def _print_samples(session: _Session) -> None:
+def _print_samples(session: Session) -> None:
     """Continuations of the beginnings of held-out documents, chosen by the seed."""
-    key = Key(session.config.seed).fold_in(_SAMPLES)
+    key = Key(session.config.seed).fold_in(SAMPLES)
     for number, ids in enumerate(_prompts(session.heldout, key)):
         print(f"\n--- held-out prompt {number + 1}, continued after the arrow ---")
         print(session.tokenizer.decode(ids), end=" -> ", flush=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tensorgrad.array import Array, device_of, to_device
 
-__all__ = ["SortedIds"]
+__all__ = ["SortedIds", "plain"]
 
 _NARROW = 1 << 16  # NumPy sorts 16-bit integers by their digits, ten times as fast as wider ones
 
@@ -32,8 +32,18 @@ class SortedIds:
             flat = flat.astype(np.uint16)
         return cls(ids, np.argsort(flat, kind="stable"))
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the ids."""
+        return self.ids.shape
+
     def to(self, device: str) -> SortedIds:
         """The same on `device`; itself if it is there."""
         if device_of(self.ids) == device:
             return self
         return SortedIds(to_device(self.ids, device), to_device(self.order_N, device))
+
+
+def plain(ids: Array | SortedIds) -> Array:
+    """The ids alone."""
+    return ids.ids if isinstance(ids, SortedIds) else ids

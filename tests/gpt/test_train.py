@@ -22,6 +22,7 @@ from gpt.errors import UserError
 from gpt.metrics import read_metrics
 from gpt.model import GPT
 from gpt.optim import AdamW
+from gpt.session import Session
 from tensorgrad import Key
 
 SMALL = TrainConfig(
@@ -158,7 +159,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, stopped_at
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     config = replace(SMALL, optim=replace(SMALL.optim, optimizer=optimizer))
     train.train(config, [str(text)], whole)
-    advance = train._Session.advance
+    advance = Session.advance
 
     def advance_and_stop(session):
         result = advance(session)
@@ -167,7 +168,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, stopped_at
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(train._Session, "advance", advance_and_stop)
+        patch.setattr(Session, "advance", advance_and_stop)
         with pytest.raises(KeyboardInterrupt):
             train.train(config, [str(text)], resumed)
     assert checkpoint.load_training_state(resumed).values["step"] == stopped_at
@@ -246,7 +247,7 @@ def test_training_works_outside_the_main_thread(text, tmp_path):
 
 
 def test_gradients_that_stay_infinite_end_the_run(text, tmp_path, monkeypatch):
-    monkeypatch.setattr(AdamW, "step", lambda *_: float("nan"))
+    monkeypatch.setattr(AdamW, "update", lambda *_: float("nan"))
     with pytest.raises(UserError, match=r"lower optim\.learning_rate"):
         train.train(SMALL, [str(text)], tmp_path / "run")
 
