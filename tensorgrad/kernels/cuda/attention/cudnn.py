@@ -1,0 +1,196 @@
+"""Attention by cuDNN's fused graphs, through nvidia-cudnn-frontend: no framework, only addresses.
+
+A graph says what is computed of tensors of which shapes and strides; cuDNN makes a plan of it, which is kept. At a
+call the plan gets one address per tensor. Its statistics are the log-sum-exps of the scaled scores, as ours are.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.array import Array
+from tensorgrad.errors import DeviceError
+from tensorgrad.kernels.cuda.attention.layout import address, aligned, element_strides, gradients_like, heads_last
+
+__all__ = ["CuDNN", "Problem", "backward_graph", "forward_graph", "load"]
+
+VERSIONS = ((1, 26), (1, 29))  # of the frontend: from, and up to but not including
+MAX_HEAD_DIM = 128  # of the backward, on every architecture since sm_80
+
+# Which tensor an address is of, within a graph.
+Q, K, V, OUT, STATS, G, DQ, DK, DV = range(1, 10)
+
+View = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides, in elements
+
+
+@dataclass(frozen=True)
+class Problem:
+    """All that a plan depends on. `tensors`: q, k, v, out; for a backward also g, dq, dk, dv."""
+
+    tensors: tuple[View, ...]
+    dtype: str
+    is_causal: bool
+    scale: float
+    is_deterministic: bool
+
+
+def load() -> Any:
+    """The frontend's module. Raises ImportError, DeviceError (a version that was not tried)."""
+    import cudnn  # type: ignore[import-not-found, unused-ignore]
+
+    version = tuple(int(part) for part in cudnn.__version__.split(".")[:2])
+    if not VERSIONS[0] <= version < VERSIONS[1]:
+        raise DeviceError(
+            f"cudnn: expected nvidia-cudnn-frontend >= {_dotted(VERSIONS[0])}, < {_dotted(VERSIONS[1])}, "
+            f"got {cudnn.__version__}: install one of those"
+        )
+    return cudnn
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return ".".join(map(str, version))
+
+
+def forward_graph(cudnn: Any, problem: Problem, **target: Any) -> Any:
+    """q, k, v -> out, stats. `target`: handle, or sm_count and sm_version where there is no device."""
+    graph = _graph(cudnn, problem, target)
+    q, k, v, out = problem.tensors
+    result, stats = graph.sdpa(
+        q=_tensor(graph, "q", Q, q),
+        k=_tensor(graph, "k", K, k),
+        v=_tensor(graph, "v", V, v),
+        generate_stats=True,
+        name="attention",
+        **_options(cudnn, problem),
+    )
+    _output(result, OUT, out)
+    _output(stats, STATS, _stats_view(q)).set_data_type(cudnn.data_type.FLOAT)
+    return graph
+
+
+def backward_graph(cudnn: Any, problem: Problem, **target: Any) -> Any:
+    """g, q, k, v, out, stats -> dq, dk, dv."""
+    graph = _graph(cudnn, problem, target)
+    q, k, v, out, g, *gradients = problem.tensors
+    results = graph.sdpa_backward(
+        q=_tensor(graph, "q", Q, q),
+        k=_tensor(graph, "k", K, k),
+        v=_tensor(graph, "v", V, v),
+        o=_tensor(graph, "out", OUT, out),
+        dO=_tensor(graph, "g", G, g),
+        stats=_tensor(graph, "stats", STATS, _stats_view(q)).set_data_type(cudnn.data_type.FLOAT),
+        use_deterministic_algorithm=problem.is_deterministic,
+        name="attention_gradient",
+        **_options(cudnn, problem),
+    )
+    for result, uid, view in zip(results, (DQ, DK, DV), gradients, strict=True):
+        _output(result, uid, view)
+    return graph
+
+
+def _graph(cudnn: Any, problem: Problem, target: dict[str, Any]) -> Any:
+    types = cudnn.data_type
+    return cudnn.pygraph(
+        io_data_type={"bfloat16": types.BFLOAT16, "float16": types.HALF}[problem.dtype],
+        intermediate_data_type=types.FLOAT,
+        compute_data_type=types.FLOAT,
+        **target,
+    )
+
+
+def _tensor(graph: Any, name: str, uid: int, view: View) -> Any:
+    return graph.tensor(name=name, uid=uid, dim=list(view[0]), stride=list(view[1]))
+
+
+def _output(tensor: Any, uid: int, view: View) -> Any:
+    return tensor.set_output(True).set_uid(uid).set_dim(list(view[0])).set_stride(list(view[1]))
+
+
+def _stats_view(q: View) -> View:
+    batch, heads, queries, _ = q[0]
+    return (batch, heads, queries, 1), (heads * queries, queries, 1, 1)
+
+
+def _options(cudnn: Any, problem: Problem) -> dict[str, Any]:
+    options = {"attn_scale": problem.scale}
+    if problem.is_causal:  # query t sees keys 0 .. t, whichever is longer
+        options |= {"diagonal_alignment": cudnn.diagonal_alignment.TOP_LEFT, "diagonal_band_right_bound": 0}
+    return options
+
+
+class CuDNN:
+    """Plans by problem, for the current device of `xp` (CuPy)."""
+
+    name = "cudnn"
+
+    def __init__(self, xp: Any, *, is_deterministic: bool = True) -> None:
+        self.is_deterministic = is_deterministic
+        self._xp = xp
+        self._cudnn = load()
+        self._handle = functools.cache(lambda device: self._cudnn.create_handle())
+        self._plan = functools.cache(self._make_plan)
+
+    def refusal(self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array) -> str | None:
+        """Why these cannot be computed here, if they cannot."""
+        width = q_BHTD.shape[3]
+        if v_BKSD.shape[3] != width:
+            return f"values of width {v_BKSD.shape[3]}, keys of width {width}"
+        return f"heads of width {width}" if width % 8 or width > MAX_HEAD_DIM else None
+
+    def forward(
+        self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, *, is_causal: bool, scale: float
+    ) -> tuple[Array, Array]:
+        q, k, v = (aligned(x, self._xp) for x in (q_BHTD, k_BKSD, v_BKSD))
+        out = heads_last(q.shape, q.dtype, self._xp)
+        stats = self._xp.empty(q.shape[:3], np.float32)
+        problem = self._problem((q, k, v, out), is_causal, scale)
+        self._run(forward_graph, problem, {Q: q, K: k, V: v, OUT: out, STATS: stats})
+        return out, stats
+
+    def backward(
+        self,
+        g_BHTD: Array,
+        q_BHTD: Array,
+        k_BKSD: Array,
+        v_BKSD: Array,
+        out_BHTD: Array,
+        logsumexp_BHT: Array,
+        *,
+        is_causal: bool,
+        scale: float,
+    ) -> tuple[Array, Array, Array]:
+        g, q, k, v, out = (aligned(x, self._xp) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
+        dq, dk, dv = gradients_like(q, k, v, self._xp)
+        problem = self._problem((q, k, v, out, g, dq, dk, dv), is_causal, scale)
+        stats = self._xp.ascontiguousarray(logsumexp_BHT)
+        tensors = {Q: q, K: k, V: v, OUT: out, G: g, STATS: stats, DQ: dq, DK: dk, DV: dv}
+        self._run(backward_graph, problem, tensors)
+        return dq, dk, dv
+
+    def _problem(self, tensors: tuple[Array, ...], is_causal: bool, scale: float) -> Problem:
+        views = tuple((x.shape, element_strides(x)) for x in tensors)
+        return Problem(views, tensors[0].dtype.name, is_causal, scale, self.is_deterministic)
+
+    def _run(self, make: Callable[..., Any], problem: Problem, tensors: dict[int, Array]) -> None:
+        cuda = self._xp.cuda
+        device = cuda.Device().id
+        handle = self._handle(device)
+        graph, workspace_bytes = self._plan(make, problem, device)
+        self._cudnn.set_stream(handle=handle, stream=cuda.get_current_stream().ptr)
+        # From CuPy's pool, in the order of the stream: free again for what is enqueued after this call.
+        workspace = self._xp.empty(max(1, workspace_bytes), np.uint8)
+        graph.execute({uid: address(x) for uid, x in tensors.items()}, address(workspace), handle=handle)
+
+    def _make_plan(self, make: Callable[..., Any], problem: Problem, device: int) -> tuple[Any, int]:
+        graph = make(self._cudnn, problem, handle=self._handle(device))
+        graph.validate()
+        graph.build_operation_graph()
+        graph.create_execution_plans([self._cudnn.heur_mode.A])
+        graph.check_support()
+        graph.build_plans()
+        return graph, graph.get_workspace_size()
