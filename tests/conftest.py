@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -11,6 +12,15 @@ import pytest
 # The same examples on every run and every machine; nothing is written beside the tests.
 hypothesis.settings.register_profile("stable", derandomize=True, deadline=None, database=None, max_examples=150)
 hypothesis.settings.load_profile("stable")
+
+
+@pytest.fixture
+def cupy() -> Iterator[Any]:
+    """CuPy's stand-in, as which `import cupy` finds it for the length of a test: device "cuda" without a GPU."""
+    from tests.cupy_stand_in import installed
+
+    with installed() as module:
+        yield module
 
 
 @pytest.fixture

@@ -1,0 +1,108 @@
+"""Device memory: blocks counted by a pool that has an end, and pinned memory of the host."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Block", "MemoryPointer", "MemoryPool", "OutOfMemoryError", "PinnedMemoryPointer", "pool"]
+
+TOTAL = 1 << 33  # bytes of the device
+_UNIT = 512  # CuPy's blocks are multiples of it
+
+
+class OutOfMemoryError(MemoryError):
+    def __init__(self, size: int, total: int, limit: int = 0) -> None:
+        self._size, self._total, self._limit = size, total, limit
+        end = f", limit set to: {limit:,} bytes)." if limit else ")."
+        super().__init__(f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes{end}")
+
+
+class Block:
+    """Bytes that arrays share, given back when the last of them is gone."""
+
+    __slots__ = ("__weakref__", "bytes", "size")
+
+    def __init__(self, size: int, data: Any = None) -> None:
+        self.size = -(-size // _UNIT) * _UNIT
+        self.bytes = data
+        pool.take(self.size)
+        weakref.finalize(self, pool.give, self.size)
+
+
+class MemoryPool:
+    """`cupy.cuda.MemoryPool`: what is used, what is kept free, and a limit to both (0: the device's end)."""
+
+    def __init__(self) -> None:
+        self._used = self._free = self._limit = 0
+
+    def take(self, size: int) -> None:
+        fresh = max(0, size - self._free)
+        if self._used + self._free + fresh > (self._limit or TOTAL):
+            fresh, self._free = size, 0  # CuPy gives back what it keeps, and tries again
+            if self._used + size > (self._limit or TOTAL):
+                raise OutOfMemoryError(size, self._used, self._limit)
+        self._free -= size - fresh
+        self._used += size
+
+    def give(self, size: int) -> None:
+        self._used -= size
+        self._free += size
+
+    def malloc(self, size: int) -> MemoryPointer:
+        return MemoryPointer(Block(size, np.full(max(size, 1), 0xFF, np.uint8)), 0)
+
+    def used_bytes(self) -> int:
+        return self._used
+
+    def free_bytes(self) -> int:
+        return self._free
+
+    def total_bytes(self) -> int:
+        return self._used + self._free
+
+    def free_all_blocks(self, stream: Any = None) -> None:
+        self._free = 0
+
+    def set_limit(self, size: int | None = None, fraction: float | None = None) -> None:
+        self._limit = int(TOTAL * fraction) if fraction is not None else size or 0
+
+    def get_limit(self) -> int:
+        return self._limit
+
+
+class MemoryPointer:
+    """A place in a block, as `cupy.ndarray(memptr=...)` takes it."""
+
+    def __init__(self, mem: Block, offset: int) -> None:
+        self.mem, self.offset = mem, offset
+
+    @property
+    def ptr(self) -> int:
+        return int(self.mem.bytes.ctypes.data) + self.offset
+
+    @property
+    def device_id(self) -> int:
+        return 0
+
+    def __add__(self, offset: int) -> MemoryPointer:
+        return MemoryPointer(self.mem, self.offset + offset)
+
+    def __int__(self) -> int:
+        return self.ptr
+
+
+class PinnedMemoryPointer(bytearray):
+    """Pinned memory of the host, which NumPy can be laid over: `numpy.frombuffer(p, dtype, count)`."""
+
+    @property
+    def ptr(self) -> int:
+        return int(np.frombuffer(self, np.uint8).ctypes.data)
+
+    def size(self) -> int:
+        return len(self)
+
+
+pool = MemoryPool()
