@@ -86,9 +86,9 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
             a, b = xp.asarray(a), xp.asarray(b)
         return a, b
     if a_is_array and is_number(op, b, a):
-        return a, b
+        return a, weak(b, a)
     if b_is_array and is_number(op, a, b):
-        return a, b
+        return weak(a, b), b
     wrong = x if not a_is_array else y
     raise DTypeError(
         f"{op}: expected Tensors, arrays or Python numbers, got {type(wrong).__name__}: make it with tensorgrad.tensor"
@@ -142,6 +142,13 @@ def combined(op: str, function: str, a: Any, b: Any) -> Array:
         return own(getattr(module_of(like), function)(a, b), like)
     except REFUSED:
         raise broadcast_error(op, a, b) from None
+
+
+def weak(number: Any, like: Array) -> Any:
+    """A Python number to meet `like`, whose dtype it takes; NumPy would have bfloat16 and a number be float32."""
+    if like.dtype.kind == "V" and type(like) is _ndarray and type(number) is float:
+        return np.asarray(number, like.dtype)
+    return number
 
 
 def shape_of(x: Any) -> tuple[int, ...]:

@@ -38,7 +38,8 @@ def matmul(a: Array, b: Array) -> Array:
                 a, b, product = _readable(a), _readable(b), onednn.matmul
             _in_parts(product, a, b, out)
             return out
-    return np.matmul(a, b)  # type: ignore[no-any-return]
+    whole: Array = np.matmul(a, b)
+    return whole.astype(a.dtype, copy=False)  # of bfloat16 NumPy makes float32
 
 
 def matmul_bfloat16(a: Array, b: Array) -> Array:

@@ -16,6 +16,7 @@ from tensorgrad.ops.common import (
     number_operand,
     operands,
     shape_of,
+    weak,
 )
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
@@ -77,7 +78,7 @@ def product_to(g: Any, y: TensorLike, shape: tuple[int, ...]) -> Any:
     """sum_to(multiply(g, y), shape); of arrays without checks, as this is the commonest step of a backward."""
     if type(g) is Tensor:
         return sum_to(multiply(g, y), shape)
-    product = g * (y.array if type(y) is Tensor else y)
+    product = g * (y.array if type(y) is Tensor else weak(y, g) if type(y) is float else y)
     if isinstance(product, np.generic):
         product = np.asarray(product)
     return product if product.shape == shape else sum_to(product, shape)

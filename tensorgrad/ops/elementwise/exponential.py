@@ -109,6 +109,7 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
     except REFUSED:
         raise broadcast_error("pow", a, b) from None
     x_shape, y_shape = shape_of(a), shape_of(b)
+    a, b = _as_given(x, a), _as_given(y, b)
 
     def vjp_x(g: Any) -> Any:
         if is_array(b):
@@ -130,6 +131,11 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
         return sum_to(multiply(g, multiply(pow(x, y), log_x)), y_shape)
 
     return record(out, (x, vjp_x), (y, vjp_y))
+
+
+def _as_given(x: Any, value: Any) -> Any:
+    """The Python number that an operand was given as; of others the value."""
+    return x if type(x) is float else value
 
 
 def sqrt(x: TensorLike) -> Tensor:

@@ -10,7 +10,7 @@ from tensorgrad.array import Array, module_of
 from tensorgrad.errors import ArgumentError, ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.kernels.reference.blocks import precisely
-from tensorgrad.ops.common import TensorLike, float_operand
+from tensorgrad.ops.common import TensorLike, float_operand, weak
 from tensorgrad.ops.elementwise import abs, add, clip, divide, erfc, multiply, negative, sigmoid, square, tanh, where
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.shape import split
@@ -32,7 +32,7 @@ def leaky_relu(x: TensorLike, *, negative_slope: float = 0.01) -> Tensor:
     a = float_operand("leaky_relu", x)
     slope = as_number("leaky_relu", "negative_slope", negative_slope)
     xp = module_of(a)
-    out = xp.maximum(a, 0) + slope * xp.minimum(a, 0)
+    out = xp.maximum(a, 0) + weak(slope, a) * xp.minimum(a, 0)
     return record(out, (x, lambda g: where(a > 0, g, multiply(g, slope))))
 
 
@@ -42,7 +42,7 @@ def hardtanh(x: TensorLike, *, min_val: float = -1.0, max_val: float = 1.0) -> T
     if not low <= high:
         raise ArgumentError(f"hardtanh: expected min_val <= max_val, got {min_val} and {max_val}: exchange them")
     a = float_operand("hardtanh", x)
-    out = module_of(a).minimum(module_of(a).maximum(a, low), high)
+    out = module_of(a).minimum(module_of(a).maximum(a, weak(low, a)), weak(high, a))
     return record(out, (x, lambda g: where((a > low) & (a < high), g, 0.0)))
 
 

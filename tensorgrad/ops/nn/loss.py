@@ -16,7 +16,7 @@ from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, module_of
 from tensorgrad.errors import ArgumentError, ShapeError
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
+from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of, weak
 from tensorgrad.ops.elementwise import (
     abs,
     add,
@@ -92,7 +92,9 @@ def smooth_l1_loss(x: TensorLike, target: TensorLike, *, beta: float = 1.0, redu
     if beta == 0:
         return reduced(abs(d), reduction)  # type: ignore[no-any-return]
     near = data(clip(d, -beta, beta))
-    losses = record(near / beta * (data(d) - near / 2), (d, lambda g: multiply(g, divide(clip(d, -beta, beta), beta))))
+    losses = record(
+        near / weak(beta, near) * (data(d) - near / 2), (d, lambda g: multiply(g, divide(clip(d, -beta, beta), beta)))
+    )
     return reduced(losses, reduction)  # type: ignore[no-any-return]
 
 

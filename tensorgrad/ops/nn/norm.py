@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tensorgrad.arguments import as_integer, as_number, as_shape
 from tensorgrad.array import Array, module_of
+from tensorgrad.dtype import finfo
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import reshape
@@ -94,7 +93,7 @@ def rms_norm(
     Source:  Zhang and Sennrich, "Root mean square layer normalization", 2019.
     """
     rows, w, _, shape = _norm_operands("rms_norm", x, weight, None, normalized_shape)
-    epsilon = float(np.finfo(rows.dtype).eps) if eps is None else as_number("rms_norm", "eps", eps)
+    epsilon = finfo(rows.dtype).eps if eps is None else as_number("rms_norm", "eps", eps)
     out, rstd = kernels_for(rows).rms_norm(rows, w, epsilon)
     x_shape = shape_of(x)
 
