@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "making_with",
     "module_of",
     "own",
+    "raising_linalg",
     "to_device",
     "to_numpy",
 ]
@@ -100,6 +101,15 @@ def device_of(a: Array) -> str:
     if isinstance(a, (np.ndarray, np.generic)):
         return "cpu"
     return a.device if isinstance(a, ForeignArray) else f"cuda:{a.device.id}"
+
+
+def raising_linalg(a: Array) -> AbstractContextManager[None]:
+    """Within it, matrices that cannot be decomposed raise LinAlgError: on a GPU CuPy has to be asked, and waits."""
+    if device_of(a) == "cpu":
+        return nullcontext()
+    import cupyx  # type: ignore[import-not-found, unused-ignore]  # there are arrays of CuPy's, so it is there
+
+    return cupyx.errstate(linalg="raise")  # type: ignore[no-any-return]
 
 
 def to_device(a: Array, device: str) -> Array:

@@ -44,7 +44,7 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
     once, its gradients add up. Raises ShapeError for an index that does not fit the shape.
     """
     a = operand("getitem", x)
-    index = _plain(index)
+    index = _plain("getitem", index, a)
     try:
         out = a[index]
     except (IndexError, ValueError, TypeError) as problem:
@@ -85,7 +85,7 @@ def placed(op: str, x: TensorLike, index: Any, values: TensorLike) -> tuple[Arra
     a, b = operands(op, x, values)
     if not is_array(a):
         raise DTypeError(f"{op}: expected a Tensor or an array to copy, got {shown(x)}: make it with tensorgrad.tensor")
-    index, xp = _plain(index), module_of(a)
+    index, xp = _plain(op, index, a), module_of(a)
     try:
         return a, index, xp.broadcast_to(xp.asarray(b, dtype=a.dtype), a[index].shape)
     except (IndexError, ValueError, TypeError, OverflowError) as problem:
@@ -208,21 +208,26 @@ def integers(op: str, indices: Any, like: Array) -> Array:
     return where_to
 
 
-def _plain(index: Any) -> Any:
+def _plain(op: str, index: Any, like: Array) -> Any:
     """The index with arrays in the place of Tensors and sequences, so that `_may_repeat` sees them all."""
-    return tuple(_plain_part(part) for part in index) if isinstance(index, tuple) else _plain_part(index)
+    if isinstance(index, tuple):
+        return tuple(_plain_part(op, part, like) for part in index)
+    return _plain_part(op, index, like)
 
 
-def _plain_part(part: Any) -> Any:
+def _plain_part(op: str, part: Any, like: Array) -> Any:
     if type(part) is slice or type(part) is int:
         return part
     part = data(part)
-    if isinstance(part, Sequence):
-        part = _from_sequence("getitem", part)
-    if is_array(part) and part.dtype.kind not in "iub":
-        raise DTypeError(
-            f"getitem: expected indices to be integers or bools, got {part.dtype}: convert them with .astype"
-        )
+    if isinstance(part, Sequence):  # Python's own numbers go where they are needed
+        part = to_device(_from_sequence(op, part), device_of(like))
+    if is_array(part):
+        if part.dtype.kind not in "iub":
+            raise DTypeError(
+                f"{op}: expected indices to be integers or bools, got {part.dtype}: convert them with .astype"
+            )
+        if type(like) is not np.ndarray or type(part) is not np.ndarray:
+            check_devices(op, like, part)
     return part
 
 

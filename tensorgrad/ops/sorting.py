@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tensorgrad.arguments import as_flag, as_integer, check_option
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, device_of, module_of
 from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.ops.common import TensorLike, normalise_axis, operand, operands
 from tensorgrad.ops.index import positions_along, put
@@ -45,6 +47,8 @@ def argsort(x: TensorLike, *, axis: int = -1, descending: bool = False, stable: 
 def _order(op: str, a: Array, axis: int, descending: bool, stable: bool) -> Array:
     xp = module_of(a)
     kind = "stable" if as_flag(op, "stable", stable) else None
+    if a.dtype.kind == "V" and device_of(a) != "cpu":  # CuPy does not sort bfloat16
+        a = a.astype(np.float32)
     if not as_flag(op, "descending", descending):
         return xp.argsort(a, axis=axis, kind=kind)  # type: ignore[no-any-return]
     # Turned round twice, equal elements keep their order.

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import Array
+from tensorgrad.array import Array, to_device
+from tensorgrad.tensor import Tensor
 
-__all__ = ["Case", "Shape", "Table", "vector"]
+__all__ = ["Case", "Shape", "Table", "beside", "vector"]
 
 Shape = tuple[int, ...]
 
@@ -83,6 +84,11 @@ class Table:
         for shapes in shape_sets:
             sizes = "-".join("x".join(map(str, shape)) or "scalar" for shape in shapes)
             self.cases.append(Case(op, f"{op}:{label}{sizes}", f, expected, shapes, domain, is_differentiable, same))
+
+
+def beside(x: Tensor, constant: Any) -> Array:
+    """A constant of NumPy's on the device of x: nothing travels by itself."""
+    return to_device(np.asarray(constant), x.device)
 
 
 def vector(function: Callable[[float], float]) -> Callable[[Array], Array]:

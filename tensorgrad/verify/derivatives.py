@@ -45,6 +45,7 @@ def by_backward(f: Function, point: Sequence[Array], weights: Array) -> Derivati
     """
     leaves = [leaf(x) for x in point]
     out = f(*leaves)
+    weights = to_device(weights, out.device)
     rows = [joined(grad(out, leaves, Tensor(g), keep_graph=True)) for g in one_hots(out.array)]
     gradient = grad(out, leaves, Tensor(weights), keep_graph=True)
     cotangent = leaf(weights)
@@ -98,6 +99,7 @@ def along(f: Function, point: Sequence[Array], weights: Array, tangents: Sequenc
     """f's value, the gradient of sum(f * weights), and what both change by along `tangents`: (M,), (N,), (M,), (N,)."""
     leaves = [leaf(x) for x in point]
     out = f(*leaves)
+    weights = to_device(weights, out.device)
     gradient = grad(out, leaves, Tensor(weights), keep_graph=True)
     cotangent = leaf(weights)
     recorded = grad(out, leaves, cotangent, create_graph=True)
@@ -135,7 +137,8 @@ def _curvature(f: Function, leaves: list[Tensor], weights: Array, directions: li
     So every cotangent depends on the point, gently. Of a linear function too, what its gradients are made of must then
     have gradients in turn.
     """
-    slopes = grad(ops.asinh(f(*leaves)), leaves, Tensor(weights), create_graph=True)
+    out = ops.asinh(f(*leaves))
+    slopes = grad(out, leaves, Tensor(to_device(weights, out.device)), create_graph=True)
     return _gradient_of_product([ops.asinh(s) for s in slopes], directions, leaves)
 
 

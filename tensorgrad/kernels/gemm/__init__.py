@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.array import Array, module_of
+from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels.gemm import cpu, onednn
 from tensorgrad.kernels.gemm.cpu import matmul_bfloat16, to_bfloat16
 
@@ -18,6 +19,10 @@ def matmul(a: Array, b: Array) -> Array:
     """The product over the last two axes, leading axes broadcast; ValueError if the shapes do not fit."""
     if isinstance(a, np.ndarray):
         return cpu.matmul(a, b)
+    wide = accumulation_dtype(a.dtype)
+    if wide != a.dtype and max(a.ndim, b.ndim) > 2:
+        # CuPy computes these in float32 too (float16), or not at all (bfloat16).
+        return module_of(a).matmul(a.astype(wide), b.astype(wide)).astype(a.dtype)
     return module_of(a).matmul(a, b)
 
 

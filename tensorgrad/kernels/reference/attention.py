@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from tensorgrad.array import Array, device_of, module_of
 from tensorgrad.dtype import accumulation_dtype
+from tensorgrad.kernels import gemm
 from tensorgrad.kernels.reference.blocks import for_blocks, wide
 from tensorgrad.random import Key, RowKeys
 
@@ -40,7 +41,7 @@ def attention(
     def work(samples: slice) -> None:
         for rows, keys in _query_blocks(queries, k.shape[-2], is_causal):
             scores = _scores(q[samples], k[samples], _sample_mask(mask, samples), rows, keys, is_causal, scale)
-            largest = scores.max(axis=-1, keepdims=True, initial=-math.inf)
+            largest = _largest(scores)
             # A query that may see nothing has only -inf: its weights are 0, and so is its output.
             scores -= xp.where(largest == -math.inf, 0, largest)
             xp.exp(scores, out=scores)
@@ -50,7 +51,7 @@ def attention(
             if dropout is not None:
                 scores = xp.where(_kept(dropout, samples, rows, keys, scores, q, k), scores, 0)
                 total *= 1 - dropout[1]
-            part = xp.matmul(scores.astype(v.dtype, copy=False), v[samples][..., keys, :])
+            part = _product(scores.astype(v.dtype, copy=False), v[samples][..., keys, :])
             out[samples][..., rows, :] = part / total
 
     for_blocks(q, work)
@@ -86,19 +87,19 @@ def attention_gradient(
             weights -= logsumexp[samples][..., rows, :]
             xp.exp(weights, out=weights)
             g_rows = g_s[..., rows, :]
-            dscores = xp.matmul(g_rows, v_s[..., keys, :].swapaxes(-1, -2)).astype(weights.dtype, copy=False)
+            dscores = _product(g_rows, v_s[..., keys, :].swapaxes(-1, -2)).astype(weights.dtype, copy=False)
             used = weights
             if dropout is not None:
                 kept = _kept(dropout, samples, rows, keys, weights, q, k)
                 used, dscores = (xp.where(kept, x, 0) / (1 - dropout[1]) for x in (weights, dscores))
-            dv_part = xp.matmul(used.swapaxes(-1, -2).astype(g.dtype, copy=False), g_rows)
+            dv_part = _product(used.swapaxes(-1, -2).astype(g.dtype, copy=False), g_rows)
             dv[samples][..., keys, :] += dv_part.sum(axis=2)
             dscores -= delta[samples][..., rows, :]
             dscores *= weights
             dscores *= scale
             dscores = dscores.astype(q.dtype, copy=False)
-            dq[samples][..., rows, :] = xp.matmul(dscores, k_s[..., keys, :])
-            dk[samples][..., keys, :] += xp.matmul(dscores.swapaxes(-1, -2), q_s[..., rows, :]).sum(axis=2)
+            dq[samples][..., rows, :] = _product(dscores, k_s[..., keys, :])
+            dk[samples][..., keys, :] += _product(dscores.swapaxes(-1, -2), q_s[..., rows, :]).sum(axis=2)
 
     for_blocks(q, work)
     return dq.reshape(q_BHTD.shape), dk.astype(k.dtype, copy=False), dv.astype(v.dtype, copy=False)
@@ -126,7 +127,7 @@ def _query_blocks(queries: int, keys: int, is_causal: bool) -> Iterator[tuple[sl
 def _scores(q: Array, k: Array, mask: Array | None, rows: slice, keys: slice, is_causal: bool, scale: float) -> Array:
     """Scaled and masked scores of one block, (B, K, H / K, rows, keys), in the accumulation dtype."""
     xp = module_of(q)
-    scores = wide(xp.matmul(q[..., rows, :], k[..., keys, :].swapaxes(-1, -2)))
+    scores = wide(_product(q[..., rows, :], k[..., keys, :].swapaxes(-1, -2)))
     scores *= scale
     if mask is not None:
         # An axis of size 1 broadcasts: it is kept whole.
@@ -144,6 +145,18 @@ def _scores(q: Array, k: Array, mask: Array | None, rows: slice, keys: slice, is
         shape = (rows.stop - rows.start, keys.stop - rows.start)
         scores[..., rows.start :] += xp.triu(xp.full(shape, -math.inf, scores.dtype), 1)
     return scores
+
+
+def _product(a: Array, b: Array) -> Array:
+    """The products of matrices; on the CPU by NumPy, as threads share the samples already."""
+    return gemm.matmul(a, b) if device_of(a) != "cpu" else module_of(a).matmul(a, b)
+
+
+def _largest(scores: Array) -> Array:
+    """Each query's largest score; -inf where there is no key."""
+    if scores.shape[-1]:
+        return scores.max(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+    return module_of(scores).full((*scores.shape[:-1], 1), -math.inf, scores.dtype)  # type: ignore[no-any-return]
 
 
 def _kept(dropout: Dropout, samples: slice, rows: slice, keys: slice, scores: Array, q: Array, k: Array) -> Array:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, device_of, module_of
+from tensorgrad.kernels.reference.blocks import wide
 
 
 def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = None) -> None:
     xp = module_of(buffer)
     if type(index) is tuple or index.dtype == bool:
-        xp.add.at(buffer, index, values)
+        if device_of(buffer) == "cpu":
+            xp.add.at(buffer, index, values)
+            return
+        # CuPy's add.at adds in any order. Elements are rows of one: where each stands is known by number.
+        places = xp.arange(buffer.size).reshape(buffer.shape)[index]
+        flat = buffer.reshape(-1)
+        scatter_add(flat, places.reshape(-1), xp.broadcast_to(values, places.shape).reshape(-1))
+        if not xp.may_share_memory(flat, buffer):
+            buffer[...] = flat.reshape(buffer.shape)
         return
     # Rows of a table: sorted by row, then each run of one row is summed in a fixed order.
     if not index.size or not values.size:
@@ -21,5 +30,5 @@ def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = 
     order = xp.argsort(rows, kind="stable") if order is None else order
     ordered = rows[order]
     starts = xp.flatnonzero(xp.concatenate([xp.ones(1, bool), ordered[1:] != ordered[:-1]]))
-    sums = xp.add.reduceat(values[order], starts, axis=0)
-    buffer[ordered[starts]] += sums.reshape(-1, *buffer.shape[1:])
+    sums = xp.add.reduceat(wide(values[order]), starts, axis=0)
+    buffer[ordered[starts]] += sums.reshape(-1, *buffer.shape[1:]).astype(buffer.dtype, copy=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import Array
+from tensorgrad.array import Array, raising_linalg
 from tensorgrad.dtype import is_float
 from tensorgrad.errors import DTypeError, LinAlgError, ShapeError
 from tensorgrad.ops.broadcast import sum
@@ -36,12 +36,13 @@ def lapack_operand(op: str, x: Any, *, is_square: bool = False) -> Array:
 
 def lapack(op: str, function: Callable[[Array], Any], a: Array, kind: str, advice: str) -> Any:
     """`function` of the matrices in a. Raises LinAlgError: they are not all of the `kind` that it needs."""
-    try:
-        return function(a)
-    except np.linalg.LinAlgError:
-        index = next((i for i in np.ndindex(a.shape[:-2]) if not _works(function, a[i])), ())
-        place = f", whose matrix at {index} is not" if index else ", which is not"
-        raise LinAlgError(f"{op}: expected {kind} matrices, got shape {a.shape}{place}: {advice}") from None
+    with raising_linalg(a):
+        try:
+            return function(a)
+        except np.linalg.LinAlgError:
+            index = next((i for i in np.ndindex(a.shape[:-2]) if not _works(function, a[i])), ())
+            place = f", whose matrix at {index} is not" if index else ", which is not"
+            raise LinAlgError(f"{op}: expected {kind} matrices, got shape {a.shape}{place}: {advice}") from None
 
 
 def _works(function: Callable[[Array], Any], a: Array) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.arguments import as_integer, as_number
-from tensorgrad.array import Array, is_array, module_of
+from tensorgrad.array import Array, device_of, is_array, module_of
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import reshape, sum_to
 from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
@@ -47,8 +47,15 @@ def solve(x: TensorLike, y: TensorLike) -> Tensor:
         np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
         raise _solve_error(a, b) from None
-    solver = module_of(a).linalg.solve
-    return _solve(x, y, lapack("solve", lambda m: solver(m, b), a, "invertible", _IF_SINGULAR))
+    return _solve(x, y, lapack("solve", lambda m: _solution(m, b), a, "invertible", _IF_SINGULAR))
+
+
+def _solution(a: Array, b: Array) -> Array:
+    xp = module_of(a)
+    if device_of(a) != "cpu":  # CuPy does not broadcast here
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        a, b = (xp.broadcast_to(m, lead + m.shape[-2:]) for m in (a, b))
+    return xp.linalg.solve(a, b)  # type: ignore[no-any-return]
 
 
 def _solve(x: Any, y: Any, z: Array) -> Tensor:
@@ -158,6 +165,7 @@ def _counts(op: str, s: Array, shape: tuple[int, ...], rtol: Any) -> Array:
         rtol = rtol.astype(s.dtype)[..., None]
     else:
         rtol = as_number(op, "rtol", rtol)
-    largest = s.max(axis=-1, keepdims=True, initial=0)
-    is_kept: Array = s > rtol * largest
+    if not s.shape[-1]:
+        return s > 0
+    is_kept: Array = s > rtol * s.max(axis=-1, keepdims=True)
     return is_kept

@@ -103,6 +103,7 @@ def attention_definition(
 
 def _attention_mask(mask: Any, q: Array, k: Array) -> Array:
     m = operand("scaled_dot_product_attention", mask)
+    check_devices("scaled_dot_product_attention", q, m)
     if m.dtype not in (bool, q.dtype):
         raise DTypeError(
             f"scaled_dot_product_attention: expected a mask of bool or {q.dtype}, got {m.dtype}: "

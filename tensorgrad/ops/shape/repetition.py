@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tensorgrad.arguments import as_integer, as_shape, check_option
-from tensorgrad.array import is_array, module_of
+from tensorgrad.array import device_of, is_array, module_of, to_device, to_numpy
 from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.ops.broadcast import broadcast_to, reshape
 from tensorgrad.ops.common import TensorLike, check_alike, is_number, normalise_axis, operand
@@ -49,13 +51,13 @@ def repeat(x: TensorLike, repeats: Any, *, axis: int | None = None) -> Tensor:
         apart = broadcast_to(reshape(x, (*before, n, 1, *after)), (*before, n, count, *after))
         return reshape(apart, (*before, n * count, *after), copy=True)
     counts = integers("repeat", counts, a)
-    xp = module_of(counts)
+    counts = to_numpy(counts)  # the result's shape depends on them
     if counts.shape != (n,) or (counts < 0).any():
         raise ShapeError(
             f"repeat: expected {n} repeats >= 0 for axis {axis} of {a.shape}, got shape {counts.shape}: "
             "give one for each position, or one for all"
         )
-    return take(x, xp.repeat(xp.arange(n), counts.astype(xp.int64)), axis=axis)
+    return take(x, to_device(np.repeat(np.arange(n), counts.astype(np.int64)), device_of(a)), axis=axis)
 
 
 def meshgrid(*xs: TensorLike, indexing: str = "xy") -> list[Tensor]:
@@ -124,7 +126,7 @@ def _positions(xp: Any, n: int, before: int, after: int, mode: str) -> Any:
         )
     places = xp.arange(-before, n + after)
     if mode == "replicate":
-        return places.clip(0, n - 1)
+        return xp.clip(places, 0, n - 1)
     if mode == "circular":
         return places % n
     return n - 1 - abs(n - 1 - abs(places))

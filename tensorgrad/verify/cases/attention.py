@@ -10,7 +10,7 @@ import numpy as np
 import tensorgrad as tg
 from tensorgrad.array import Array
 from tensorgrad.random import RowKeys
-from tensorgrad.verify.case import Table
+from tensorgrad.verify.case import Table, beside
 
 __all__ = ["table"]
 
@@ -40,7 +40,7 @@ def attended(
 ANGLES = np.random.default_rng(5).normal(size=(3, 2))
 case(
     "rope",
-    lambda x: tg.rope(x, np.cos(ANGLES).astype(x.dtype), np.sin(ANGLES).astype(x.dtype)),
+    lambda x: tg.rope(x, *(beside(x, f(ANGLES).astype(x.dtype)) for f in (np.cos, np.sin))),
     # As complex numbers: each pair is turned by its angle.
     lambda x: np.concatenate([(z := (x[..., :2] + 1j * x[..., 2:]) * np.exp(1j * ANGLES)).real, z.imag], axis=-1),
     ((3, 4),),
@@ -48,6 +48,16 @@ case(
     ((2, 2, 3, 4),),
     ((0, 2, 3, 4),),
 )
+
+
+def placed(q: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The options with the mask in the dtype of q, if it is one of numbers, and on its device."""
+    if "mask" not in options:
+        return options
+    mask = options["mask"]
+    return options | {"mask": beside(q, mask if mask.dtype == bool else mask.astype(q.dtype))}
+
+
 SMALL = ((2, 2, 3, 2), (2, 1, 4, 2), (2, 1, 4, 1))
 BOOL_MASK = np.random.default_rng(1).random((2, 1, 3, 4)) < 0.6
 BOOL_MASK[0, 0, 1] = False  # a query that sees nothing
@@ -62,9 +72,7 @@ for label, options in (
 ):
     case(
         "scaled_dot_product_attention",
-        lambda q, k, v, o=options: tg.scaled_dot_product_attention(
-            q, k, v, **{n: m.astype(q.dtype) if n == "mask" and m.dtype != bool else m for n, m in o.items()}
-        ),
+        lambda q, k, v, o=options: tg.scaled_dot_product_attention(q, k, v, **placed(q, o)),
         lambda q, k, v, o=options: attended(q, k, v, **o),
         SMALL,
         label=f"{label}-",

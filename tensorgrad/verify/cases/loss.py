@@ -9,7 +9,7 @@ import numpy as np
 
 import tensorgrad as tg
 from tensorgrad.array import Array
-from tensorgrad.verify.case import Table
+from tensorgrad.verify.case import Table, beside
 
 __all__ = ["table"]
 
@@ -46,7 +46,9 @@ for how, combine in REDUCTIONS:
             continue
         case(
             "cross_entropy",
-            lambda x, r=how, s=smoothing, z=z: tg.cross_entropy(x, TARGETS, reduction=r, label_smoothing=s, z_loss=z),
+            lambda x, r=how, s=smoothing, z=z: tg.cross_entropy(
+                x, beside(x, TARGETS), reduction=r, label_smoothing=s, z_loss=z
+            ),
             lambda x, c=combine, s=smoothing, z=z: np.asarray(
                 c(crossed(x, ONE_HOT, smoothing=s, z=z) * COUNTED, COUNTED)
             ),
@@ -56,7 +58,12 @@ for how, combine in REDUCTIONS:
         case(
             "cross_entropy",
             lambda x, r=how, s=smoothing, z=z: tg.cross_entropy(
-                x, TARGETS, weight=WEIGHT.astype(x.dtype), reduction=r, label_smoothing=s, z_loss=z
+                x,
+                beside(x, TARGETS),
+                weight=beside(x, WEIGHT.astype(x.dtype)),
+                reduction=r,
+                label_smoothing=s,
+                z_loss=z,
             ),
             lambda x, c=combine, s=smoothing, z=z: np.asarray(
                 c(crossed(x, ONE_HOT, WEIGHT, s, z) * COUNTED, WEIGHT[TARGETS % 4] * COUNTED)
@@ -67,7 +74,7 @@ for how, combine in REDUCTIONS:
         case(
             "cross_entropy",
             lambda x, q, r=how, s=smoothing, z=z: tg.cross_entropy(
-                x, q, axis=1, weight=WEIGHT.astype(x.dtype), reduction=r, label_smoothing=s, z_loss=z
+                x, q, axis=1, weight=beside(x, WEIGHT.astype(x.dtype)), reduction=r, label_smoothing=s, z_loss=z
             ),
             lambda x, q, c=combine, s=smoothing, z=z: np.asarray(
                 c(crossed(np.moveaxis(x, 1, -1), np.moveaxis(q, 1, -1), WEIGHT, s, z), np.ones(6))
@@ -79,7 +86,7 @@ for how, combine in REDUCTIONS:
         )
     case(
         "cross_entropy",
-        lambda x, r=how: tg.cross_entropy(x, TARGETS, axis=1, reduction=r),
+        lambda x, r=how: tg.cross_entropy(x, beside(x, TARGETS), axis=1, reduction=r),
         lambda x, c=combine: np.asarray(c(crossed(np.moveaxis(x, 1, -1), ONE_HOT) * COUNTED, COUNTED)),
         ((2, 4, 3),),
         label=f"{how}-axis-",
@@ -88,7 +95,7 @@ for how, combine in REDUCTIONS:
         case(
             "nll_loss",
             lambda x, r=how, w=weight: tg.nll_loss(
-                x, TARGETS, axis=1, weight=None if w is None else w.astype(x.dtype), reduction=r
+                x, beside(x, TARGETS), axis=1, weight=None if w is None else beside(x, w.astype(x.dtype)), reduction=r
             ),
             lambda x, c=combine, w=EVEN if weight is None else weight: np.asarray(
                 c(-(np.moveaxis(x, 1, -1) * ONE_HOT * w).sum(axis=-1) * COUNTED, w[TARGETS % 4] * COUNTED)
@@ -98,26 +105,29 @@ for how, combine in REDUCTIONS:
         )
     case(
         "cross_entropy",
-        lambda x, r=how: tg.cross_entropy(x, np.array(1), reduction=r),
+        lambda x, r=how: tg.cross_entropy(x, beside(x, 1), reduction=r),
         lambda x: -log_soft(x)[1],
         ((3,),),
         label=f"{how}-row-",
     )
     case(
         "nll_loss",
-        lambda x, r=how: tg.nll_loss(x, np.array(1), reduction=r, ignore_index=2),
+        lambda x, r=how: tg.nll_loss(x, beside(x, 1), reduction=r, ignore_index=2),
         lambda x: -x[1],
         ((3,),),
         label=f"{how}-row-",
     )
 case(
     "cross_entropy",
-    lambda x: tg.cross_entropy(x, np.zeros((2, 1), np.uint8), ignore_index=7),
+    lambda x: tg.cross_entropy(x, beside(x, np.zeros((2, 1), np.uint8)), ignore_index=7),
     lambda x: np.zeros(()),
     ((2, 1, 1),),
 )
 case(
-    "cross_entropy", lambda x: tg.cross_entropy(x, np.zeros(0, int), reduction="sum"), lambda x: np.zeros(()), ((0, 3),)
+    "cross_entropy",
+    lambda x: tg.cross_entropy(x, beside(x, np.zeros(0, int)), reduction="sum"),
+    lambda x: np.zeros(()),
+    ((0, 3),),
 )
 
 # --- of numbers and probabilities ----------------------------------------------------------------

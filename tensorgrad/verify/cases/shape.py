@@ -8,7 +8,7 @@ import numpy as np
 
 import tensorgrad as tg
 from tensorgrad.array import Array
-from tensorgrad.verify.case import Table
+from tensorgrad.verify.case import Table, beside
 
 __all__ = ["table"]
 
@@ -195,7 +195,7 @@ for axis in (0, -1):
     for times in ([2, 0, 3], np.array([0, 0, 1])):
         case(
             "repeat",
-            lambda x, a=axis, t=times: tg.repeat(x, t, axis=a),
+            lambda x, a=axis, t=times: tg.repeat(x, t if type(t) is list else beside(x, t), axis=a),
             lambda x, a=axis, t=times: looked_up(x, [i for i, n in enumerate(t) for _ in range(n)], a),
             ((3, 3),),
             ((3,),),
