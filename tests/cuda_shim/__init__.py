@@ -27,6 +27,7 @@ from tensorgrad.kernels.cuda.launch import Kernel
 __all__ = ["Shim", "ShimError", "is_available"]
 
 SHIM = Path(__file__).with_name("shim.h")
+FOLDER = Path(tempfile.gettempdir()) / f"tensorgrad-shim-{os.getuid()}"
 OPTIONS = ("-std=c++20", "-O1", "-g", "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-ffp-contract=off")
 _KERNEL = re.compile(r"SHIM_KERNEL\s+void\s+(\w+)\s*\(")
 _LAUNCHERS = """
@@ -96,24 +97,43 @@ def _library(kernel: Kernel, sanitize: bool) -> ctypes.CDLL:
 def _build(source: str, defines: tuple[tuple[str, str | int], ...], sanitize: bool) -> ctypes.CDLL:
     """The shared library of a source, from the folder of earlier builds if it is there."""
     options = (*OPTIONS, *(("-fsanitize=address",) if sanitize else ()))
+    header = _header(options)
     macros = "".join(f"#define {name} {value}\n" for name, value in defines)
-    text = f'{macros}#include "{SHIM}"\n{source_text(source)}'
-    key = hashlib.sha256("\0".join((text, SHIM.read_text(encoding="utf-8"), *options)).encode()).hexdigest()[:24]
-    path = Path(tempfile.gettempdir()) / f"tensorgrad-shim-{os.getuid()}" / f"{Path(source).stem}-{key}.so"
+    text = f'#include "{header}"\n{macros}{source_text(source)}'
+    path = FOLDER / f"{Path(source).stem}-{_key(text, *options)}.so"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
             given, made = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
             given.write_text(text, encoding="utf-8")
-            expanded = _compiler("-E", "-std=c++20", "-w", "-D__global__=SHIM_KERNEL", str(given))
+            expanded = _compiler("-E", *options[:1], "-w", "-D__global__=SHIM_KERNEL", "-o", "-", str(given))
             launchers = "".join(_LAUNCHERS.format(name) for name in dict.fromkeys(_KERNEL.findall(expanded)))
             error = 'extern "C" const char* shim_error() { return shim::failure.c_str(); }\n'
-            given.write_text(f"#define __global__\n{text}{launchers}{error}", encoding="utf-8")
-            _compiler(*options, "-o", str(made), str(given))
+            given.write_text(f"{text}{launchers}{error}", encoding="utf-8")
+            _compiler(*options, "-D__global__=", "-o", str(made), str(given))
             os.replace(made, path)
     library = ctypes.CDLL(str(path))
     library.shim_error.restype = ctypes.c_char_p
     return library
+
+
+@functools.cache
+def _header(options: tuple[str, ...]) -> Path:
+    """The shim, compiled once for all sources, which takes most of a source's time."""
+    text = SHIM.read_text(encoding="utf-8")
+    path = FOLDER / f"shim-{_key(text, *options)}.h"
+    compiled = path.with_suffix(".h.gch")
+    if not compiled.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
+            made = Path(folder) / "made.gch"
+            path.write_text(text, encoding="utf-8")
+            _compiler(*options, "-D__global__=", "-x", "c++-header", "-o", str(made), str(path))
+            os.replace(made, compiled)
+    return path
+
+
+def _key(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:24]
 
 
 def _compiler(*arguments: str) -> str:

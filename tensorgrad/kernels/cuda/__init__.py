@@ -1,1 +1,47 @@
-"""The fused kernels on CUDA devices."""
+"""The fused kernels on CUDA devices.
+
+Each file pairs a source in `cu/` with the functions of the `Kernels` protocol that launch it. What a
+kernel does not take (a spread of labels, rows too wide for shared memory) the reference computes.
+"""
+
+from tensorgrad.kernels.cuda.activation import gelu, gelu_gradient, silu, silu_gradient, swiglu, swiglu_gradient
+from tensorgrad.kernels.cuda.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
+from tensorgrad.kernels.cuda.optimizer import adamw, global_norm
+from tensorgrad.kernels.cuda.rope import rope
+from tensorgrad.kernels.cuda.scatter import scatter_add
+from tensorgrad.kernels.cuda.softmax import (
+    cross_entropy,
+    cross_entropy_gradient,
+    log_softmax,
+    log_softmax_gradient,
+    softmax,
+    softmax_gradient,
+)
+from tensorgrad.kernels.reference import attention, attention_gradient, erf, erfc
+
+__all__ = [
+    "adamw",
+    "attention",
+    "attention_gradient",
+    "cross_entropy",
+    "cross_entropy_gradient",
+    "erf",
+    "erfc",
+    "gelu",
+    "gelu_gradient",
+    "global_norm",
+    "layer_norm",
+    "layer_norm_gradient",
+    "log_softmax",
+    "log_softmax_gradient",
+    "rms_norm",
+    "rms_norm_gradient",
+    "rope",
+    "scatter_add",
+    "silu",
+    "silu_gradient",
+    "softmax",
+    "softmax_gradient",
+    "swiglu",
+    "swiglu_gradient",
+]

@@ -73,11 +73,17 @@ template <> __device__ inline Float16 narrow<Float16>(float x) {
     return y;
 }
 
-// 16 bytes of elements, read and written at once.
-template <class T> struct alignas(16) Pack {
-    static constexpr int SIZE = 16 / sizeof(T);
-    T at[SIZE];
+// N consecutive elements, read and written at once; they begin at a multiple of their size.
+template <class T, int N> struct alignas(N * sizeof(T)) Vector {
+    T at[N];
 };
+
+template <int N, class T> __device__ inline Vector<T, N> load(const T* from) {
+    return *reinterpret_cast<const Vector<T, N>*>(from);
+}
+template <int N, class T> __device__ inline void store(T* to, const Vector<T, N>& values) {
+    *reinterpret_cast<Vector<T, N>*>(to) = values;
+}
 
 __device__ inline int lane_id() { return threadIdx.x % 32; }
 __device__ inline int warp_id() { return threadIdx.x / 32; }

@@ -1,38 +1,42 @@
-// layer_norm and rms_norm of rows, forward and backward, for elements of type SCALAR.
+// layer_norm and rms_norm of rows, forward and backward, for elements of type SCALAR, VECTOR at a time.
 //
-// Forward: a warp per row, which is read once more from the cache for each pass: mean, variance, output
-// (two passes for the variance, as x^2 - mean^2 would cancel). Backward: a warp walks over rows, `grid`
-// warps apart; what it adds up for weight and bias it keeps in shared memory, and `add_partials` adds
-// the blocks' sums in their order.
+// A warp takes a row; the second time that it goes over one, the row comes from the cache. The backward's
+// warps walk over the rows, a grid apart, and keep what each adds up for weight and bias in shared
+// memory, where a lane owns its columns; a block's warps are then added in their order, and by
+// `add_partials` the blocks. The grid is fixed, and so are all sums.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;
+constexpr int STEP = 32 * VECTOR;
 
-// Sum of x over the row, in every lane.
-template <class F> __device__ inline Sum row_sum(int64 width, F element) {
-    Sum total = 0;
-    for (int64 i = lane_id(); i < width; i += 32) total += element(i);
-    return warp_sum(total);
-}
+// f(i, v) for the columns of this lane: `VECTOR` of them from i on.
+#define FOR_COLUMNS(i) for (int64 i = lane_id() * VECTOR; i < width; i += STEP)
+#define EACH(v) _Pragma("unroll") for (int v = 0; v < VECTOR; ++v)
 
-// x, out (rows, width); weight, bias (width) or null; mean, rstd (rows).
+// x, out (rows, width); weight, bias (width), bias may be null; mean, rstd (rows).
 extern "C" __global__ void layer_norm(const T* x, const T* weight, const T* bias, T* out, Sum* mean, Sum* rstd,
                                       int64 rows, int64 width, Sum eps) {
     const int64 row = (int64)blockIdx.x * (blockDim.x / 32) + warp_id();
     if (row >= rows) return;
     const T* const in = x + row * width;
-    // Shifted by the first element: the mean of equal numbers is then exactly that number.
+    // Shifted by the first element: the mean of equal numbers is exactly that number, and their variance 0.
     const Sum first = wide(in[0]);
-    const Sum centre = first + row_sum(width, [&](int64 i) { return wide(in[i]) - first; }) / width;
-    const Sum variance = row_sum(width, [&](int64 i) {
-                             const Sum d = wide(in[i]) - centre;
-                             return d * d;
-                         }) / width;
-    const Sum scale = 1 / sqrt(variance + eps);
-    for (int64 i = lane_id(); i < width; i += 32) {
-        Sum y = (wide(in[i]) - centre) * scale * wide(weight[i]);
-        if (bias) y += wide(bias[i]);
-        out[row * width + i] = narrow<T>(y);
+    Sum total = 0, square = 0;
+    FOR_COLUMNS(i) {
+        const Vector<T, VECTOR> a = load<VECTOR>(in + i);
+        EACH(v) total += wide(a.at[v]) - first;
+    }
+    const Sum centre = first + warp_sum(total) / width;
+    FOR_COLUMNS(i) {
+        const Vector<T, VECTOR> a = load<VECTOR>(in + i);
+        EACH(v) square += (wide(a.at[v]) - centre) * (wide(a.at[v]) - centre);
+    }
+    const Sum scale = 1 / sqrt(warp_sum(square) / width + eps);
+    FOR_COLUMNS(i) {
+        const Vector<T, VECTOR> a = load<VECTOR>(in + i), w = load<VECTOR>(weight + i);
+        Vector<T, VECTOR> y;
+        EACH(v) y.at[v] = narrow<T>((wide(a.at[v]) - centre) * scale * wide(w.at[v]) + (bias ? wide(bias[i + v]) : 0));
+        store(out + row * width + i, y);
     }
     if (lane_id() == 0) {
         mean[row] = centre;
@@ -44,8 +48,80 @@ extern "C" __global__ void rms_norm(const T* x, const T* weight, T* out, Sum* rs
     const int64 row = (int64)blockIdx.x * (blockDim.x / 32) + warp_id();
     if (row >= rows) return;
     const T* const in = x + row * width;
-    const Sum square = row_sum(width, [&](int64 i) { return wide(in[i]) * wide(in[i]); }) / width;
-    const Sum scale = 1 / sqrt(square + eps);
-    for (int64 i = lane_id(); i < width; i += 32) out[row * width + i] = narrow<T>(wide(in[i]) * scale * wide(weight[i]));
+    Sum square = 0;
+    FOR_COLUMNS(i) {
+        const Vector<T, VECTOR> a = load<VECTOR>(in + i);
+        EACH(v) square += wide(a.at[v]) * wide(a.at[v]);
+    }
+    const Sum scale = 1 / sqrt(warp_sum(square) / width + eps);
+    FOR_COLUMNS(i) {
+        const Vector<T, VECTOR> a = load<VECTOR>(in + i), w = load<VECTOR>(weight + i);
+        Vector<T, VECTOR> y;
+        EACH(v) y.at[v] = narrow<T>(wide(a.at[v]) * scale * wide(w.at[v]));
+        store(out + row * width + i, y);
+    }
     if (lane_id() == 0) rstd[row] = scale;
+}
+
+// What both backwards do; mean is null for rms_norm, and bias sums are then not kept.
+//   dx = rstd (t - mean(t) - n mean(t n)),  t = g weight,  n = (x - mean) rstd
+// partials (blocks, 1 or 2, width): each block's sums of g n, and of g. Shared memory: as much for each warp.
+__device__ inline void gradient(const T* g, const T* x, const T* weight, const Sum* mean, const Sum* rstd, T* dx,
+                                Sum* partials, int64 rows, int64 width) {
+    SHARED(Sum, sums);
+    const int warps = blockDim.x / 32, kinds = mean ? 2 : 1;
+    Sum* const own = sums + warp_id() * kinds * width;
+    for (int64 i = lane_id(); i < kinds * width; i += 32) own[i] = 0;
+    __syncwarp();
+    for (int64 row = (int64)blockIdx.x * warps + warp_id(); row < rows; row += (int64)gridDim.x * warps) {
+        const T* const in = x + row * width;
+        const T* const up = g + row * width;
+        const Sum centre = mean ? mean[row] : 0, scale = rstd[row];
+        Sum t_sum = 0, tn_sum = 0;
+        FOR_COLUMNS(i) {
+            const Vector<T, VECTOR> a = load<VECTOR>(in + i), b = load<VECTOR>(up + i), w = load<VECTOR>(weight + i);
+            EACH(v) {
+                const Sum t = wide(b.at[v]) * wide(w.at[v]);
+                t_sum += t;
+                tn_sum += t * ((wide(a.at[v]) - centre) * scale);
+            }
+        }
+        const Sum t_mean = mean ? warp_sum(t_sum) / width : 0, tn_mean = warp_sum(tn_sum) / width;
+        FOR_COLUMNS(i) {
+            const Vector<T, VECTOR> a = load<VECTOR>(in + i), b = load<VECTOR>(up + i), w = load<VECTOR>(weight + i);
+            Vector<T, VECTOR> d;
+            EACH(v) {
+                const Sum n = (wide(a.at[v]) - centre) * scale, up_v = wide(b.at[v]);
+                d.at[v] = narrow<T>(scale * (up_v * wide(w.at[v]) - t_mean - n * tn_mean));
+                own[i + v] += up_v * n;
+                if (mean) own[width + i + v] += up_v;
+            }
+            store(dx + row * width + i, d);
+        }
+    }
+    __syncthreads();
+    for (int64 i = threadIdx.x; i < kinds * width; i += blockDim.x) {
+        Sum total = 0;
+        for (int w = 0; w < warps; ++w) total += sums[w * kinds * width + i];
+        partials[blockIdx.x * kinds * width + i] = total;
+    }
+}
+
+extern "C" __global__ void layer_norm_gradient(const T* g, const T* x, const T* weight, const Sum* mean,
+                                               const Sum* rstd, T* dx, Sum* partials, int64 rows, int64 width) {
+    gradient(g, x, weight, mean, rstd, dx, partials, rows, width);
+}
+
+extern "C" __global__ void rms_norm_gradient(const T* g, const T* x, const T* weight, const Sum* rstd, T* dx,
+                                             Sum* partials, int64 rows, int64 width) {
+    gradient(g, x, weight, nullptr, rstd, dx, partials, rows, width);
+}
+
+// out[i] = the sum over blocks of partials (blocks, size), in their order.
+extern "C" __global__ void add_partials(const Sum* partials, T* out, int64 blocks, int64 size) {
+    const int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= size) return;
+    Sum total = 0;
+    for (int64 b = 0; b < blocks; ++b) total += partials[b * size + i];
+    out[i] = narrow<T>(total);
 }

@@ -1,0 +1,100 @@
+// gelu, silu and swiglu, forward and backward, elementwise, VECTOR elements of type SCALAR at a time.
+
+typedef SCALAR T;
+typedef Wide<T> Sum;
+typedef Vector<T, VECTOR> V;
+constexpr double SQRT_2_OVER_PI = 0.7978845608028654, CUBIC = 0.044715, INVERSE_SQRT_2PI = 0.3989422804014327;
+constexpr double SQRT_HALF = 0.7071067811865476;
+
+#define EACH(v) _Pragma("unroll") for (int v = 0; v < VECTOR; ++v)
+
+__device__ inline float exp_of(float x) { return expf(x); }
+__device__ inline double exp_of(double x) { return exp(x); }
+__device__ inline float erfc_of(float x) { return erfcf(x); }
+__device__ inline double erfc_of(double x) { return erfc(x); }
+
+// 1 / (1 + exp(-x)), right relative to itself at either end.
+__device__ inline Sum sigmoid(Sum x) {
+    const Sum e = exp_of(x < 0 ? x : -x);
+    return (x < 0 ? e : 1) / (1 + e);
+}
+
+struct Gelu {  // x Phi(x)
+    __device__ static Sum phi(Sum x) { return Sum(0.5) * erfc_of(-x * Sum(SQRT_HALF)); }
+    __device__ static Sum value(Sum x) { return x * phi(x); }
+    __device__ static Sum slope(Sum x) { return phi(x) + x * exp_of(Sum(-0.5) * x * x) * Sum(INVERSE_SQRT_2PI); }
+};
+
+struct GeluTanh {  // (1 + tanh(v / 2)) / 2 = sigmoid(v): the sum would cancel for v far below 0
+    __device__ static Sum inner(Sum x) { return Sum(2 * SQRT_2_OVER_PI) * x * (1 + Sum(CUBIC) * x * x); }
+    __device__ static Sum value(Sum x) { return x * sigmoid(inner(x)); }
+    __device__ static Sum slope(Sum x) {
+        const Sum s = sigmoid(inner(x));
+        const Sum square = x * x > Sum(1e4) ? Sum(1e4) : x * x;  // finite where s (1 - s) has long been 0
+        return s + x * s * (1 - s) * Sum(2 * SQRT_2_OVER_PI) * (1 + 3 * Sum(CUBIC) * square);
+    }
+};
+
+struct Silu {
+    __device__ static Sum value(Sum x) { return x * sigmoid(x); }
+    __device__ static Sum slope(Sum x) {
+        const Sum s = sigmoid(x);
+        return s * (1 + x * (1 - s));
+    }
+};
+
+// The element at which this thread begins, of `count`, a multiple of VECTOR.
+__device__ inline int64 place() { return ((int64)blockIdx.x * blockDim.x + threadIdx.x) * VECTOR; }
+
+template <class F> __device__ inline void forward(const T* x, T* out, int64 count) {
+    const int64 i = place();
+    if (i >= count) return;
+    const V a = load<VECTOR>(x + i);
+    V y;
+    EACH(v) y.at[v] = narrow<T>(F::value(wide(a.at[v])));
+    store(out + i, y);
+}
+
+template <class F> __device__ inline void backward(const T* g, const T* x, T* out, int64 count) {
+    const int64 i = place();
+    if (i >= count) return;
+    const V a = load<VECTOR>(x + i), b = load<VECTOR>(g + i);
+    V y;
+    EACH(v) y.at[v] = narrow<T>(wide(b.at[v]) * F::slope(wide(a.at[v])));
+    store(out + i, y);
+}
+
+#define KERNELS(name, F)                                                                                     \
+    extern "C" __global__ void name(const T* x, T* out, int64 count) { forward<F>(x, out, count); }          \
+    extern "C" __global__ void name##_gradient(const T* g, const T* x, T* out, int64 count) {                \
+        backward<F>(g, x, out, count);                                                                       \
+    }
+KERNELS(gelu, Gelu)
+KERNELS(gelu_tanh, GeluTanh)
+KERNELS(silu, Silu)
+
+// x (rows, 2 width), the gate first; out (rows, width); count = rows width, width a multiple of VECTOR.
+extern "C" __global__ void swiglu(const T* x, T* out, int64 count, int64 width) {
+    const int64 i = place();
+    if (i >= count) return;
+    const T* const gate = x + i / width * 2 * width + i % width;
+    const V a = load<VECTOR>(gate), b = load<VECTOR>(gate + width);
+    V y;
+    EACH(v) y.at[v] = narrow<T>(Silu::value(wide(a.at[v])) * wide(b.at[v]));
+    store(out + i, y);
+}
+
+extern "C" __global__ void swiglu_gradient(const T* g, const T* x, T* out, int64 count, int64 width) {
+    const int64 i = place();
+    if (i >= count) return;
+    const int64 start = i / width * 2 * width + i % width;
+    const V a = load<VECTOR>(x + start), b = load<VECTOR>(x + start + width), up = load<VECTOR>(g + i);
+    V gate, value;
+    EACH(v) {
+        const Sum up_v = wide(up.at[v]);
+        gate.at[v] = narrow<T>(up_v * wide(b.at[v]) * Silu::slope(wide(a.at[v])));
+        value.at[v] = narrow<T>(up_v * Silu::value(wide(a.at[v])));
+    }
+    store(out + start, gate);
+    store(out + start + width, value);
+}

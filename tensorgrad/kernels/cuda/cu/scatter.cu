@@ -1,0 +1,53 @@
+// Rows of values added to the rows of a table that ids name, each id's in the order of `order`, which sorts them.
+//
+// The sorted positions are cut into chunks. A run of one id inside a chunk is added to the table at
+// once; of one that goes over the edge, each chunk leaves its sum in `edges`, and the chunk in which the
+// run begins adds them in their order. So every sum has one order, without atomics.
+
+typedef SCALAR T;
+typedef Wide<T> Sum;
+
+// values (count, width), edges (chunks, 2, width): sums of the runs that come from before the chunk (0) and
+// of those that begin in it and go on after it (1). Grid: chunks x tiles of columns.
+extern "C" __global__ void add_runs(const T* values, const int64* ids, const int64* order, T* table, Sum* edges,
+                                    int64 count, int64 width, int64 chunk) {
+    const int64 column = (int64)blockIdx.y * blockDim.x + threadIdx.x;
+    if (column >= width) return;
+    const int64 start = blockIdx.x * chunk, stop = min(start + chunk, count);
+    int64 first = start;  // of the run under way
+    Sum total = 0;
+    for (int64 i = start; i < stop; ++i) {
+        const int64 id = ids[order[i]];
+        total += wide(values[order[i] * width + column]);
+        if (i + 1 < stop && ids[order[i + 1]] == id) continue;
+        const bool comes_in = first == start && start > 0 && ids[order[start - 1]] == id;
+        const bool goes_on = i + 1 == stop && stop < count && ids[order[stop]] == id;
+        if (comes_in) {
+            edges[2 * blockIdx.x * width + column] = total;
+        } else if (goes_on) {
+            edges[(2 * blockIdx.x + 1) * width + column] = total;
+        } else {
+            T* const to = table + id * width + column;
+            *to = narrow<T>(wide(*to) + total);
+        }
+        total = 0;
+        first = i + 1;
+    }
+}
+
+// The runs that go over the edge of the chunk in which they begin.
+extern "C" __global__ void add_edges(const int64* ids, const int64* order, T* table, const Sum* edges, int64 count,
+                                     int64 width, int64 chunk) {
+    const int64 column = (int64)blockIdx.y * blockDim.x + threadIdx.x;
+    const int64 start = blockIdx.x * chunk, stop = start + chunk;
+    if (column >= width || stop >= count) return;
+    const int64 id = ids[order[stop]];
+    const bool goes_on = ids[order[stop - 1]] == id;
+    const bool comes_in = start > 0 && ids[order[start]] == id && ids[order[start - 1]] == id;
+    if (!goes_on || comes_in) return;
+    Sum total = edges[(2 * blockIdx.x + 1) * width + column];
+    for (int64 c = blockIdx.x + 1; c * chunk < count && ids[order[c * chunk]] == id; ++c)
+        total += edges[2 * c * width + column];
+    T* const to = table + id * width + column;
+    *to = narrow<T>(wide(*to) + total);
+}

@@ -1,0 +1,144 @@
+// softmax, log_softmax and cross-entropy of rows, for elements of type SCALAR, VECTOR at a time.
+//
+// A block takes a row. The largest element and the sum of exp(x - largest) come of one pass: each thread
+// corrects its sum where it meets a larger element (Milakov and Gimelshein, "Online normalizer
+// calculation for softmax", 2018); the threads' pairs are then merged in a fixed order.
+
+typedef SCALAR T;
+typedef Wide<T> Sum;
+typedef Vector<T, VECTOR> V;
+
+#define FOR_COLUMNS(i) for (int64 i = (int64)threadIdx.x * VECTOR; i < width; i += (int64)blockDim.x * VECTOR)
+#define EACH(v) _Pragma("unroll") for (int v = 0; v < VECTOR; ++v)
+
+__device__ inline float exp_of(float x) { return expf(x); }
+__device__ inline double exp_of(double x) { return exp(x); }
+__device__ inline float log_of(float x) { return logf(x); }
+__device__ inline double log_of(double x) { return log(x); }
+
+struct Norm {
+    Sum largest, total;  // total: of exp(x - largest)
+};
+
+__device__ inline Sum infinity() { return Sum(__int_as_float(0x7F800000)); }
+
+// exp(x - largest), 0 for nothing seen yet, where both are -inf.
+__device__ inline Sum shifted_exp(Sum x, Sum largest) { return x == -infinity() && largest == x ? Sum(0) : exp_of(x - largest); }
+
+__device__ inline Norm merged(Norm a, Norm b) {
+    const Sum largest = a.largest > b.largest || a.largest != a.largest ? a.largest : b.largest;
+    return {largest, a.total * shifted_exp(a.largest, largest) + b.total * shifted_exp(b.largest, largest)};
+}
+
+// The row's largest element and sum, in every thread. Shared memory: a Norm for each warp.
+__device__ inline Norm norm_of(const T* x, int64 width) {
+    SHARED(Norm, of_warps);
+    Norm norm = {-infinity(), 0};
+    FOR_COLUMNS(i) {
+        const V a = load<VECTOR>(x + i);
+        Sum largest = norm.largest;
+        EACH(v) {
+            const Sum value = wide(a.at[v]);
+            largest = value > largest || value != value ? value : largest;
+        }
+        Sum total = norm.total * shifted_exp(norm.largest, largest);
+        EACH(v) total += shifted_exp(wide(a.at[v]), largest);
+        norm = {largest, total};
+    }
+#pragma unroll
+    for (int bits = 16; bits; bits /= 2) {
+        const Norm other = {__shfl_xor_sync(ALL_LANES, norm.largest, bits), __shfl_xor_sync(ALL_LANES, norm.total, bits)};
+        norm = lane_id() & bits ? merged(other, norm) : merged(norm, other);  // the same in all lanes
+    }
+    if (lane_id() == 0) of_warps[warp_id()] = norm;
+    __syncthreads();
+    norm = of_warps[0];
+    for (int w = 1; w < (int)blockDim.x / 32; ++w) norm = merged(norm, of_warps[w]);
+    return norm;
+}
+
+extern "C" __global__ void softmax(const T* x, T* out, int64 width) {
+    const T* const in = x + blockIdx.x * width;
+    const Norm norm = norm_of(in, width);
+    FOR_COLUMNS(i) {
+        const V a = load<VECTOR>(in + i);
+        V y;
+        EACH(v) y.at[v] = narrow<T>(exp_of(wide(a.at[v]) - norm.largest) / norm.total);
+        store(out + blockIdx.x * width + i, y);
+    }
+}
+
+extern "C" __global__ void log_softmax(const T* x, T* out, int64 width) {
+    const T* const in = x + blockIdx.x * width;
+    const Norm norm = norm_of(in, width);
+    const Sum log_total = log_of(norm.total);
+    FOR_COLUMNS(i) {
+        const V a = load<VECTOR>(in + i);
+        V y;
+        EACH(v) y.at[v] = narrow<T>(wide(a.at[v]) - norm.largest - log_total);
+        store(out + blockIdx.x * width + i, y);
+    }
+}
+
+// y (g - sum(g y)) of y = softmax(x). Shared memory: a Sum for each warp.
+extern "C" __global__ void softmax_gradient(const T* g, const T* y, T* out, int64 width) {
+    SHARED(Sum, scratch);
+    const int64 row = blockIdx.x * width;
+    Sum product = 0;
+    FOR_COLUMNS(i) {
+        const V a = load<VECTOR>(g + row + i), b = load<VECTOR>(y + row + i);
+        EACH(v) product += wide(a.at[v]) * wide(b.at[v]);
+    }
+    product = block_sum(product, scratch);
+    FOR_COLUMNS(i) {
+        const V a = load<VECTOR>(g + row + i), b = load<VECTOR>(y + row + i);
+        V d;
+        EACH(v) d.at[v] = narrow<T>(wide(b.at[v]) * (wide(a.at[v]) - product));
+        store(out + row + i, d);
+    }
+}
+
+// g - exp(y) sum(g) of y = log_softmax(x).
+extern "C" __global__ void log_softmax_gradient(const T* g, const T* y, T* out, int64 width) {
+    SHARED(Sum, scratch);
+    const int64 row = blockIdx.x * width;
+    Sum total = 0;
+    FOR_COLUMNS(i) {
+        const V a = load<VECTOR>(g + row + i);
+        EACH(v) total += wide(a.at[v]);
+    }
+    total = block_sum(total, scratch);
+    FOR_COLUMNS(i) {
+        const V a = load<VECTOR>(g + row + i), b = load<VECTOR>(y + row + i);
+        V d;
+        EACH(v) d.at[v] = narrow<T>(wide(a.at[v]) - exp_of(wide(b.at[v])) * total);
+        store(out + row + i, d);
+    }
+}
+
+// Of each row: the loss -log softmax(logits)[target], the largest logit, and the sum of exp(x - largest).
+extern "C" __global__ void cross_entropy(const T* logits, const int64* targets, Sum* losses, Sum* largest, Sum* total,
+                                         int64 width) {
+    const T* const in = logits + blockIdx.x * width;
+    const Norm norm = norm_of(in, width);
+    if (threadIdx.x) return;
+    largest[blockIdx.x] = norm.largest;
+    total[blockIdx.x] = norm.total;
+    // Subtracted before the logarithm is: large logits of one size cancel without rounding.
+    losses[blockIdx.x] = log_of(norm.total) - (wide(in[targets[blockIdx.x]]) - norm.largest);
+}
+
+// out = softmax_factor p - target_factor onehot(target); out may be the logits.
+extern "C" __global__ void cross_entropy_gradient(const Sum* softmax_factor, const Sum* target_factor, const T* logits,
+                                                  const int64* targets, const Sum* largest, const Sum* total, T* out,
+                                                  int64 width) {
+    const int64 row = blockIdx.x;
+    const Sum factor = softmax_factor[row] / total[row], top = largest[row], less = target_factor[row];
+    const int64 target = targets[row];
+    FOR_COLUMNS(i) {
+        const V a = load<VECTOR>(logits + row * width + i);
+        V d;
+        EACH(v) d.at[v] = narrow<T>(exp_of(wide(a.at[v]) - top) * factor - (i + v == target ? less : 0));
+        store(out + row * width + i, d);
+    }
+}

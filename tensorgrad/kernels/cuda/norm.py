@@ -1,0 +1,89 @@
+"""layer_norm, rms_norm."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tensorgrad.array import Array, module_of
+from tensorgrad.kernels import reference
+from tensorgrad.kernels.cuda.launch import Kernel, launch
+from tensorgrad.kernels.cuda.operand import WARP, blocks_for, dense, scalar, vector, wide_dtype
+
+__all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
+
+_WARPS = 4  # of a block
+_GRADIENT_BLOCKS = 256  # at most: each leaves a row of sums to add up
+_MAX_SHARED_BYTES = 96 * 1024  # what every architecture from sm_80 on has for a block
+
+
+def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
+    x, weight, bias = dense(x_NC), dense(weight_C), None if bias_C is None else dense(bias_C)
+    xp, (rows, width) = module_of(x), x.shape
+    out, wide = xp.empty(x.shape, x.dtype), wide_dtype(x)
+    mean, rstd = xp.empty((rows, 1), wide), xp.empty((rows, 1), wide)
+    kernel = _kernel("layer_norm", x, width, x, weight, bias, out)
+    sizes = (np.int64(rows), np.int64(width), wide(eps))
+    launch(kernel, blocks_for(rows, _WARPS), (_WARPS * WARP,), x, weight, bias, out, mean, rstd, *sizes)
+    return out, mean, rstd
+
+
+def rms_norm(x_NC: Array, weight_C: Array, eps: float) -> tuple[Array, Array]:
+    x, weight = dense(x_NC), dense(weight_C)
+    xp, (rows, width) = module_of(x), x.shape
+    out, wide = xp.empty(x.shape, x.dtype), wide_dtype(x)
+    rstd = xp.empty((rows, 1), wide)
+    kernel = _kernel("rms_norm", x, width, x, weight, out)
+    sizes = (np.int64(rows), np.int64(width), wide(eps))
+    launch(kernel, blocks_for(rows, _WARPS), (_WARPS * WARP,), x, weight, out, rstd, *sizes)
+    return out, rstd
+
+
+def layer_norm_gradient(
+    g_NC: Array, x_NC: Array, weight_C: Array, mean_N1: Array, rstd_N1: Array
+) -> tuple[Array, Array, Array]:
+    if _warps(x_NC, kinds=2) == 0:
+        return reference.layer_norm_gradient(g_NC, x_NC, weight_C, mean_N1, rstd_N1)
+    dx, (dweight, dbias) = _gradient("layer_norm_gradient", g_NC, x_NC, weight_C, (mean_N1, rstd_N1))
+    return dx, dweight, dbias
+
+
+def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array, rstd_N1: Array) -> tuple[Array, Array]:
+    if _warps(x_NC, kinds=1) == 0:
+        return reference.rms_norm_gradient(g_NC, x_NC, weight_C, rstd_N1)
+    dx, (dweight,) = _gradient("rms_norm_gradient", g_NC, x_NC, weight_C, (rstd_N1,))
+    return dx, dweight
+
+
+def _gradient(
+    name: str, g_NC: Array, x_NC: Array, weight_C: Array, statistics: tuple[Array, ...]
+) -> tuple[Array, Array]:
+    """dx, and as many rows of sums over the rows as there are statistics."""
+    g, x, weight = dense(g_NC), dense(x_NC), dense(weight_C)
+    xp, (rows, width), kinds = module_of(x), x.shape, len(statistics)
+    warps = _warps(x, kinds)
+    dx, wide = xp.empty(x.shape, x.dtype), wide_dtype(x)
+    blocks = max(1, min(_GRADIENT_BLOCKS, -(-rows // warps)))
+    partials = xp.empty((blocks, kinds, width), wide)
+    launch(
+        _kernel(name, x, width, g, x, weight, dx),
+        (blocks,),
+        (warps * WARP,),
+        *(g, x, weight, *map(dense, statistics), dx, partials, np.int64(rows), np.int64(width)),
+        shared_bytes=warps * partials[0].nbytes,
+    )
+    sums = xp.empty((kinds, width), weight.dtype)
+    size = kinds * width
+    adding = _kernel("add_partials", x, 1)
+    launch(adding, blocks_for(size, 128), (128,), partials, sums, np.int64(blocks), np.int64(size))
+    return dx, sums
+
+
+def _warps(x_NC: Array, kinds: int) -> int:
+    """How many warps of a block have room for their sums in shared memory; 0 for too wide rows."""
+    bytes_each: int = kinds * x_NC.shape[1] * np.dtype(wide_dtype(x_NC)).itemsize
+    return min(_WARPS, _MAX_SHARED_BYTES // max(1, bytes_each))
+
+
+def _kernel(name: str, x: Array, width: int, *arrays: Array | None) -> Kernel:
+    elements = vector(width, *arrays) if arrays else 1
+    return Kernel("norm.cu", name, {"SCALAR": scalar(x), "VECTOR": elements})

@@ -1,0 +1,265 @@
+"""Every kernel, run on the CPU, against the definition in float64: ragged sizes, outputs poisoned, random order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tensorgrad import Key
+from tensorgrad.kernels import cuda, reference
+from tensorgrad.kernels.cuda import operand
+from tensorgrad.kernels.cuda.launch import Kernel, launch, running_with
+from tests.cuda_shim import Shim, is_available
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="needs g++")
+
+# Of a result's largest element: what rounding it, and its terms, to the dtype may make of it.
+TOLERANCES = {"float64": 1e-13, "float32": 3e-6, "float16": 4e-3, "bfloat16": 3e-2}
+DTYPES = list(TOLERANCES)
+# Rows and widths: none, one, less than a warp, read one by one and several at a time, more rows than a block's warps.
+SHAPES = [(0, 8), (1, 1), (7, 33), (13, 64), (37, 200)]
+
+
+@pytest.fixture(autouse=True)
+def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kernels run in the shim, arrays that they make start as NaN, and bfloat16 is its bits, in uint16."""
+    monkeypatch.setitem(operand._SCALARS, "uint16", "Bfloat16")
+    empty = np.empty
+
+    def poisoned(*args: Any, **kwargs: Any) -> np.ndarray:
+        out = empty(*args, **kwargs)
+        out.reshape(-1).view(np.uint8)[...] = 0xFF
+        return out
+
+    monkeypatch.setattr(np, "empty", poisoned)
+    with running_with(Shim(seed=7)):
+        yield
+
+
+def stored(a: np.ndarray, dtype: str) -> np.ndarray:
+    """Numbers as arrays of a dtype hold them."""
+    if dtype != "bfloat16":
+        return a.astype(dtype)
+    bits = a.astype(np.float32).view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def numbers(a: np.ndarray) -> np.ndarray:
+    """What an array means, in float64."""
+    return (a.astype(np.uint32) << 16).view(np.float32).astype(np.float64) if a.dtype == np.uint16 else a.astype(float)
+
+
+def normal(shape: tuple[int, ...], dtype: str, seed: int = 0) -> np.ndarray:
+    return stored(np.random.default_rng([seed, *shape]).normal(size=shape), dtype)
+
+
+def assert_close(got: np.ndarray, expected: np.ndarray, dtype: str) -> None:
+    assert got.shape == expected.shape
+    scale = max(1.0, np.abs(expected).max(initial=0.0))
+    np.testing.assert_allclose(numbers(got), expected, rtol=0, atol=TOLERANCES[dtype] * scale)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_norms(shape: tuple[int, int], dtype: str) -> None:
+    x, g, w, b = (normal(s, dtype, i) for i, s in enumerate((shape, shape, shape[1:], shape[1:])))
+    xs, gs, ws, bs = map(numbers, (x, g, w, b))
+    for bias, exact_bias in ((b, bs), (None, None)):
+        out, mean, rstd = cuda.layer_norm(x, w, bias, 1e-5)
+        expected, exact_mean, exact_rstd = reference.layer_norm(xs, ws, exact_bias, 1e-5)
+        assert_close(out, expected, dtype)
+        assert mean.dtype == rstd.dtype == operand.wide_dtype(x)
+        np.testing.assert_allclose(mean, exact_mean, atol=1e-6)
+        np.testing.assert_allclose(rstd, exact_rstd, rtol=1e-4)
+    got = cuda.layer_norm_gradient(g, x, w, mean, rstd)
+    for part, exact in zip(got, reference.layer_norm_gradient(gs, xs, ws, exact_mean, exact_rstd), strict=True):
+        assert_close(part, exact, dtype)
+    out, rstd = cuda.rms_norm(x, w, 1e-5)
+    expected, exact_rstd = reference.rms_norm(xs, ws, 1e-5)
+    assert_close(out, expected, dtype)
+    got = cuda.rms_norm_gradient(g, x, w, rstd)
+    for part, exact in zip(got, reference.rms_norm_gradient(gs, xs, ws, exact_rstd), strict=True):
+        assert_close(part, exact, dtype)
+
+
+def test_equal_numbers_have_no_variance() -> None:
+    x = np.full((2, 77), 0.1, np.float32)
+    out, mean, rstd = cuda.layer_norm(x, np.ones(77, np.float32), None, 1e-5)
+    assert (out == 0).all()
+    assert (mean == np.float32(0.1)).all()
+    np.testing.assert_allclose(rstd, 1e-5**-0.5, rtol=1e-6)
+
+
+def test_rows_too_wide_for_shared_memory_are_the_reference_s() -> None:
+    x, w = normal((2, 30_000), "float32"), normal((30_000,), "float32")
+    mean, rstd = reference.layer_norm(x, w, None, 1e-5)[1:]
+    got = cuda.layer_norm_gradient(x, x, w, mean, rstd)
+    for part, exact in zip(got, reference.layer_norm_gradient(x, x, w, mean, rstd), strict=True):
+        np.testing.assert_array_equal(part, exact)
+    got = cuda.rms_norm_gradient(x, x, w, rstd)
+    for part, exact in zip(got, reference.rms_norm_gradient(x, x, w, rstd), strict=True):
+        np.testing.assert_array_equal(part, exact)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3, 7), (5, 64), (0, 4)])
+def test_activations(shape: tuple[int, int], dtype: str) -> None:
+    x, g = normal(shape, dtype), normal(shape, dtype, 1)
+    xs, gs = 3 * numbers(x), numbers(g)
+    x = stored(xs, dtype)
+    xs = numbers(x)
+    for approximate in ("none", "tanh"):
+        assert_close(cuda.gelu(x, approximate), reference.gelu(xs, approximate), dtype)
+        assert_close(cuda.gelu_gradient(g, x, approximate), reference.gelu_gradient(gs, xs, approximate), dtype)
+    assert_close(cuda.silu(x), reference.silu(xs), dtype)
+    assert_close(cuda.silu_gradient(g, x), reference.silu_gradient(gs, xs), dtype)
+    both = stored(np.concatenate([xs, 1 + xs[:, ::-1]], axis=1), dtype)
+    assert_close(cuda.swiglu(both), reference.swiglu(numbers(both)), dtype)
+    assert_close(cuda.swiglu_gradient(g, both), reference.swiglu_gradient(gs, numbers(both)), dtype)
+
+
+def test_activations_far_from_zero() -> None:
+    x = np.array([-np.inf, -200.0, -80.0, -30.0, 30.0, 200.0, np.inf, np.nan], np.float32)
+    with np.errstate(invalid="ignore"):
+        exact = reference.silu(x[1:-2].astype(float))
+    np.testing.assert_allclose(cuda.silu(x)[1:-2], exact, rtol=1e-5, atol=1e-44)
+    assert np.isnan(cuda.silu(x)[-1])
+    assert np.isfinite(cuda.gelu_gradient(np.ones(5, np.float32), x[1:6], "tanh")).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(0, 4), (3, 1), (5, 77), (2, 1208)])
+def test_softmaxes(shape: tuple[int, int], dtype: str) -> None:
+    x, g = stored(4 * np.random.default_rng(0).normal(size=shape), dtype), normal(shape, dtype, 1)
+    xs, gs = numbers(x), numbers(g)
+    y, log_y = cuda.softmax(x), cuda.log_softmax(x)
+    assert_close(y, reference.softmax(xs), dtype)
+    assert_close(log_y, reference.log_softmax(xs), dtype)
+    assert_close(cuda.softmax_gradient(g, y), reference.softmax_gradient(gs, numbers(y)), dtype)
+    assert_close(cuda.log_softmax_gradient(g, log_y), reference.log_softmax_gradient(gs, numbers(log_y)), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(0, 4), (3, 1), (5, 77), (2, 1208)])
+def test_cross_entropy(shape: tuple[int, int], dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    x = stored(4 * rng.normal(size=shape), dtype)
+    targets = rng.integers(0, shape[1], shape[0]).astype(np.int32)
+    got, exact = cuda.cross_entropy(x, targets, None), reference.cross_entropy(numbers(x), targets, None)
+    for part, expected in zip((got[0], *got[2:]), (exact[0], *exact[2:]), strict=True):
+        np.testing.assert_allclose(part, expected, rtol=2e-5, atol=2e-6)
+    factors = rng.normal(size=(2, shape[0])).astype(operand.wide_dtype(x))
+    out = cuda.cross_entropy_gradient(*factors, factors[0], x, targets, None, *got[2:])
+    expected = reference.cross_entropy_gradient(*factors, factors[0], numbers(x), targets, None, *exact[2:])
+    assert_close(out, expected, dtype)
+
+
+def test_cross_entropy_of_extreme_logits_and_smoothed_labels() -> None:
+    x = np.array([[1e4, -1e4, 1e4], [-np.inf, 0.0, -np.inf], [3e4, 3e4, 3e4]], np.float32)
+    targets = np.array([0, 1, 2])
+    np.testing.assert_allclose(cuda.cross_entropy(x, targets, None)[0], [np.log(2), 0.0, np.log(3)], rtol=1e-6)
+    spread = np.array([0.1, 0.2, 0.3], np.float32)
+    x = normal((3, 3), "float32")
+    got, exact = cuda.cross_entropy(x, targets, spread), reference.cross_entropy(x, targets, spread)
+    np.testing.assert_array_equal(got[1], exact[1])
+    given = (np.ones(3, np.float32), np.ones(3, np.float32), np.ones(3, np.float32), x, targets, spread, *exact[2:])
+    np.testing.assert_array_equal(cuda.cross_entropy_gradient(*given), reference.cross_entropy_gradient(*given))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rope(dtype: str) -> None:
+    angles = np.random.default_rng(0).normal(size=(5, 6))
+    cos, sin = stored(np.cos(angles), dtype), stored(np.sin(angles), dtype)
+    for shape in ((5, 12), (3, 5, 12), (2, 3, 5, 12)):
+        x = normal(shape, dtype)
+        assert_close(cuda.rope(x, cos, sin), reference.rope(numbers(x), numbers(cos), numbers(sin)), dtype)
+    turned = normal((2, 5, 3, 12), dtype).transpose(0, 2, 1, 3)
+    out = cuda.rope(turned, cos, sin)
+    assert out.strides == turned.strides
+    assert_close(out, reference.rope(numbers(turned), numbers(cos), numbers(sin)), dtype)
+    backwards = normal((2, 5, 12), dtype)[..., ::-1]
+    assert_close(cuda.rope(backwards, cos, sin), reference.rope(numbers(backwards), numbers(cos), numbers(sin)), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_adamw_and_the_norm(dtype: str) -> None:
+    for size in (1, 1000, 300_000 if dtype == "float32" else 700):
+        g = normal((size,), dtype)
+        exact = np.sqrt((numbers(g) ** 2).sum())
+        norm = cuda.global_norm(g)
+        assert norm.shape == ()
+        assert norm.dtype == np.float64
+        np.testing.assert_allclose(norm, exact, rtol=1e-12)
+    p, m = normal((700,), dtype, 1), normal((700,), dtype, 2)
+    v = stored(numbers(normal((700,), dtype, 3)) ** 2, dtype)
+    options: Any = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
+    rates = np.array([1e-2, 0.3, 0.2, 0.5])
+    exacts = [numbers(a) for a in (p, g, m, v)]
+    reference.adamw(*exacts, rates, **options)
+    cuda.adamw(p, g, m, v, rates, **options)
+    for got, expected in zip((p, m, v), (exacts[0], *exacts[2:]), strict=True):
+        assert_close(got, expected, dtype)
+    before = p.copy()
+    cuda.adamw(p, g, m, v, np.array([1e-2, 0.3, 0.2, np.inf]), **options)
+    np.testing.assert_array_equal(p, before)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize(("count", "rows"), [(1, 3), (31, 1), (32, 2), (100, 3), (333, 40), (129, 1)])
+def test_scatter_add_of_rows(count: int, rows: int, dtype: str) -> None:
+    rng = np.random.default_rng(count)
+    ids = rng.integers(0, rows, count)
+    values = normal((count, 5), dtype)
+    table = normal((rows, 5), dtype, 1)
+    expected = table.astype(float)
+    np.add.at(expected, ids, values.astype(float))
+    for index, order in ((ids, None), (ids, np.argsort(ids, kind="stable")), (ids - rows, None)):
+        got = table.copy()
+        cuda.scatter_add(got, index.astype(np.int32), values, order)
+        assert_close(got, expected, dtype)
+
+
+def test_scatter_add_of_something_else_is_the_reference_s() -> None:
+    for buffer, index, values in (
+        (np.zeros((4, 3)), (np.array([0, 0]), np.array([1, 1])), np.ones(2)),
+        (np.zeros((4, 3)), np.array([True, False, True, False]), np.ones((2, 3))),
+        (np.zeros((4, 3), np.int64), np.array([1, 1]), np.ones((2, 3), np.int64)),
+        (np.zeros((3, 4)).T, np.array([1, 1]), np.ones((2, 3))),
+        (np.zeros((4, 3)), np.zeros(0, int), np.ones((0, 3))),
+    ):
+        expected = buffer.copy()
+        np.add.at(expected, index, values)
+        cuda.scatter_add(buffer, index, values)
+        np.testing.assert_array_equal(buffer, expected)
+
+
+@pytest.mark.parametrize("start", [0, 1, 7, 2**40 + 3])
+def test_uniform_is_the_key_s(start: int) -> None:
+    keys = [Key(5), Key(7).fold_in(3)]
+    given = np.array([[key.seed, key.stream] for key in keys], np.uint64)
+    for dtype, name in ((np.float32, "uniform_float"), (np.float64, "uniform_double")):
+        out = np.empty((2, 101), dtype)
+        sizes = map(np.int64, (2, 101, start))
+        launch(Kernel("random.cu", name), (2,), (128,), given, out, *sizes)
+        expected = [key.uniform((101,), start=start, dtype=np.dtype(dtype).name) for key in keys]
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_results_do_not_depend_on_the_order_of_threads() -> None:
+    x, g, w = normal((37, 200), "float32"), normal((37, 200), "float32", 1), normal((200,), "float32", 2)
+    ids = np.random.default_rng(0).integers(0, 5, 37)
+
+    def results() -> list[np.ndarray]:
+        out, mean, rstd = cuda.layer_norm(x, w, None, 1e-5)
+        table = np.zeros((5, 200), np.float32)
+        cuda.scatter_add(table, ids, g)
+        return [out, *cuda.layer_norm_gradient(g, x, w, mean, rstd), cuda.softmax(x), cuda.global_norm(x), table]
+
+    first = results()
+    for seed in (100, 200):
+        with running_with(Shim(seed)):
+            for a, b in zip(first, results(), strict=True):
+                np.testing.assert_array_equal(a, b)
