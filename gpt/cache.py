@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from gpt.config import ModelConfig
 from gpt.errors import UserError
 from gpt.positions import Positions
-from tensorgrad import Tensor
-from tensorgrad.array import Array, to_numpy
+from tensorgrad import Tensor, zeros
+from tensorgrad.array import Array, device_of, module_of, to_device, to_numpy
 
 __all__ = ["KVCache", "LayerCache"]
 
@@ -33,7 +34,7 @@ class LayerCache:
             if isinstance(self.positions, slice):
                 buffer_BKSD[:, :, self.positions] = new_BKTD
             else:
-                rows_B1 = np.arange(len(buffer_BKSD))[:, None]
+                rows_B1 = module_of(buffer_BKSD).arange(len(buffer_BKSD))[:, None]
                 buffer_BKSD[rows_B1, :, self.positions] = new_BKTD.transpose(0, 2, 1, 3)
         return Tensor(self.keys_BKSD[:, :, : self.length]), Tensor(self.values_BKSD[:, :, : self.length])
 
@@ -48,12 +49,12 @@ class KVCache:
     lengths_B: NDArray[np.int64]  # tokens that each sequence has
 
     @classmethod
-    def empty(cls, config: ModelConfig, batch_size: int, dtype: str) -> KVCache:
+    def empty(cls, config: ModelConfig, batch_size: int, dtype: str, device: str = "cpu") -> KVCache:
         shape = (batch_size, config.kv_heads, config.context_length, config.head_dim)
         layers = range(config.num_layers)
         return cls(
-            keys=tuple(np.zeros(shape, dtype) for _ in layers),
-            values=tuple(np.zeros(shape, dtype) for _ in layers),
+            keys=tuple(zeros(shape, dtype=dtype, device=device).array for _ in layers),
+            values=tuple(zeros(shape, dtype=dtype, device=device).array for _ in layers),
             ids_BS=np.zeros((batch_size, config.context_length), np.int64),
             lengths_B=np.zeros(batch_size, np.int64),
         )
@@ -67,13 +68,19 @@ class KVCache:
         return self._rows(rows)
 
     def _rows(self, rows: slice | list[int]) -> KVCache:
-        keys, values = (tuple(buffer[rows] for buffer in buffers) for buffers in (self.keys, self.values))
+        index = self._index(rows)
+        keys, values = (tuple(buffer[index] for buffer in buffers) for buffers in (self.keys, self.values))
         return KVCache(keys, values, self.ids_BS[rows], self.lengths_B[rows])
+
+    def _index(self, rows: slice | list[int]) -> Any:
+        """The rows as an index of the buffers, on their device."""
+        return rows if isinstance(rows, slice) else to_device(np.array(rows, np.int64), device_of(self.keys[0]))
 
     def put(self, rows: list[int], part: KVCache) -> None:
         """Write the sequences of `part` back to where `select` took them."""
+        index = self._index(rows)
         for mine, theirs in zip((*self.keys, *self.values), (*part.keys, *part.values), strict=True):
-            mine[rows] = theirs
+            mine[index] = theirs
         self.ids_BS[rows] = part.ids_BS
         self.lengths_B[rows] = part.lengths_B
 
@@ -98,6 +105,9 @@ class KVCache:
         elif 1 < num_new < length:
             mask = np.arange(length) <= np.arange(length - num_new, length)[None, None, :, None]
         is_causal = mask is None and num_new == length
+        device = device_of(self.keys[0])
+        mask = mask if mask is None else to_device(mask, device)
+        positions = positions if isinstance(positions, slice) else to_device(positions, device)
         return [
             LayerCache(keys, values, positions, length, mask, is_causal)
             for keys, values in zip(self.keys, self.values, strict=True)

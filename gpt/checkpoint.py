@@ -26,6 +26,7 @@ from gpt.config_file import from_dict, to_dict
 from gpt.errors import UserError
 from gpt.hub import OWN_LAYOUT, family, from_hub, misfits, to_hub
 from gpt.model import GPT
+from gpt.precision import Precision
 from gpt.tensor_file import read_tensors, write_tensors
 from gpt.tokenizer import Tokenizer, load_tokenizer
 from tensorgrad.array import Array
@@ -100,10 +101,10 @@ def save_checkpoint(
         _write_json(temporary / "training.json", {"config": to_dict(config), "values": dict(values)})
 
 
-def load(folder: str | Path, *, dtype: str | None = None) -> Loaded:
+def load(folder: str | Path, *, dtype: str | Precision | None = None) -> Loaded:
     """The model in a run folder (its newest checkpoint), a checkpoint, or a Hugging Face model folder.
 
-    Args:    dtype: of the parameters, or "bf16" (see gpt/precision.py); None: as saved, but at least float32.
+    Args:    dtype: of the parameters, or a precision (see gpt/precision.py); None: as saved, but at least float32.
     Raises:  UserError: no such folder, files missing or malformed, a model of another kind.
     """
     folder = _model_folder(Path(folder))

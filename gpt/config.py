@@ -14,6 +14,7 @@ what is chosen, and a property (`kv_heads`, `ffn_width`, `micro_batch`) gives th
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
@@ -244,8 +245,10 @@ class TrainConfig:
     keep_checkpoints: int = 2  # latest checkpoints kept; 0: all
     log_interval_steps: int = 10  # steps between lines of metrics.jsonl
     seed: int = 0  # of initialisation, data order and dropout
-    precision: Literal["float32", "float64", "bf16"] = "float32"  # bf16: float32 with products of bfloat16 operands
-    device: Literal["cpu"] = "cpu"  # where the arrays live
+    precision: Literal["float32", "float64", "bf16", "fp16"] = "float32"  # bf16, fp16: mixed (see gpt/precision.py)
+    device: str = "cpu"  # where the arrays live: cpu, cuda, or cuda:N for GPU number N
+    require_fast: bool = False  # on a GPU: fail where a slower library would have to stand in for the fast one
+    cuda_graph: bool = False  # on a GPU: record the whole step once and launch it as one; bitwise the same
     recompute: bool = False  # compute each block again in backward: less memory, more time
     model: ModelConfig = field(default_factory=ModelConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -263,6 +266,16 @@ class TrainConfig:
             raise UserError(
                 f"micro_batch_size: expected a divisor of batch_size = {self.batch_size}, "
                 f"got {self.micro_batch_size}: 0 takes the batch in one piece"
+            )
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise UserError(f"device: expected cpu, cuda or cuda:N, got {self.device!r}: choose one of those")
+        for name in ("require_fast", "cuda_graph"):
+            if getattr(self, name) and self.device == "cpu":
+                raise UserError(f"{name}: expected device cuda with it, got cpu: set device, or leave it out")
+        if self.cuda_graph and self.model.dropout:
+            raise UserError(
+                f"cuda_graph: expected model.dropout = 0, as a recorded step draws the same numbers again and again, "
+                f"got {self.model.dropout}: turn dropout off, or leave cuda_graph out"
             )
 
     @property

@@ -19,6 +19,7 @@ import tensorgrad
 from gpt.config import ModelConfig
 from gpt.errors import UserError
 from gpt.model import GPT
+from gpt.precision import Precision
 from tensorgrad.array import Array, to_numpy
 from tensorgrad.tree import named_tensors, replace_tensors
 
@@ -95,7 +96,7 @@ def to_hub(model: GPT, *, end_of_text_id: int | None = None) -> tuple[dict[str, 
 
 
 def from_hub(
-    values: Mapping[str, Any], tensors: Mapping[str, Array], *, dtype: str | None = None
+    values: Mapping[str, Any], tensors: Mapping[str, Array], *, dtype: str | Precision | None = None
 ) -> tuple[GPT, ModelConfig]:
     """The model of a config.json and its arrays.
 

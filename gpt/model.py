@@ -33,6 +33,7 @@ from tensorgrad.array import Array, is_array, to_device
 from tensorgrad.dtype import DType, as_dtype
 from tensorgrad.random import RowKeys
 from tensorgrad.sorted_ids import SortedIds, plain
+from tensorgrad.tree import map_tensors
 
 __all__ = ["GPT"]
 
@@ -75,6 +76,12 @@ class GPT:
         blocks = tuple(Block.init(config, make.at(2).at(layer)) for layer in range(config.num_layers))
         return cls(config, precision, embedding, blocks, init_norm(config, make), head)
 
+    def to(self, device: str) -> GPT:
+        """The model with its parameters on `device`; itself if they are there."""
+        if self.embedding.tokens.device == device:
+            return self
+        return map_tensors(lambda x: tensorgrad.tensor(x.array, device=device, requires_grad=x.requires_grad), self)
+
     @property
     def compute_dtype(self) -> DType:
         """Of the activations."""
@@ -82,7 +89,7 @@ class GPT:
 
     def empty_cache(self, batch_size: int = 1) -> KVCache:
         """A cache for `model(ids, cache=cache)`."""
-        return KVCache.empty(self.config, batch_size, self.compute_dtype.name)
+        return KVCache.empty(self.config, batch_size, self.compute_dtype.name, self.embedding.tokens.device)
 
     def __call__(
         self,

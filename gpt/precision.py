@@ -34,22 +34,42 @@ class Precision:
             raise UserError(f"precision: expected product to be bfloat16 or None, got {self.product}: None is usual")
 
     @classmethod
-    def of(cls, dtype: str | Precision) -> Precision:
-        """Everything in one dtype, unless a Precision says otherwise; "bf16": float32 with bfloat16 products.
+    def of(cls, dtype: str | Precision, device: str = "cpu") -> Precision:
+        """Everything in one dtype, unless a Precision says otherwise, or the name of a mixed one.
 
-        Raises: UserError: "bf16" where it would gain nothing, or cannot be computed.
+        "bf16" and "fp16" keep parameters, losses and statistics in float32. Activations and products are
+        bfloat16 or float16; but "bf16" on the CPU is float32 with products of bfloat16 operands.
+
+        Raises: UserError: "bf16" on a CPU where it would gain nothing, or cannot be computed.
         """
-        if dtype != "bf16":
-            return dtype if isinstance(dtype, Precision) else cls(dtype)
-        if not gemm.has_fast_bfloat16():
-            reason = gemm.bfloat16_problem() or "a processor with neither AVX512-BF16 nor AMX"
-            raise UserError(
-                f"precision: expected oneDNN and a processor that multiplies bfloat16 for bf16, got {reason}: "
-                "use float32, or install this package's extra onednn"
-            )
-        return cls("float32", product="bfloat16")
+        match dtype:
+            case Precision():
+                return dtype
+            case "fp16":
+                return cls("float32", compute="float16")
+            case "bf16" if device != "cpu":
+                return cls("float32", compute="bfloat16")
+            case "bf16":
+                _check_fast_products()
+                return cls("float32", product="bfloat16")
+            case _:
+                return cls(dtype)
+
+    @property
+    def is_loss_scaled(self) -> bool:
+        """Whether gradients are too small for the dtype that carries them, and are to be scaled (gpt/loss_scale.py)."""
+        return self.compute == "float16"
 
     @property
     def reduction(self) -> np.dtype[Any]:
         """Of losses, of norms' statistics and of sums over gradients: float32 or better."""
         return accumulation_dtype(as_dtype(self.compute or self.parameter))
+
+
+def _check_fast_products() -> None:
+    if not gemm.has_fast_bfloat16():
+        reason = gemm.bfloat16_problem() or "a processor with neither AVX512-BF16 nor AMX"
+        raise UserError(
+            f"precision: expected oneDNN and a processor that multiplies bfloat16 for bf16, got {reason}: "
+            "use float32, or install this package's extra onednn"
+        )

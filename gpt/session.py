@@ -7,24 +7,29 @@ like when it is asked. On a GPU the host is so one step ahead of the device.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from gpt.checkpoint import checkpoint_folder, checkpoints, load, load_training_state, save_checkpoint
 from gpt.config import TrainConfig
 from gpt.data import TokenData
 from gpt.evaluate import Evaluation, evaluate_tokens
+from gpt.graph import GraphStep
 from gpt.loader import AHEAD, Loader
 from gpt.metrics import Record
 from gpt.model import GPT
 from gpt.muon import make_optimizer
 from gpt.optim import AdamW, rates
+from gpt.precision import Precision
 from gpt.schedule import learning_rate
 from gpt.step import Batch, host_batch, run_step
 from gpt.tokenizer import Tokenizer, load_tokenizer
 from gpt.transfer import Download, Transfer, Upload
 from tensorgrad import Key
-from tensorgrad.array import Array
+from tensorgrad.array import Array, to_device
 
 __all__ = ["NUM_UPLOADS", "SAMPLES", "Reading", "Session", "batch_of_step"]
 
@@ -62,18 +67,21 @@ class Session:
     loader: Loader[tuple[Upload, tuple[Key, ...]]]
     step: int  # updates launched
     elapsed_s: float  # spent on them, interruptions left out
+    graph_step: GraphStep | None = None  # in the place of launching each kernel from Python
 
     @classmethod
     def open(cls, config: TrainConfig, run_dir: Path, checkpoint: Path | None, transfer: Transfer) -> Session:
         """The run as the checkpoint left it; without one, before the first step."""
         tokenizer = load_tokenizer(run_dir / "data")
+        precision = Precision.of(config.precision, config.device)
         if checkpoint is None:
-            model = GPT.init(config.model, Key(config.seed).fold_in(_INITIALISATION), dtype=config.precision)
+            model = GPT.init(config.model, Key(config.seed).fold_in(_INITIALISATION), dtype=precision)
             state = None
         else:
-            model = load(checkpoint, dtype=config.precision).model
+            model = load(checkpoint, dtype=precision).model
             state = load_training_state(checkpoint)
-        optimizer = make_optimizer(model, config.optim)
+        model = model.to(config.device)
+        optimizer = make_optimizer(model, config.optim, is_loss_scaled=precision.is_loss_scaled)
         if state is not None:
             optimizer.load_state(state.arrays)
         data = TokenData.open(run_dir / "data", "train", tokenizer)
@@ -83,7 +91,7 @@ class Session:
             values, keys = batch_of_step(config, data, step)
             return transfer.upload(values), keys
 
-        return cls(
+        session = cls(
             config=config,
             run_dir=run_dir,
             model=model,
@@ -95,22 +103,43 @@ class Session:
             step=step,
             elapsed_s=0.0 if state is None else float(state.values["elapsed_s"]),
         )
+        if config.cuda_graph:
+            session.graph_step = GraphStep(session._run_step)
+        return session
 
     def advance(self) -> Reading:
         """Launch the next update."""
         upload, keys = self.loader.next()
         upload.wait()
-        report_3 = run_step(
-            self.model,
-            self.optimizer,
-            Batch(**upload.arrays, keys=keys),
-            micro_batch_size=self.config.micro_batch,
-            is_recomputed=self.config.recompute,
-        )
+        if self.graph_step is None:
+            report_3 = self._run_step(upload.arrays, keys)
+        else:
+            report_3 = self.graph_step(upload.arrays)
+            self.optimizer.note_update()
         upload.release()
         rate = learning_rate(self.config.optim, self.step, self.config.steps)
         self.step += 1
         return Reading(self.step, rate, self.transfer.download(report_3))
+
+    def try_out(self) -> None:
+        """Forward and backward once, of a micro-batch of the run's shape, and nothing kept.
+
+        Kernels are compiled and providers chosen, so that what is missing is known before the first step.
+        """
+        shape = (self.config.micro_batch, self.config.model.context_length)
+        ids_BT = to_device(np.zeros(shape, np.int64), self.config.device)
+        dropout_key = Key(0) if self.config.model.dropout else None
+        self.model.loss(ids_BT, ids_BT, key=dropout_key, recompute=self.config.recompute).backward()
+        self.optimizer.zero_gradients()
+
+    def _run_step(self, arrays: Mapping[str, Array], keys: tuple[Key, ...] = ()) -> Array:
+        return run_step(
+            self.model,
+            self.optimizer,
+            Batch(**arrays, keys=keys),
+            micro_batch_size=self.config.micro_batch,
+            is_recomputed=self.config.recompute,
+        )
 
     def evaluate(self, max_batches: int | None) -> tuple[Evaluation, Record]:
         """Loss on the first `max_batches` of the held-out text (None: on all), and its line in the metrics."""

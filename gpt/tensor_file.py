@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt.errors import UserError
-from tensorgrad.array import Array
+from tensorgrad.array import Array, to_numpy
 
 __all__ = ["read_tensors", "write_tensors"]
 
@@ -23,7 +23,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
     """Write arrays under their names. The metadata is what `transformers` wants to see."""
     from safetensors.numpy import save_file
 
-    contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    contiguous = {name: np.asarray(to_numpy(array), order="C") for name, array in tensors.items()}
     save_file(contiguous, path, metadata={"format": "pt"})
 
 

@@ -13,6 +13,7 @@ if it had never stopped, and the same command gives the same weights.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
@@ -41,6 +42,8 @@ from gpt.text import Corpus, read_corpus, split_documents
 from gpt.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer, train_bpe
 from gpt.transfer import transfer_to
 from tensorgrad import Key, threads
+from tensorgrad.array import to_device
+from tensorgrad.kernels.cuda.providers import requiring_fast
 
 __all__ = ["Run", "resume", "train", "train_step"]
 
@@ -69,7 +72,7 @@ def train(config: TrainConfig, paths: Sequence[str], run_dir: Path) -> Run:
     """
     if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise UserError(f"run folder: expected a new or empty folder, got {run_dir}: name another, or --resume it")
-    Precision.of(config.precision)  # refuses what cannot be computed here
+    _check_machine(config)
     config = replace(config, data=replace(config.data, paths=tuple(paths)))
     corpus = read_corpus(paths)
     _say_corpus(corpus)
@@ -95,6 +98,7 @@ def resume(run_dir: Path) -> Run:
     if not (run_dir / "config.toml").is_file() or not (run_dir / "data").is_dir():
         raise UserError(f"resume: expected a run folder (with config.toml and data), got {run_dir}: check the path")
     config = from_toml(run_dir / "config.toml")
+    _check_machine(config)
     found = checkpoints(run_dir)
     checkpoint = found[-1] if found else None
     if checkpoint is not None and load_training_state(checkpoint).values["step"] >= config.steps:
@@ -106,6 +110,12 @@ def resume(run_dir: Path) -> Run:
 
 
 # --- before the first step ---------------------------------------------------------------------
+
+
+def _check_machine(config: TrainConfig) -> None:
+    """Refuse what cannot be computed here, before anything is read or written. UserError, DeviceError."""
+    Precision.of(config.precision, config.device)
+    to_device(np.zeros(1), config.device)
 
 
 def _say_corpus(corpus: Corpus) -> None:
@@ -157,8 +167,11 @@ def _make_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
 
 def _run(config: TrainConfig, run_dir: Path, checkpoint: Path | None) -> Run:
     """Go from the checkpoint (None: from the start) to the last step, and look at the result."""
-    with threads(), transfer_to(config.device, num_slots=NUM_UPLOADS) as transfer:
+    fast = requiring_fast() if config.require_fast else contextlib.nullcontext()
+    with threads(), transfer_to(config.device, num_slots=NUM_UPLOADS) as transfer, fast:
         session = Session.open(config, run_dir, checkpoint, transfer)
+        if config.device != "cpu":
+            session.try_out()
         evaluation = _run_steps(session)
         loss_plot(run_dir / "metrics.jsonl", run_dir / "loss.png")
         _print_samples(session)

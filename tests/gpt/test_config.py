@@ -63,7 +63,15 @@ GPT2 = {"positions": "learned", "norm": "layer_norm", "activation": "gelu_tanh",
         (lambda: TrainConfig(seed=2**64), r"seed"),
         (lambda: TrainConfig(seed=-1), r"seed"),
         (lambda: TrainConfig(model={"num_layers": 2}), r"model: expected a ModelConfig"),  # type: ignore[arg-type]
-        (lambda: TrainConfig(device="tpu"), r"device: expected one of cpu, got 'tpu'"),  # type: ignore[arg-type]
+        (lambda: TrainConfig(device="tpu"), r"device: expected cpu, cuda or cuda:N, got 'tpu'"),
+        (lambda: TrainConfig(device="cuda:"), r"device: expected cpu, cuda or cuda:N, got 'cuda:'"),
+        (lambda: TrainConfig(precision="fp8"), r"precision: expected one of float32"),  # type: ignore[arg-type]
+        (lambda: TrainConfig(cuda_graph=True), r"cuda_graph: expected device cuda with it, got cpu"),
+        (lambda: TrainConfig(require_fast=True), r"require_fast: expected device cuda with it, got cpu"),
+        (
+            lambda: TrainConfig(device="cuda:1", cuda_graph=True, model=ModelConfig(dropout=0.1)),
+            r"cuda_graph: expected model\.dropout = 0, .* got 0\.1: turn dropout off",
+        ),
     ],
 )
 def test_impossible_values_are_refused(make: Any, message: str) -> None:

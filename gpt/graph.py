@@ -1,0 +1,69 @@
+"""The whole step recorded as a CUDA graph, then launched as one: no Python between its kernels.
+
+A graph repeats the same kernels on the same addresses. So what differs from step to step lies in
+device memory (the batch is copied into fixed buffers, learning rate, corrections and loss scale are
+numbers there), and the step's own arrays come from a memory pool that nothing else uses. The kernels
+are those of the eager step, in its order: the results are the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gpt.errors import UserError
+from tensorgrad.array import Array, cuda_module
+
+__all__ = ["GraphStep"]
+
+_EAGER_STEPS = 2  # the first compiles kernels and tries algorithms, the second finds all of it done
+
+Arrays = Mapping[str, Array]
+
+
+class GraphStep:
+    """`run(arrays)` by a graph, from its third call on; `arrays` have the same shapes every time.
+
+    run: launches work on the current stream and returns an array; waits for nothing, reads nothing.
+    """
+
+    def __init__(self, run: Callable[[Arrays], Array]) -> None:
+        self._run = run
+        self._num_calls = 0
+        self._fixed: dict[str, Array] = {}
+        self._graph: Any = None
+        self._pool: Any = None
+        self._result: Any = None
+
+    def __call__(self, arrays: Arrays) -> Array:
+        self._num_calls += 1
+        if self._num_calls <= _EAGER_STEPS:
+            return self._run(arrays)
+        if self._graph is None:
+            self._fixed = {name: value.copy() for name, value in arrays.items()}
+            self._record()
+        for name, value in arrays.items():
+            self._fixed[name][...] = value
+        self._graph.launch()
+        return self._result  # type: ignore[no-any-return]  # the next launch writes it again: copy it before
+
+    def _record(self) -> None:
+        cupy = cuda_module()
+        self._pool = cupy.cuda.MemoryPool()
+        stream = cupy.cuda.get_current_stream()
+        with cupy.cuda.using_allocator(self._pool.malloc):
+            stream.begin_capture()
+            problem = None
+            try:
+                self._result = self._run(self._fixed)
+            except Exception as error:  # the capture is to be ended whatever went wrong within
+                problem = error
+            try:
+                self._graph = stream.end_capture()
+            except Exception as error:
+                problem = problem or error
+        if problem is not None:
+            raise UserError(
+                f"cuda_graph: expected a step that a graph can hold, got {type(problem).__name__}: {problem}: "
+                "leave cuda_graph out"
+            ) from problem
