@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -75,12 +76,15 @@ def run_step(model: GPT, optimizer: AdamW, batch: Batch, *, micro_batch_size: in
     report_3 = xp.zeros(3, np.float64)
     report_3[2] = optimizer.loss_scale
     optimizer.zero_gradients()
+    # Where the loss is scaled, an overflow is how it is found that the scale is too large.
+    quiet: dict[str, Any] = {} if optimizer.scale_state_2 is None else {"over": "ignore", "invalid": "ignore"}
     for start in range(0, batch.ids_BT.shape[0], micro_batch_size):
         rows = slice(start, start + micro_batch_size)
         ids = SortedIds(batch.ids_BT[rows], batch.order_BT[rows].reshape(-1))
         key = RowKeys(batch.keys[rows]) if batch.keys else None
         loss = model.loss(ids, batch.targets_BT[rows], key=key, reduction="sum", recompute=is_recomputed)
-        loss.backward((report_3[2] / num_targets).astype(loss.dtype))
+        with np.errstate(**quiet):
+            loss.backward((report_3[2] / num_targets).astype(loss.dtype))
         report_3[0] += loss.array
     report_3[0] /= num_targets
     report_3[1] = optimizer.update(batch.numbers_4[:3])
