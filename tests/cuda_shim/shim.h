@@ -93,6 +93,7 @@ inline void* scheduler_fake_stack = nullptr;
 inline dim3 block_index, block_size, grid_size;
 inline unsigned char* shared = nullptr;
 inline std::string failure;
+inline std::mt19937 coin;  // whether an asynchronous copy arrives at once or as late as it may
 inline void (*body)(void**) = nullptr;
 inline void** arguments = nullptr;
 
@@ -267,6 +268,7 @@ inline void launch(void (*kernel)(void**), void** args, const unsigned* grid, co
     grid_size = {grid[0], grid[1], grid[2]};
     block_size = {size[0], size[1], size[2]};
     std::mt19937 random(seed);
+    coin.seed(seed);
     const int count = size[0] * size[1] * size[2];
     std::vector<std::vector<unsigned char>> stacks(count, std::vector<unsigned char>(STACK));
     const unsigned blocks = grid[0] * grid[1] * grid[2];
@@ -335,3 +337,98 @@ inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a
 template <class T> T __ldg(const T* at) { return *at; }
 using std::max;
 using std::min;
+
+// --- what tensorcore.h has in PTX -----------------------------------------------------------------
+
+namespace shim {
+
+struct Operands {
+    unsigned a[4], b[2];
+};
+
+inline float element_of(unsigned word, int half, auto zero) {
+    zero.bits = (unsigned short)(word >> 16 * half);
+    return wide(zero);
+}
+
+inline void check_aligned(const void* at, const char* what) {
+    if ((uintptr_t)at % 16) fail(std::string(what) + " of an address that is no multiple of 16: " + place(*current));
+}
+
+inline unsigned short half_at(const void* row, int column) {
+    unsigned short x;
+    memcpy(&x, (const char*)row + 2 * column, 2);
+    return x;
+}
+
+inline unsigned char (*rows_of_warp(const void* row, int line))[64] {
+    check_aligned(row, "ldmatrix");
+    return collective(0xFFFFFFFFu, &row, sizeof row, line);
+}
+
+inline const void* row_at(unsigned char (*slots)[64], int lane) {
+    const void* row;
+    memcpy(&row, slots[lane], sizeof row);
+    return row;
+}
+
+}  // namespace shim
+
+template <class T> void mma(float (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    const shim::Operands own = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+    unsigned char(*slots)[64] = shim::collective(0xFFFFFFFFu, &own, sizeof own, __LINE__);
+    const int lane = shim::current->index % 32;
+    float left[2][16], right[16][2];
+    for (int k = 0; k < 16; ++k)
+        for (int i = 0; i < 2; ++i) {
+            shim::Operands of_row, of_column;
+            memcpy(&of_row, slots[lane / 4 * 4 + k % 8 / 2], sizeof of_row);
+            memcpy(&of_column, slots[(lane % 4 * 2 + i) * 4 + k % 8 / 2], sizeof of_column);
+            left[i][k] = shim::element_of(of_row.a[i + k / 8 * 2], k % 2, T());
+            right[k][i] = shim::element_of(of_column.b[k / 8], k % 2, T());
+        }
+    for (int i = 0; i < 4; ++i)
+        for (int k = 0; k < 16; ++k) sum[i] += left[i / 2][k] * right[k][i % 2];
+}
+
+inline void load_matrices(unsigned (&words)[4], const void* row) {
+    unsigned char(*slots)[64] = shim::rows_of_warp(row, __LINE__);
+    const int lane = shim::current->index % 32;
+    for (int i = 0; i < 4; ++i) memcpy(&words[i], (const char*)shim::row_at(slots, i * 8 + lane / 4) + lane % 4 * 4, 4);
+}
+
+inline void load_transposed(unsigned (&words)[4], const void* row) {
+    unsigned char(*slots)[64] = shim::rows_of_warp(row, __LINE__);
+    const int lane = shim::current->index % 32;
+    for (int i = 0; i < 4; ++i) {
+        const int first = i * 8 + lane % 4 * 2;
+        words[i] = shim::half_at(shim::row_at(slots, first), lane / 4) |
+                   (unsigned)shim::half_at(shim::row_at(slots, first + 1), lane / 4) << 16;
+    }
+}
+
+inline void copy_ahead(void* to, const void* from, bool is_inside) {
+    shim::check_aligned(to, "cp.async");
+    shim::check_aligned(from, "cp.async");
+    shim::Copy copy = {to, {}};
+    if (is_inside) memcpy(copy.bytes, from, 16);
+    if (shim::coin() % 2)
+        memcpy(to, copy.bytes, 16);
+    else
+        shim::current->open_group.push_back(copy);
+}
+
+inline void end_group() {
+    shim::current->groups.push_back(shim::current->open_group);
+    shim::current->open_group.clear();
+}
+
+template <int PENDING> void wait_for_groups() {
+    auto& groups = shim::current->groups;
+    while (groups.size() > PENDING) {
+        for (const shim::Copy& copy : groups.front()) memcpy(copy.to, copy.bytes, 16);
+        groups.erase(groups.begin());
+    }
+}
+
+inline float power_of_2(float x) { return exp2f(x); }

@@ -1,0 +1,182 @@
+"""Our own kernels, run on the CPU in the shim, against the definition in float64."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tensorgrad.dtype import tolerance
+from tensorgrad.kernels import reference
+from tensorgrad.kernels.cuda.attention.layout import address, element_strides, joined
+from tensorgrad.kernels.cuda.attention.tiled import Tiled
+from tensorgrad.kernels.cuda.launch import running_with
+from tests.cuda_shim import Shim, is_available
+from tests.tensorgrad.kernels.cuda.attention.inputs import Memory, attention_inputs, bits_as_bfloat16, exact
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="needs g++")
+
+BFLOAT16_TOLERANCE = 1.6e-2  # `tolerance` knows it only where the package ml_dtypes is installed
+SCALE = 0.21
+
+
+def both(arrays: tuple[np.ndarray, ...], is_causal: bool, seed: int) -> list[np.ndarray]:
+    """out, log-sum-exp, dq, dk, dv."""
+    provider = Tiled(Memory)
+    with bits_as_bfloat16(), running_with(Shim(seed)):
+        out, logsumexp = provider.forward(*arrays[1:], is_causal=is_causal, scale=SCALE)
+        gradients = provider.backward(*arrays, out, logsumexp, is_causal=is_causal, scale=SCALE)
+    return [out, logsumexp, *gradients]
+
+
+def definition(arrays: tuple[np.ndarray, ...], is_causal: bool) -> list[np.ndarray]:
+    wide = [exact(x) for x in arrays]
+    out, logsumexp = reference.attention(*wide[1:], None, is_causal, SCALE, None)
+    return [out, logsumexp, *reference.attention_gradient(*wide, out, logsumexp, None, is_causal, SCALE, None)]
+
+
+def check(element: str, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:
+    limit = tolerance(element) if element != "bfloat16" else BFLOAT16_TOLERANCE
+    for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
+        values = a if i == 1 else exact(a)
+        assert values.shape == b.shape
+        assert np.isfinite(values).all()  # what was not written is nan
+        allowed = 2e-6 if i == 1 and element != "float64" else limit
+        assert np.abs(values - b).max() <= allowed * np.abs(b).max()
+
+
+# Lengths below, at and past the edges of tiles; more queries than keys, and fewer.
+@pytest.mark.parametrize(
+    ("element", "width", "heads", "kv_heads", "queries", "keys", "is_causal"),
+    [
+        ("bfloat16", 64, 2, 2, 137, 137, True),
+        ("bfloat16", 64, 2, 1, 129, 65, False),
+        ("bfloat16", 64, 1, 1, 1, 64, True),
+        ("bfloat16", 128, 2, 1, 67, 67, True),
+        ("bfloat16", 128, 1, 1, 33, 90, False),
+        ("float16", 32, 2, 1, 150, 70, True),
+        ("float16", 32, 2, 1, 40, 150, True),
+        ("float16", 32, 1, 1, 128, 128, False),
+        ("float32", 24, 4, 2, 19, 19, True),
+        ("float32", 24, 1, 1, 32, 7, False),
+        ("float64", 24, 2, 1, 35, 50, True),
+        ("float64", 24, 2, 2, 50, 35, True),
+        ("float64", 24, 3, 1, 16, 16, False),
+    ],
+)
+def test_both_directions(
+    element: str, width: int, heads: int, kv_heads: int, queries: int, keys: int, is_causal: bool
+) -> None:
+    arrays = attention_inputs(element, width, heads, kv_heads, queries, keys)
+    check(element, both(arrays, is_causal, seed=queries), definition(arrays, is_causal))
+
+
+@pytest.mark.parametrize(("element", "width"), [("float16", 32), ("float64", 24)])
+def test_the_bits_do_not_depend_on_the_order_of_threads_and_blocks(element: str, width: int) -> None:
+    arrays = attention_inputs(element, width, 2, 1, 70, 70)
+    for a, b in zip(both(arrays, True, seed=1), both(arrays, True, seed=2), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_large_scores_neither_overflow_nor_vanish() -> None:
+    arrays = attention_inputs("float16", 32, 1, 1, 60, 60, spread=6.0)
+    wanted = definition(arrays, True)
+    assert wanted[1].max() > 100
+    check("float16", both(arrays, True, seed=3), wanted)
+
+
+@pytest.mark.parametrize(("element", "width"), [("float16", 32), ("float32", 24)])
+def test_gradients_of_one_projection_are_views_of_one_buffer(element: str, width: int) -> None:
+    arrays = attention_inputs(element, width, 2, 1, 20, 20)
+    _, _, *gradients = both(arrays, True, seed=4)
+    for gradient, x in zip(gradients, arrays[1:], strict=True):
+        assert element_strides(gradient) == element_strides(x)
+    whole = joined(tuple(gradients), Memory)
+    assert whole.shape == (2, 20, 4, width)
+    assert address(whole) == address(gradients[0])
+    np.testing.assert_array_equal(whole[:, :, 3], gradients[2][:, 0])
+    copies = tuple(x.copy() for x in gradients)
+    np.testing.assert_array_equal(joined(copies, Memory), whole)
+    assert address(joined(copies, Memory)) != address(copies[0])
+
+
+def test_rows_that_do_not_begin_at_multiples_of_16_bytes_are_copied() -> None:
+    g, q, k, v = attention_inputs("float16", 32, 1, 1, 20, 30)
+    wanted = both((g, q, k, v), False, seed=5)
+    padded = tuple(np.concatenate([x[..., :1], x], -1)[..., 1:] for x in (g, q, k, v))
+    strided = tuple(np.repeat(x, 2, -1)[..., ::2] for x in (g, q, k, v))
+    for others in (padded, strided):
+        for a, b in zip(both(others, False, seed=5), wanted, strict=True):
+            np.testing.assert_array_equal(a, b)
+    g, q, k, v = attention_inputs("float64", 24, 1, 1, 20, 30)
+    wanted = both((g, q, k, v), False, seed=5)
+    for a, b in zip(both(tuple(np.repeat(x, 2, -1)[..., ::2] for x in (g, q, k, v)), False, 5), wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_they_do_not_take() -> None:
+    provider = Tiled(Memory)
+
+    def refusal(dtype: Any, width: int, value_width: int) -> str | None:
+        k = np.empty((1, 1, 1, width), dtype)
+        return provider.refusal(k, k, np.empty((1, 1, 1, value_width), dtype))
+
+    assert refusal(np.float16, 64, 64) is None
+    assert refusal(np.float64, 40, 40) is None
+    assert refusal(np.float16, 40, 40) == "heads of width 40"
+    assert refusal(np.float32, 160, 160) == "heads of width 160"
+    assert refusal(np.float32, 16, 8) == "values of width 8, keys of width 16"
+
+
+PROGRAM = """
+import sys
+import numpy as np
+from tensorgrad.kernels.cuda.attention.tiled import Tiled
+from tensorgrad.kernels.cuda.launch import running_with
+from tests.cuda_shim import Shim
+from tests.tensorgrad.kernels.cuda.attention.inputs import Memory, attention_inputs
+
+element, width, missing = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+
+class Short(Memory):
+    @staticmethod
+    def empty(shape, dtype):
+        memory = Memory.empty(int(np.prod(shape)) - missing, dtype)
+        strides = np.empty(shape, dtype).strides
+        return np.lib.stride_tricks.as_strided(memory, shape, strides)
+
+
+g, q, k, v = (np.ascontiguousarray(x) for x in attention_inputs(element, width, 2, 1, 75, 75))
+with running_with(Shim(1, sanitize=True)):
+    provider = Tiled(Short)
+    out, logsumexp = provider.forward(q, k, v, is_causal=True, scale=0.2)
+    gradients = provider.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=0.2)
+assert missing or all(np.isfinite(x).all() for x in (out, logsumexp, *gradients))
+"""
+
+
+@pytest.mark.parametrize(("element", "width"), [("float16", 32), ("float64", 24)])
+def test_nothing_outside_of_arrays_is_touched(element: str, width: int) -> None:
+    """AddressSanitizer finds nothing, and what it is to find where the results' memory is too short."""
+    done = sanitized(element, width, missing=0)
+    assert done.returncode == 0, done.stderr
+    done = sanitized(element, width, missing=2)
+    assert done.returncode != 0
+    assert "heap-buffer-overflow" in done.stderr
+
+
+def sanitized(element: str, width: int, missing: int) -> subprocess.CompletedProcess[str]:
+    """PROGRAM with AddressSanitizer's runtime loaded before all else."""
+    runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    if not Path(runtime.stdout.strip()).exists() or shutil.which("g++") is None:
+        pytest.skip("needs AddressSanitizer")
+    environment = os.environ | {"LD_PRELOAD": runtime.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
+    arguments = [sys.executable, "-c", PROGRAM, element, str(width), str(missing)]
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
