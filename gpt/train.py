@@ -43,6 +43,7 @@ from gpt.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer, train_
 from gpt.transfer import transfer_to
 from tensorgrad import Key, threads
 from tensorgrad.array import to_device
+from tensorgrad.kernels import providers
 from tensorgrad.kernels.cuda.providers import requiring_fast
 
 __all__ = ["Run", "resume", "train", "train_step"]
@@ -191,6 +192,8 @@ def _run_steps(session: Session) -> Evaluation:
         session.loader,
     ):
         progress.message(f"model: {config.model.num_parameters:,} parameters; run folder: {session.run_dir}")
+        if config.device == "cpu":
+            progress.message(providers())
         watch = _Watch(session, log, progress)
         while session.step < config.steps:
             started_s = time.perf_counter()

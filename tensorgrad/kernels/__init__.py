@@ -2,18 +2,24 @@
 
 A kernel works on arrays only and knows nothing of gradients; `ops` pairs each with its backward.
 `reference` defines every one of them and runs on NumPy and CuPy alike. A faster implementation
-provides the same functions under the same names and is chosen here, by the kind of array.
+provides the same functions under the same names and is chosen here, by the kind of array: `compiled`
+for NumPy's, where numba is installed and passes a short check.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 from typing import Any, Protocol
 
+import numpy as np
+
 from tensorgrad.array import Array, ForeignArray
-from tensorgrad.kernels import reference
+from tensorgrad.errors import ArgumentError
+from tensorgrad.kernels import gemm, reference
 from tensorgrad.random import Key, RowKeys
 
-__all__ = ["Kernels", "kernels_for"]
+__all__ = ["Kernels", "cpu_kernels", "kernels_for", "providers"]
 
 
 class Kernels(Protocol):
@@ -161,4 +167,41 @@ class Kernels(Protocol):
 
 def kernels_for(a: Array) -> Kernels:
     """The kernels for arrays of `a`'s kind."""
+    if isinstance(a, np.ndarray):
+        return cpu_kernels()[0]
     return a.kernels if isinstance(a, ForeignArray) else reference
+
+
+@functools.cache
+def cpu_kernels() -> tuple[Kernels, str]:
+    """The kernels for NumPy's arrays, and a description of them: numba's version, or why it is not used.
+
+    The environment variable TENSORGRAD_KERNELS, read once, asks for `reference` or for `compiled`, for tests
+    and comparisons. Raises ArgumentError for another value, or where `compiled` cannot be had.
+    """
+    wanted = os.environ.get("TENSORGRAD_KERNELS", "")
+    if wanted not in ("", "reference", "compiled"):
+        raise ArgumentError(
+            f"TENSORGRAD_KERNELS: expected reference or compiled, got {wanted!r}: unset it for the faster that works"
+        )
+    if wanted == "reference":
+        return reference, "NumPy, as TENSORGRAD_KERNELS asks for"
+    try:
+        from tensorgrad.kernels import compiled
+
+        problem = compiled.problem()
+    except ImportError as error:  # not installed, or made for another NumPy
+        problem = str(error)
+    if not problem:
+        return compiled, f"numba {compiled.version()}"
+    if wanted:
+        raise ArgumentError(
+            f"TENSORGRAD_KERNELS: expected numba for the compiled kernels, got none that works ({problem}): "
+            "install this package's extra cpu, or unset the variable"
+        )
+    return reference, f"NumPy (numba: {problem})"
+
+
+def providers() -> str:
+    """One line that says who computes the fused kernels and the matrix products on this CPU."""
+    return f"kernels: {cpu_kernels()[1]}; products: {gemm.cpu_provider()}"

@@ -12,7 +12,15 @@ from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels.gemm import cpu, onednn
 from tensorgrad.kernels.gemm.cpu import matmul_bfloat16, to_bfloat16
 
-__all__ = ["bfloat16_problem", "from_bfloat16", "has_fast_bfloat16", "matmul", "matmul_bfloat16", "to_bfloat16"]
+__all__ = [
+    "bfloat16_problem",
+    "cpu_provider",
+    "from_bfloat16",
+    "has_fast_bfloat16",
+    "matmul",
+    "matmul_bfloat16",
+    "to_bfloat16",
+]
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -24,6 +32,12 @@ def matmul(a: Array, b: Array) -> Array:
         # CuPy computes these in float32 too (float16), or not at all (bfloat16).
         return module_of(a).matmul(a.astype(wide), b.astype(wide)).astype(a.dtype)
     return module_of(a).matmul(a, b)
+
+
+def cpu_provider() -> str:
+    """Who computes products on the CPU: oneDNN and its version, or why NumPy's BLAS does."""
+    problem = onednn.problem()
+    return f"NumPy (oneDNN: {problem})" if problem else f"oneDNN {onednn.version()}"
 
 
 def bfloat16_problem() -> str:

@@ -13,7 +13,7 @@ from tensorgrad.kernels.reference.error_function import exp_minus_square, polyno
 _TANH_SCALE = math.sqrt(2 / math.pi)
 _TANH_CUBIC = 0.044715
 # The normal distribution's upper tail, 1 - Phi(x) = exp(-x x / 2) R((x - 3) / (x + 3)) for x >= 0.
-_NORMAL_TAIL_FLOAT32 = (
+NORMAL_TAIL_FLOAT32 = (
     "5.40938601e-5 0.000116207929 -0.000339556464 -0.000984276383 0.00290442839 0.00613219251 "
     "-0.0462132475 0.123225022 -0.206402622 0.121513948"
 )
@@ -88,7 +88,7 @@ def _normal_distribution(x: Array) -> tuple[Array, Array]:
         size += 3
         xp.divide(-6, size, out=size)
         size += 1
-        tail = polynomial(_NORMAL_TAIL_FLOAT32, size)
+        tail = polynomial(NORMAL_TAIL_FLOAT32, size)
     tail *= bell
     bell *= 1 / math.sqrt(2 * math.pi)
     # tail for x < 0, 1 - tail for x >= 0

@@ -1,0 +1,76 @@
+"""exp and what is made of it, in float32, without branches, so that loops over them become vector instructions.
+
+exp(x) = 2^n exp(r) with n the integer nearest to x / ln 2 and |r| <= ln 2 / 2: exp(r) by a polynomial,
+of relative error 5e-11 and rounded like any float32 sum, 2^n by the bits of the exponent. As 2^n alone
+is no float32 at either end it comes as two factors, and a caller that multiplies by the second one last
+is right relative to itself even where exp(x) is a subnormal number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tensorgrad.kernels.compiled.jit import inlined
+
+__all__ = ["exp", "exp_factors", "sigmoid_factors", "times_sigmoid"]
+
+_F = np.float32
+# ln 2 in two parts: the product of the first with an integer of 8 bits is exact.
+_LOG2_E, _LN2_HIGH, _LN2_LOW = _F(1.44269504), _F(0.693145752), _F(1.42860677e-6)
+# Adding it rounds to an integer, which then stands in the lowest bits.
+_ROUNDING, _ROUNDING_BITS = _F(12582912.0), np.int32(0x4B400000)
+_LOWEST, _HIGHEST = _F(-126.0), _F(89.0)  # beyond, even 1e9 exp(x) is 0, and exp(x) is infinite
+# exp(r) = 1 + r + r^2 (C2 + C3 r + ...)
+_C2, _C3, _C4 = _F(0.5), _F(0.1666666567325592), _F(0.04166629537940025)
+_C5, _C6, _C7 = _F(0.008333497680723667), _F(0.0013944759266451001), _F(0.00019790245278272778)
+_ZERO, _ONE = _F(0.0), _F(1.0)
+
+
+@inlined
+def exp_factors(x):
+    """Two factors of exp(x), the first in 2^-92 .. 2^65, the second 0 from exp(-126) downwards; nan for nan."""
+    is_zero = x < _LOWEST
+    x = _LOWEST if x < _LOWEST else x
+    x = _HIGHEST if x > _HIGHEST else x
+    shifted = _F(x * _LOG2_E + _ROUNDING)
+    n = shifted - _ROUNDING
+    r = x - n * _LN2_HIGH
+    r = r - n * _LN2_LOW
+    p = _C7 * r + _C6
+    p = p * r + _C5
+    p = p * r + _C4
+    p = p * r + _C3
+    p = p * r + _C2
+    p = (p * r) * r + r
+    k = np.int32(shifted.view(np.int32) - _ROUNDING_BITS)
+    half = np.int32(k >> np.int32(1))
+    first = np.int32((half + np.int32(127)) << np.int32(23)).view(np.float32)
+    second = np.int32((k - half + np.int32(127)) << np.int32(23)).view(np.float32)
+    return p * first + first, _ZERO if is_zero else second
+
+
+@inlined
+def exp(x):
+    first, second = exp_factors(x)
+    return first * second
+
+
+@inlined
+def times_sigmoid(x, v):
+    """x / (1 + exp(-v))."""
+    first, second = exp_factors(-abs(v))
+    bottom = _ONE + first * second
+    # exp(v) on top for v < 0, its second factor last.
+    first = _ONE if v >= _ZERO else first
+    second = _ONE if v >= _ZERO else second
+    return (x * first / bottom) * second
+
+
+@inlined
+def sigmoid_factors(v):
+    """Two factors of sigmoid(v), and 1 - sigmoid(v)."""
+    first, second = exp_factors(-abs(v))
+    large = _ONE / (_ONE + first * second)
+    if v >= _ZERO:
+        return large, _ONE, first * second * large
+    return first * large, second, large

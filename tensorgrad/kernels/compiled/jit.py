@@ -1,0 +1,79 @@
+"""How the compiled kernels are compiled, and how their work is shared.
+
+A kernel is a loop over rows or elements, compiled by numba when it is first called with arrays of some
+dtypes, and kept on disk. It runs without Python's lock, so that the threads of `kernels.threads` compute
+parts of it side by side. Where it is cut depends on shapes alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba  # type: ignore[import-untyped, unused-ignore]
+import numpy as np
+
+from tensorgrad.array import Array
+from tensorgrad.kernels.threads import run_all
+
+__all__ = ["compiled", "in_parts", "inlined", "plain", "summing"]
+
+# Below it a part takes about as long as handing it to a thread.
+_MIN_PART_ELEMENTS = 1 << 15
+_MAX_PARTS = 16
+
+Result = TypeVar("Result")
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+# A product and a sum may become one instruction.
+_FUSED = {"contract"}
+# A sum may be several partial ones, as vector units add: in an order that is the compiler's choice, once.
+_SUMS = {"contract", "reassoc", "nsz"}
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel: a loop over arrays.
+
+    On disk it is kept beside this file, or in the user's cache where that cannot be written to, or not at all.
+    It is compiled anew when its own file changes: after a change to what it takes from another file, such as
+    elementary.py, remove the folders __pycache__.
+    """
+    return _compiled(function, _FUSED)
+
+
+def summing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel with sums in it. What must be computed as it is written is an `inlined` function."""
+    return _compiled(function, _SUMS)
+
+
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of numbers for use inside of kernels."""
+    return numba.njit(nogil=True, fastmath=_FUSED, error_model="numpy")(function)
+
+
+def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
+    options: dict[str, Any] = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+    except RuntimeError:  # there is no folder to write to
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+
+
+def in_parts(length: int, elements: int, work: Callable[[int, int], Result]) -> list[Result]:
+    """work(start, stop) for parts of `length` rows of `elements` elements in all; the results in order."""
+    count = min(_MAX_PARTS, elements // _MIN_PART_ELEMENTS, length)
+    if count < 2:
+        return [work(0, length)]
+    step = -(-length // count)
+    return run_all([functools.partial(work, start, min(start + step, length)) for start in range(0, length, step)])
+
+
+def plain(*arrays: Array | None, like: Array | None = None) -> bool:
+    """Whether these are C-contiguous, so that a kernel's loops are over neighbours, and of the dtype that it has.
+
+    That is float32; with `like` float64 too, if that is the dtype of `like`.
+    """
+    dtype = _FLOAT64 if like is not None and like.dtype == _FLOAT64 else _FLOAT32
+    return all(a is None or (a.dtype == dtype and a.flags.c_contiguous) for a in arrays)

@@ -1,0 +1,180 @@
+"""softmax, log_softmax, cross_entropy: rows are read once for their largest element and once more from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tensorgrad.array import Array
+from tensorgrad.kernels import reference
+from tensorgrad.kernels.compiled.elementary import exp
+from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain, summing
+
+_LANES = 64  # a row's maximum is that of so many, each over every 64th element: so it is found by vector units
+_CHUNK = 1024  # elements that are summed in float32; the chunks' sums are added in float64
+_F = np.float32
+
+
+@inlined
+def largest_of(x, lanes):
+    """The largest element that is not nan, -inf without any."""
+    for j in range(_LANES):
+        lanes[j] = -np.inf
+    for start in range(0, x.shape[0] - _LANES + 1, _LANES):
+        part = x[start : start + _LANES]
+        for j in range(_LANES):
+            lanes[j] = part[j] if part[j] > lanes[j] else lanes[j]
+    rest = x[x.shape[0] // _LANES * _LANES :]
+    for j in range(rest.shape[0]):
+        lanes[j] = rest[j] if rest[j] > lanes[j] else lanes[j]
+    largest = lanes[0]
+    for j in range(1, _LANES):
+        largest = lanes[j] if lanes[j] > largest else largest
+    return largest
+
+
+def softmax(x_NC: Array) -> Array:
+    return _rows(_softmax, reference.softmax, x_NC)
+
+
+def softmax_gradient(g_NC: Array, y_NC: Array) -> Array:
+    return _rows(_softmax_gradient, reference.softmax_gradient, g_NC, y_NC)
+
+
+def log_softmax(x_NC: Array) -> Array:
+    return _rows(_log_softmax, reference.log_softmax, x_NC)
+
+
+def log_softmax_gradient(g_NC: Array, y_NC: Array) -> Array:
+    return _rows(_log_softmax_gradient, reference.log_softmax_gradient, g_NC, y_NC)
+
+
+def _rows(kernel: Callable[..., None], otherwise: Callable[..., Array], *operands: Array) -> Array:
+    if not plain(*operands):
+        return otherwise(*operands)
+    out = np.empty(operands[0].shape, np.float32)
+    in_parts(len(out), out.size, lambda start, stop: kernel(*(a[start:stop] for a in (*operands, out))))
+    return out
+
+
+@summing
+def _softmax(x_NC, out_NC):
+    lanes = np.empty(_LANES, np.float32)
+    for n in range(x_NC.shape[0]):
+        x, out = x_NC[n], out_NC[n]
+        largest, total = largest_of(x, lanes), 0.0
+        for start in range(0, x.shape[0], _CHUNK):
+            part, part_out, part_total = x[start : start + _CHUNK], out[start : start + _CHUNK], _F(0)
+            for i in range(part.shape[0]):
+                e = exp(part[i] - largest)
+                part_out[i] = e
+                part_total += e
+            total += part_total
+        total = _F(total)
+        for i in range(x.shape[0]):
+            out[i] = out[i] / total
+
+
+@summing
+def _softmax_gradient(g_NC, y_NC, out_NC):
+    for n in range(g_NC.shape[0]):
+        g, y, out, projection = g_NC[n], y_NC[n], out_NC[n], _F(0)
+        for i in range(g.shape[0]):
+            projection += g[i] * y[i]
+        for i in range(g.shape[0]):
+            out[i] = y[i] * (g[i] - projection)
+
+
+@inlined
+def _exp_sum(x, largest):
+    total = 0.0
+    for start in range(0, x.shape[0], _CHUNK):
+        total += _exp_sum_of_chunk(x[start : start + _CHUNK], largest)
+    return total
+
+
+@summing
+def _exp_sum_of_chunk(x, largest):
+    total = _F(0)
+    for i in range(x.shape[0]):
+        total += exp(x[i] - largest)
+    return total
+
+
+@compiled
+def _log_softmax(x_NC, out_NC):
+    lanes = np.empty(_LANES, np.float32)
+    for n in range(x_NC.shape[0]):
+        x, out = x_NC[n], out_NC[n]
+        largest = largest_of(x, lanes)
+        log_total = _F(np.log(_exp_sum(x, largest)))
+        for i in range(x.shape[0]):
+            # In this order: large elements of one size cancel without rounding.
+            out[i] = (x[i] - largest) - log_total
+
+
+@summing
+def _log_softmax_gradient(g_NC, y_NC, out_NC):
+    for n in range(g_NC.shape[0]):
+        g, y, out, total = g_NC[n], y_NC[n], out_NC[n], _F(0)
+        for i in range(g.shape[0]):
+            total += g[i]
+        for i in range(g.shape[0]):
+            out[i] = g[i] - exp(y[i]) * total
+
+
+def cross_entropy(
+    logits_NV: Array, targets_N: Array, spread_V: Array | None
+) -> tuple[Array, Array | None, Array, Array]:
+    if spread_V is not None or not plain(logits_NV):
+        return reference.cross_entropy(logits_NV, targets_N, spread_V)
+    targets = np.ascontiguousarray(targets_N, np.int64)
+    losses, largest, total = (np.empty(targets.shape, np.float32) for _ in range(3))
+
+    def work(start: int, stop: int) -> None:
+        _cross_entropy(*(a[start:stop] for a in (logits_NV, targets, losses, largest, total)))
+
+    in_parts(len(targets), logits_NV.size, work)
+    return losses, None, largest, total
+
+
+@compiled
+def _cross_entropy(logits_NV, targets_N, losses_N, largest_N, total_N):
+    lanes = np.empty(_LANES, np.float32)
+    for n in range(logits_NV.shape[0]):
+        x, target = logits_NV[n], targets_N[n]
+        largest = largest_of(x, lanes)
+        total = _exp_sum(x, largest)
+        largest_N[n], total_N[n] = largest, total
+        losses_N[n] = np.log(total) - (x[target] - largest)
+
+
+def cross_entropy_gradient(
+    softmax_N: Array,
+    target_N: Array,
+    spread_N: Array,
+    logits_NV: Array,
+    targets_N: Array,
+    spread_V: Array | None,
+    largest_N: Array,
+    total_N: Array,
+) -> Array:
+    rows = (softmax_N, target_N, largest_N, total_N)
+    if spread_V is not None or not plain(logits_NV, *rows):
+        return reference.cross_entropy_gradient(
+            softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N
+        )
+    out_NV = np.empty(logits_NV.shape, np.float32)
+    operands = (*rows, np.ascontiguousarray(targets_N, np.int64), logits_NV, out_NV)
+    in_parts(len(out_NV), out_NV.size, lambda start, stop: _cross_entropy_gradient(*(a[start:stop] for a in operands)))
+    return out_NV
+
+
+@compiled
+def _cross_entropy_gradient(softmax_N, target_N, largest_N, total_N, targets_N, logits_NV, out_NV):
+    for n in range(logits_NV.shape[0]):
+        x, out, largest, scale = logits_NV[n], out_NV[n], largest_N[n], softmax_N[n] / total_N[n]
+        for i in range(x.shape[0]):
+            out[i] = exp(x[i] - largest) * scale
+        out[targets_N[n]] -= target_N[n]
