@@ -28,7 +28,28 @@ def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = 
     values = values.reshape(rows.shape[0], -1)
     rows = xp.where(rows < 0, rows + buffer.shape[0], rows)
     order = xp.argsort(rows, kind="stable") if order is None else order
-    ordered = rows[order]
+    ordered, values = rows[order], wide(values[order])
+    if device_of(buffer) != "cpu":
+        sums = _sums_of_all_rows(buffer.shape[0], ordered, values)
+        buffer += sums.reshape(buffer.shape).astype(buffer.dtype, copy=False)
+        return
     starts = xp.flatnonzero(xp.concatenate([xp.ones(1, bool), ordered[1:] != ordered[:-1]]))
-    sums = xp.add.reduceat(wide(values[order]), starts, axis=0)
+    sums = xp.add.reduceat(values, starts, axis=0)
     buffer[ordered[starts]] += sums.reshape(-1, *buffer.shape[1:]).astype(buffer.dtype, copy=False)
+
+
+def _sums_of_all_rows(num_rows: int, ordered_N: Array, values_NC: Array) -> Array:
+    """For each row 0 .. num_rows - 1 the sum of its values, (num_rows, C), without waiting to know where runs begin.
+
+    In log2(N) steps each value takes in those of its run before it, so the last of a run has its sum. CuPy's
+    add.reduceat, as differences of one running sum, would lose digits.
+    """
+    xp = module_of(values_NC)
+    reach = 1
+    while reach < ordered_N.size:
+        is_one_run = (ordered_N[reach:] == ordered_N[:-reach])[:, None]
+        values_NC[reach:] += xp.where(is_one_run, values_NC[:-reach], 0)
+        reach *= 2
+    last = xp.searchsorted(ordered_N, xp.arange(num_rows), side="right") - 1
+    is_named = (last >= 0) & (ordered_N[last] == xp.arange(num_rows))
+    return xp.where(is_named[:, None], values_NC[last], 0)  # type: ignore[no-any-return]
