@@ -28,6 +28,7 @@ __all__ = [
     "maker",
     "making_with",
     "module_of",
+    "module_on",
     "own",
     "raising_linalg",
     "to_device",
@@ -112,15 +113,28 @@ def raising_linalg(a: Array) -> AbstractContextManager[None]:
     return cupyx.errstate(linalg="raise")  # type: ignore[no-any-return]
 
 
+def module_on(device: str) -> Any:
+    """CuPy for a GPU, None for the CPU. Raises DeviceError."""
+    return None if _device_index(device) is None else cuda_module()
+
+
 def to_device(a: Array, device: str) -> Array:
     """`a` on `device`: itself if it is there already, else a copy. Raises DeviceError."""
+    index = _device_index(device)
+    if index is None:
+        return a if isinstance(a, ForeignArray) else to_numpy(a)
+    cupy = cuda_module()
+    with cupy.cuda.Device(index):
+        return cupy.asarray(a)  # type: ignore[no-any-return]
+
+
+def _device_index(device: str) -> int | None:
+    """The number of a GPU, None for the CPU. Raises DeviceError."""
     kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
     if kind == "cpu" and not index:
-        return a if isinstance(a, ForeignArray) else to_numpy(a)
+        return None
     if kind == "cuda" and (index.isdigit() or not index):
-        cupy = cuda_module()
-        with cupy.cuda.Device(int(index or 0)):
-            return cupy.asarray(a)  # type: ignore[no-any-return]
+        return int(index or 0)
     raise DeviceError(f'device: expected "cpu", "cuda" or "cuda:N", got {shown(device)}: choose one of those')
 
 

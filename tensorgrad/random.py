@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tensorgrad import array as arrays
+from tensorgrad import philox
 from tensorgrad.arguments import as_integer, as_shape, as_size
 from tensorgrad.array import Array
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float
@@ -80,18 +82,13 @@ class Key:
         `start` is how many numbers of this dtype come before these in the stream.
         """
         shape, start = as_shape("uniform", shape), as_size("uniform", "start", start)
-        size = math.prod(shape)
-        if as_dtype(dtype) == np.float64:
-            values = (self.bits(size, start=start) >> np.uint64(11)) * 2.0**-53
-        elif as_dtype(dtype) == np.float32:
-            word, skipped = divmod(start, 2)
-            halves = self.bits((skipped + size + 1) // 2, start=word).view(np.uint32)[skipped : skipped + size]
-            values = (halves >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
-        else:
-            raise DTypeError(
-                f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}: convert the numbers afterwards"
-            )
-        return arrays.to_device(values.reshape(shape), device)
+        if (xp := arrays.module_on(device)) is None:
+            return _uniform(lambda count, first: self.bits(count, start=first), math.prod(shape), start, dtype, shape)
+
+        def words(count: int, first: int) -> Array:
+            return _words_on(xp, self.seed, self.stream, count, first)
+
+        return arrays.to_device(_uniform(words, math.prod(shape), start, dtype, shape), device)
 
     def normal(self, shape: tuple[int, ...] = (), *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
         """Standard normal, by Box and Muller's transform in float64, rounded once to `dtype`."""
@@ -149,5 +146,35 @@ class RowKeys:
                 f"uniform: expected a shape of {len(self.keys)} rows, one per key, got {shape}: "
                 "let the first axis be the rows"
             )
-        rows = [key.uniform(shape[1:], dtype=dtype) for key in self.keys]
-        return arrays.to_device(np.stack(rows) if rows else np.empty(shape, as_dtype(dtype)), device)
+        if (xp := arrays.module_on(device)) is None:
+            rows = [key.uniform(shape[1:], dtype=dtype) for key in self.keys]
+            return np.stack(rows) if rows else np.empty(shape, as_dtype(dtype))
+        pairs = np.array([(key.seed, key.stream) for key in self.keys], np.uint64).reshape(-1, 2)
+        on_device = arrays.to_device(pairs, device)
+
+        def words(count: int, first: int) -> Array:
+            return _words_on(xp, on_device[:, :1], on_device[:, 1:], count, first)
+
+        return _uniform(words, math.prod(shape[1:]), 0, dtype, shape)
+
+
+def _uniform(
+    words: Callable[[int, int], Array], size: int, start: int, dtype: DTypeLike, shape: tuple[int, ...]
+) -> Array:
+    """Numbers in [0, 1) of the `words` of a stream, or of several, (..., count); `size` of each, all in `shape`."""
+    if as_dtype(dtype) == np.float64:
+        return ((words(size, start) >> np.uint64(11)) * 2.0**-53).reshape(shape)
+    if as_dtype(dtype) == np.float32:
+        word, skipped = divmod(start, 2)
+        halves = words((skipped + size + 1) // 2, word).view(np.uint32)[..., skipped : skipped + size]
+        return ((halves >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
+    raise DTypeError(
+        f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}: convert the numbers afterwards"
+    )
+
+
+def _words_on(xp: Any, seed: Any, stream: Any, count: int, first: int) -> Array:
+    """`Key.bits` made on a device, of one key or of several."""
+    block, skipped = divmod(first, 4)
+    words = philox.words(xp, seed, stream, block, -(-(skipped + count) // 4))
+    return xp.ascontiguousarray(words[..., skipped : skipped + count])  # type: ignore[no-any-return]
