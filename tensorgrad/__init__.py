@@ -40,6 +40,7 @@ from tensorgrad.dtype import bool_ as bool
 from tensorgrad.errors import (
     ArgumentError,
     DeviceError,
+    DeviceMemoryError,
     DTypeError,
     GradientError,
     GraphError,
@@ -50,6 +51,7 @@ from tensorgrad.errors import (
     TensorgradError,
 )
 from tensorgrad.kernels.threads import threads
+from tensorgrad.memory import MemoryInfo, memory_info
 from tensorgrad.ops.broadcast import *  # noqa: F403
 from tensorgrad.ops.elementwise import *  # noqa: F403
 from tensorgrad.ops.index import *  # noqa: F403
@@ -103,10 +105,12 @@ __all__ = [
     "ArgumentError",
     "DTypeError",
     "DeviceError",
+    "DeviceMemoryError",
     "GradientError",
     "GraphError",
     "Key",
     "LinAlgError",
+    "MemoryInfo",
     "NoValueError",
     "NonFiniteError",
     "Scatter",
@@ -138,6 +142,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "linalg",
+    "memory_info",
     "nan",
     "newaxis",
     "no_grad",

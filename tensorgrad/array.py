@@ -68,7 +68,7 @@ def module_of(a: Array) -> Any:
     """`numpy` or `cupy`, whichever made `a`."""
     if isinstance(a, np.ndarray):
         return np
-    return a.module if isinstance(a, ForeignArray) else cuda_module()
+    return a.module if isinstance(a, ForeignArray) else sys.modules["cupy"]
 
 
 _maker: contextvars.ContextVar[Any] = contextvars.ContextVar("_maker", default=np)
@@ -157,6 +157,7 @@ def cuda_module() -> Any:
         import cupy  # type: ignore[import-not-found, unused-ignore]
 
         cupy.cuda.runtime.getDeviceCount()
+        _prepare(cupy)
     except ImportError:
         raise DeviceError(
             "device cuda: expected CuPy to be installed, got none: "
@@ -165,3 +166,15 @@ def cuda_module() -> Any:
     except Exception as problem:  # CuPy's own error types cannot be named without CuPy
         raise DeviceError(f"device cuda: expected a CUDA device, got {problem} from CuPy: use device cpu") from None
     return cupy
+
+
+_prepared: Any = None  # the CuPy whose allocator has been wrapped
+
+
+def _prepare(cupy: Any) -> None:
+    global _prepared
+    if cupy is not _prepared:
+        from tensorgrad.memory import guarded  # which asks this module for CuPy
+
+        cupy.cuda.set_allocator(guarded(cupy, cupy.cuda.get_allocator()))
+        _prepared = cupy

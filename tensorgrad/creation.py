@@ -16,7 +16,7 @@ from tensorgrad import array as arrays
 from tensorgrad.arguments import as_flag, as_integer, as_number, as_shape
 from tensorgrad.array import Array
 from tensorgrad.dtype import DTypeLike, as_dtype, has_tensors, is_float
-from tensorgrad.errors import DTypeError, GraphError, ShapeError, TensorgradError, shown
+from tensorgrad.errors import DeviceMemoryError, DTypeError, GraphError, ShapeError, TensorgradError, shown
 from tensorgrad.ops.common import operand
 from tensorgrad.tape import data as data_of
 from tensorgrad.tape import leaf
@@ -147,7 +147,7 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """A Tensor of `shape` with every element `fill_value`, a Python number."""
-    values = _filled("full", arrays.maker(), _shape("full", shape), fill_value, dtype)
+    values = _filled("full", _maker(device), _shape("full", shape), fill_value, dtype)
     return asarray(values, device=device, requires_grad=requires_grad)
 
 
@@ -159,7 +159,7 @@ def zeros(
     requires_grad: bool = False,
 ) -> Tensor:
     """A Tensor of zeros, by default float32."""
-    values = _made("zeros", arrays.maker().zeros, _shape("zeros", shape), dtype)
+    values = _made("zeros", _maker(device).zeros, _shape("zeros", shape), dtype)
     return asarray(values, device=device, requires_grad=requires_grad)
 
 
@@ -171,13 +171,13 @@ def ones(
     requires_grad: bool = False,
 ) -> Tensor:
     """A Tensor of ones, by default float32."""
-    values = _made("ones", arrays.maker().ones, _shape("ones", shape), dtype)
+    values = _made("ones", _maker(device).ones, _shape("ones", shape), dtype)
     return asarray(values, device=device, requires_grad=requires_grad)
 
 
 def empty(shape: int | Sequence[int], *, dtype: DTypeLike | None = None, device: str | None = None) -> Tensor:
     """A Tensor whose elements are not set, by default float32."""
-    return asarray(_made("empty", arrays.maker().empty, _shape("empty", shape), dtype), device=device)
+    return asarray(_made("empty", _maker(device).empty, _shape("empty", shape), dtype), device=device)
 
 
 def full_like(
@@ -267,6 +267,11 @@ def eye(
     return asarray(values, device=device)
 
 
+def _maker(device: str | None) -> Any:
+    """The module that makes arrays where they are wanted: nothing is filled on the CPU to be copied."""
+    return (None if device is None else arrays.module_on(device)) or arrays.maker()
+
+
 def _shape(op: str, shape: Any) -> tuple[int, ...]:
     return as_shape(op, (shape,) if isinstance(shape, (int, np.integer)) else shape)
 
@@ -276,6 +281,8 @@ def _made(op: str, function: Callable[..., Array], shape: tuple[Any, ...], dtype
     target = as_dtype("float32" if dtype is None else dtype)
     try:
         return function(shape, target)
+    except DeviceMemoryError:
+        raise  # which says more
     except (MemoryError, OverflowError, ValueError):
         raise ShapeError(f"{op}: expected sizes that fit into memory, got {shown(shape)}: make it smaller") from None
 

@@ -27,6 +27,17 @@ class DeviceError(TensorgradError, RuntimeError):
     """Arrays on different devices, or a device that is not there."""
 
 
+class DeviceMemoryError(TensorgradError, MemoryError):
+    """A device has not enough memory left. Sizes in bytes: what was asked for, what is in use, free, and in all."""
+
+    def __init__(self, message: str, *, requested: int, used: int, free: int, total: int) -> None:
+        super().__init__(message)
+        self.requested = requested
+        self.used = used
+        self.free = free
+        self.total = total
+
+
 class GraphError(TensorgradError, RuntimeError):
     """A gradient was asked of a graph that cannot give it."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.cupy_stand_in.memory import Block, MemoryPointer
+from tests.cupy_stand_in.memory import Block, MemoryPointer, block
 from tests.cupy_stand_in.surface import SURFACE
 from tests.cupy_stand_in.syncs import copied, synchronised
 
@@ -75,8 +75,8 @@ def wrapped(out: Any, *sources: ndarray) -> Any:
     if not isinstance(out, np.ndarray):
         return out
     root = _root(out)
-    block = next((s._block for s in sources if _root(s._host) is root), None)
-    return _made(out, block or Block(out.nbytes))
+    shared = next((s._block for s in sources if _root(s._host) is root), None)
+    return _made(out, shared or block(out.nbytes))
 
 
 def _root(a: Any) -> Any:
@@ -132,7 +132,7 @@ class ndarray:
     ) -> None:
         shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         if memptr is None:
-            self._block = Block(math.prod(shape) * np.dtype(dtype).itemsize)
+            self._block = block(math.prod(shape) * np.dtype(dtype).itemsize)
             self._host = poisoned(shape, dtype, order)
         else:
             self._block = memptr.mem
@@ -156,8 +156,7 @@ class ndarray:
 
     @property
     def data(self) -> MemoryPointer:
-        block = _Place(self._host, self._block)
-        return MemoryPointer(block, 0)  # type: ignore[arg-type]
+        return MemoryPointer(_Place(self._host, self._block), 0)  # type: ignore[arg-type]
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

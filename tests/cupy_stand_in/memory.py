@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Block", "MemoryPointer", "MemoryPool", "OutOfMemoryError", "PinnedMemoryPointer", "pool"]
+__all__ = ["Block", "MemoryPointer", "MemoryPool", "OutOfMemoryError", "PinnedMemoryPointer", "block", "pool"]
 
 TOTAL = 1 << 33  # bytes of the device
 _UNIT = 512  # CuPy's blocks are multiples of it
@@ -23,13 +23,20 @@ class OutOfMemoryError(MemoryError):
 class Block:
     """Bytes that arrays share, given back when the last of them is gone."""
 
-    __slots__ = ("__weakref__", "bytes", "size")
+    __slots__ = ("__weakref__", "_bytes", "size")
 
-    def __init__(self, size: int, data: Any = None) -> None:
+    def __init__(self, size: int) -> None:
         self.size = -(-size // _UNIT) * _UNIT
-        self.bytes = data
+        self._bytes: Any = None
         pool.take(self.size)
         weakref.finalize(self, pool.give, self.size)
+
+    @property
+    def bytes(self) -> Any:
+        """What arrays are laid over by address; an array of its own brings NumPy's memory."""
+        if self._bytes is None:
+            self._bytes = np.full(max(self.size, 1), 0xFF, np.uint8)
+        return self._bytes
 
 
 class MemoryPool:
@@ -52,7 +59,7 @@ class MemoryPool:
         self._free += size
 
     def malloc(self, size: int) -> MemoryPointer:
-        return MemoryPointer(Block(size, np.full(max(size, 1), 0xFF, np.uint8)), 0)
+        return MemoryPointer(Block(size), 0)
 
     def used_bytes(self) -> int:
         return self._used
@@ -106,3 +113,18 @@ class PinnedMemoryPointer(bytearray):
 
 
 pool = MemoryPool()
+_allocator: list[Any] = [pool.malloc]
+
+
+def get_allocator() -> Any:
+    return _allocator[0]
+
+
+def set_allocator(allocator: Any = None) -> None:
+    _allocator[0] = allocator or pool.malloc
+
+
+def block(size: int) -> Block:
+    """Fresh memory, by whatever allocates."""
+    found: Block = _allocator[0](size).mem
+    return found

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad.random import Key, RowKeys
+from tests.cupy_stand_in import syncs
 
 MASK = (1 << 64) - 1
 
@@ -189,3 +191,19 @@ def test_keys_are_values() -> None:
     assert len({tg.Key(3), tg.Key(3), tg.Key(4)}) == 2
     with pytest.raises(AttributeError):
         tg.Key(3).seed = 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("start", [0, 1, 6, 13])
+def test_a_device_makes_the_same_numbers_without_a_copy(dtype, start, cupy):
+    key = Key(2**64 - 5, 2**63 + 11)
+    syncs.copies.clear()
+    made = key.uniform((3, 7), start=start, dtype=dtype, device="cuda")
+    assert not syncs.copies
+    assert np.array_equal(made.get(), key.uniform((3, 7), start=start, dtype=dtype))
+
+
+def test_a_device_makes_the_same_numbers_for_rows(cupy):
+    keys = RowKeys((Key(1), Key(2, 5), Key(0)))
+    assert np.array_equal(keys.uniform((3, 5, 2), device="cuda").get(), keys.uniform((3, 5, 2)))
+    assert RowKeys(()).uniform((0, 4), device="cuda").shape == (0, 4)
