@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,16 @@ __all__ = ["DeviceSynchronized", "copied", "copies", "counts", "forbidden", "syn
 
 counts: Counter[str] = Counter()  # by what waited
 copies: Counter[str] = Counter()  # bytes, "to the device" and "to the host"
-_forbidden = [False]
+
+
+class _Thread(threading.local):
+    """Waiting is forbidden to a thread: another, such as a loader's, may wait meanwhile."""
+
+    def __init__(self) -> None:
+        self.forbidden = [False]
+
+
+_thread = _Thread()
 
 
 class DeviceSynchronized(RuntimeError):
@@ -19,7 +29,7 @@ class DeviceSynchronized(RuntimeError):
 
 def synchronised(what: str) -> None:
     """`what` waits for the device, as it looks at values there."""
-    if _forbidden[-1]:
+    if _thread.forbidden[-1]:
         raise DeviceSynchronized(f"{what} waits for the device")
     counts[what] += 1
 
@@ -30,9 +40,9 @@ def copied(direction: str, nbytes: int) -> None:
 
 @contextmanager
 def forbidden(refuse: bool = True) -> Iterator[None]:
-    """Within it, what waits for the device raises; with False it may again."""
-    _forbidden.append(refuse)
+    """Within it, what waits for the device raises in this thread; with False it may again."""
+    _thread.forbidden.append(refuse)
     try:
         yield
     finally:
-        _forbidden.pop()
+        _thread.forbidden.pop()

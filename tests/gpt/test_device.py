@@ -1,0 +1,275 @@
+"""Training on a device: the stand-in for CuPy in every run of the tests, a GPU where there is one (`-m gpu`)."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpt import checkpoint, train
+from gpt.config import ModelConfig, OptimConfig, TokenizerConfig, TrainConfig
+from gpt.metrics import read_metrics
+from gpt.model import GPT
+from gpt.optim import AdamW
+from gpt.precision import Precision
+from gpt.session import Session
+from gpt.step import train_step
+from tensorgrad import Key
+from tensorgrad.array import cuda_module
+from tensorgrad.errors import DeviceError, TensorgradError
+from tensorgrad.kernels import reference
+from tensorgrad.kernels.cuda import providers
+from tensorgrad.tree import named_tensors
+from tests.cupy_stand_in import installed, syncs
+
+GPT2 = ModelConfig(
+    context_length=16,
+    num_layers=2,
+    num_heads=2,
+    model_dim=32,
+    positions="learned",
+    norm="layer_norm",
+    activation="gelu_tanh",
+    has_bias=True,
+)
+LLAMA = replace(GPT2, positions="rope", norm="rms_norm", activation="swiglu", has_bias=False, num_kv_heads=1)
+CONFIG = TrainConfig(
+    steps=10,
+    batch_size=4,
+    micro_batch_size=2,
+    eval_interval_steps=5,
+    eval_batches=1,
+    checkpoint_interval_steps=5,
+    keep_checkpoints=0,
+    log_interval_steps=1,
+    model=GPT2,
+    tokenizer=TokenizerConfig(kind="bytes"),
+    optim=OptimConfig(warmup_steps=2),
+)
+ON_GPU = pytest.param("gpu", marks=pytest.mark.gpu)
+
+
+def a_gpu() -> Any:
+    """CuPy, if it has a device; else the test is skipped."""
+    try:
+        return cuda_module()
+    except DeviceError as problem:
+        pytest.skip(str(problem))
+
+
+@pytest.fixture(params=["stand-in", ON_GPU])
+def cuda(request) -> Iterator[Any]:
+    """CuPy's stand-in, or CuPy itself."""
+    if request.param == "gpu":
+        yield a_gpu()
+    else:
+        with installed() as module:
+            yield module
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"{i} squared is {i * i}, and cubed it is {i**3}.\n" for i in range(120)))
+    return path
+
+
+def numbers(run_dir: Path) -> list[tuple[float, float]]:
+    """Loss and gradient norm of each step."""
+    return [(r["loss"], r["grad_norm"]) for r in read_metrics(run_dir / "metrics.jsonl") if "loss" in r]
+
+
+def weights(run_dir: Path) -> dict[str, bytes]:
+    return {name: x.numpy().tobytes() for name, x in named_tensors(checkpoint.load(run_dir).model).items()}
+
+
+@pytest.mark.parametrize("model", [GPT2, LLAMA, replace(LLAMA, dropout=0.1)], ids=["gpt2", "llama", "dropout"])
+def test_ten_steps_are_those_of_the_cpu(model, text, tmp_path, cuda):
+    config = replace(CONFIG, model=model)
+    train.train(config, [str(text)], tmp_path / "cpu")
+    run = train.train(replace(config, device="cuda"), [str(text)], tmp_path / "cuda")
+    assert run.model.embedding.tokens.device == "cuda:0"
+    ours, theirs = numbers(tmp_path / "cuda"), numbers(tmp_path / "cpu")
+    assert len(ours) == 10
+    np.testing.assert_allclose(ours, theirs, rtol=3e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "fp16"])
+def test_a_step_waits_for_nothing(precision, text, tmp_path, monkeypatch, cupy):
+    """From the batch to the numbers on their way down; only reading them, one step later, waits."""
+    advance, scatter_add = Session.advance, reference.scatter_add
+
+    def reference_scatter_add(*arguments):
+        with syncs.forbidden(False):  # it looks where the runs of one id begin; the device's own kernel does not
+            scatter_add(*arguments)
+
+    monkeypatch.setattr(reference, "scatter_add", reference_scatter_add)
+
+    def advance_without_waiting(session):
+        with syncs.forbidden():
+            return advance(session)
+
+    monkeypatch.setattr(Session, "advance", advance_without_waiting)
+    train.train(replace(CONFIG, device="cuda", precision=precision), [str(text)], tmp_path / "run")
+    assert len(numbers(tmp_path / "run")) == 10
+
+
+def test_the_same_command_gives_the_same_weights(text, tmp_path, cuda):
+    config = replace(CONFIG, device="cuda")
+    for name in ("a", "b"):
+        train.train(config, [str(text)], tmp_path / name)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert numbers(tmp_path / "a") == numbers(tmp_path / "b")
+
+
+def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, cuda):
+    config = replace(CONFIG, device="cuda")
+    train.train(config, [str(text)], tmp_path / "run")
+    expected = weights(tmp_path / "run")
+    checkpoint.checkpoints(tmp_path / "run")[-1].rename(tmp_path / "last")
+    train.resume(tmp_path / "run")
+    assert weights(tmp_path / "run") == expected
+
+
+def test_fp16_scales_its_loss(text, tmp_path, monkeypatch, cuda):
+    monkeypatch.setattr("gpt.optim.FIRST", 2.0**28)
+    train.train(replace(CONFIG, device="cuda", precision="fp16", steps=20), [str(text)], tmp_path / "run")
+    state = checkpoint.load_training_state(tmp_path / "run").arrays["loss_scale"]
+    is_finite = [math.isfinite(norm) for _, norm in numbers(tmp_path / "run")]
+    assert not is_finite[0]
+    assert is_finite[-1]
+    assert state[0] == 2.0**28 / 2 ** is_finite.count(False)
+
+
+def test_what_is_slow_is_refused_before_the_first_step(text, tmp_path, cupy):
+    def missing() -> None:
+        raise ImportError("No module named 'fast'")
+
+    try:
+        providers.choose("gemm", [("fast", missing), ("slow", lambda: None)])
+        with pytest.raises(DeviceError, match=r"gemm: expected fast, as the fast provider is required, got slow"):
+            train.train(replace(CONFIG, device="cuda", require_fast=True), [str(text)], tmp_path / "run")
+    finally:
+        providers.forget()
+    assert not checkpoint.checkpoints(tmp_path / "run")
+
+
+def test_a_device_that_is_not_there_leaves_nothing_behind(text, tmp_path):
+    if importlib.util.find_spec("cupy"):
+        pytest.skip("CuPy is installed")
+    with pytest.raises(TensorgradError, match="device cuda: "):
+        train.train(replace(CONFIG, device="cuda"), [str(text)], tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
+
+
+def gradients(config: ModelConfig, precision: str, device: str, ids: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+    """Loss and gradients of a new model."""
+    model = GPT.init(config, Key(0), dtype=Precision.of(precision, device)).to(device)
+    loss = model.loss(ids[:, :-1], ids[:, 1:])
+    loss.backward()
+    return loss.item(), {name: x.grad.numpy() for name, x in named_tensors(model).items()}
+
+
+@pytest.mark.parametrize("config", [GPT2, LLAMA], ids=["gpt2", "llama"])
+def test_the_gradients_of_a_whole_model(config, cuda):
+    """float64 on the device against float64 on the CPU, every element."""
+    config = replace(config, vocab_size=100)
+    ids = np.random.default_rng(0).integers(0, 100, (3, 17))
+    loss, ours = gradients(config, "float64", "cuda", ids)
+    expected_loss, theirs = gradients(config, "float64", "cpu", ids)
+    assert loss == pytest.approx(expected_loss, rel=1e-12)
+    for name, g in theirs.items():
+        np.testing.assert_allclose(ours[name], g, rtol=0, atol=1e-11 * np.abs(g).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_the_gradients_of_a_whole_model_in_16_bits(precision, cuda):
+    """Every parameter's gradient points where float64's does."""
+    if precision == "bf16":
+        pytest.importorskip("ml_dtypes")
+    config = replace(GPT2, vocab_size=100)
+    ids = np.random.default_rng(0).integers(0, 100, (3, 17))
+    loss, ours = gradients(config, precision, "cuda", ids)
+    expected_loss, theirs = gradients(config, "float64", "cpu", ids)
+    assert loss == pytest.approx(expected_loss, rel=2e-3)
+    for name, g in theirs.items():
+        # A bias that all keys share changes no weight of attention: its gradient is rounding.
+        part = slice(0, config.model_dim) if name.endswith("qkv.bias") else slice(None)
+        a, b = ours[name][part].ravel(), g[part].ravel()
+        assert a @ b > 0.99 * np.linalg.norm(a) * np.linalg.norm(b), name
+
+
+# --- on a GPU alone ----------------------------------------------------------------------------
+
+WIDE = replace(GPT2, context_length=128, num_layers=4, num_heads=4, model_dim=256)
+
+
+@pytest.mark.gpu
+def test_fifty_steps_in_bfloat16_learn_what_float32_learns_on_the_cpu(text, tmp_path, record_property):
+    a_gpu()
+    config = replace(CONFIG, steps=50, eval_interval_steps=0, model=WIDE)
+    text.write_text("".join(f"{i} squared is {i * i}, and cubed it is {i**3}.\n" for i in range(3000)))
+    train.train(config, [str(text)], tmp_path / "cpu")
+    train.train(replace(config, device="cuda", precision="bf16"), [str(text)], tmp_path / "gpu")
+    ours, theirs = ([loss for loss, _ in numbers(tmp_path / name)] for name in ("gpu", "cpu"))
+    record_property("losses_bf16_gpu", ours)
+    record_property("losses_float32_cpu", theirs)
+    np.testing.assert_allclose(ours, theirs, rtol=0.02)
+    assert np.abs(np.subtract(ours, theirs)).mean() < 0.01
+    assert ours[-1] < ours[0] - 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+def test_a_recorded_step_is_the_step_bit_for_bit(precision, text, tmp_path):
+    a_gpu()
+    config = replace(CONFIG, device="cuda", precision=precision, model=WIDE, steps=12)
+    train.train(config, [str(text)], tmp_path / "eager")
+    train.train(replace(config, cuda_graph=True), [str(text)], tmp_path / "graph")
+    assert numbers(tmp_path / "eager") == numbers(tmp_path / "graph")
+    assert weights(tmp_path / "eager") == weights(tmp_path / "graph")
+
+
+@pytest.mark.gpu
+def test_bfloat16_runs_are_the_same_bit_for_bit(text, tmp_path):
+    a_gpu()
+    for name in ("a", "b"):
+        train.train(replace(CONFIG, device="cuda", precision="bf16", model=WIDE), [str(text)], tmp_path / name)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+@pytest.mark.gpu
+def test_steps_ask_the_driver_for_no_more_memory(record_property):
+    """Why there is no arena: after two steps CuPy's pool has what every later step asks for."""
+    cupy = a_gpu()
+    config = replace(WIDE, vocab_size=1000)
+    model = GPT.init(config, Key(0), dtype=Precision.of("bf16", "cuda")).to("cuda")
+    optimizer = AdamW(model, OptimConfig())
+    ids = np.random.default_rng(0).integers(0, 1000, (8, 129))
+    sizes = []
+    for number in range(1, 9):
+        arguments = {"micro_batch_size": 4, "learning_rate": 1e-3, "number": number}
+        train_step(model, optimizer, ids[:, :-1], ids[:, 1:], **arguments)
+        sizes.append(cupy.get_default_memory_pool().total_bytes())
+    record_property("pool_bytes", sizes)
+    assert len(set(sizes[2:])) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_all_reduce_of_one_rank_changes_nothing(dtype):
+    cupy = a_gpu()
+    nccl = pytest.importorskip("cupy.cuda.nccl")
+    x = cupy.random.default_rng(0).standard_normal(100_003, dtype=cupy.float32)
+    x = x if dtype == "float32" else x.astype(pytest.importorskip("ml_dtypes").bfloat16)
+    out = cupy.zeros_like(x)
+    communicator = nccl.NcclCommunicator(1, nccl.get_unique_id(), 0)
+    kind = nccl.NCCL_FLOAT32 if dtype == "float32" else 9  # ncclBfloat16, whose name CuPy does not have everywhere
+    communicator.allReduce(x.data.ptr, out.data.ptr, x.size, kind, nccl.NCCL_SUM, cupy.cuda.get_current_stream().ptr)
+    assert out.get().tobytes() == x.get().tobytes()
