@@ -15,10 +15,10 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def store(name: str, result: dict[str, Any], packages: tuple[str, ...]) -> Path:
+def store(name: str, result: dict[str, Any], packages: tuple[str, ...], folder: Path = RESULTS) -> Path:
     """Write `result`, with its origin, to benchmarks/results/NAME.json."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps({"origin": origin(packages), **result}, indent=1) + "\n")
     return path
 
@@ -27,7 +27,7 @@ def origin(packages: tuple[str, ...]) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "uncommitted_changes": None if (changes := git("status", "--porcelain", "-uno")) is None else bool(changes),
         "cpu": cpu_name(),
         "cpus": os.cpu_count(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
@@ -36,8 +36,12 @@ def origin(packages: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+def git(*arguments: str) -> str | None:
+    """What git says of this checkout; None where it is a copy without history, or there is no git."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def cpu_name() -> str:

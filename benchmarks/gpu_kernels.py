@@ -1,0 +1,216 @@
+"""Each kernel of GPT-2 124M's step by itself: milliseconds, GB/s or TFLOP/s, and the share of the measured peak.
+
+    python benchmarks/gpu_kernels.py                          # all sections
+    python benchmarks/gpu_kernels.py --sections gemm
+    python benchmarks/gpu_kernels.py --device cpu --small     # a rehearsal
+
+The sizes are those of a micro-batch of 16 sequences of 1024 tokens: large enough to fill the device and to leave
+its cache. The bytes are those that must move, each input read once and each output written once; the peak is a
+copy's, measured in the same run. Products and attention are counted in operations, against an 8192^3 product.
+
+A section is a function that yields cases; SECTIONS lists them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.gpu_machine import Machine, arguments, check_fast
+from tensorgrad.array import to_device
+from tensorgrad.kernels import gemm, kernels_for
+from tensorgrad.sorted_ids import SortedIds
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call, and what it has to do at least: bytes to move, or operations."""
+
+    name: str
+    work: Callable[[], Any]
+    nbytes: int = 0
+    flops: int = 0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """GPT-2's, in the letters of `gpt/__init__.py`."""
+
+    B: int = 16
+    T: int = 1024
+    C: int = 768
+    H: int = 12
+    F: int = 3072
+    V: int = 50304
+    parameters: int = 124_475_904
+
+    @property
+    def N(self) -> int:
+        return self.B * self.T
+
+
+SMALL = Sizes(B=2, T=64, C=64, H=2, F=256, V=512, parameters=20_000)
+
+
+def norms(machine: Machine, s: Sizes) -> Iterator[Case]:
+    x, g = machine.normal(s.N, s.C), machine.normal(s.N, s.C)
+    weight, bias = machine.normal(s.C), machine.normal(s.C)
+    kernels, size = kernels_for(x), x.nbytes
+    _, mean, rstd = kernels.layer_norm(x, weight, bias, 1e-5)
+    yield Case("layer_norm", lambda: kernels.layer_norm(x, weight, bias, 1e-5), 2 * size)
+    yield Case("layer_norm_gradient", lambda: kernels.layer_norm_gradient(g, x, weight, mean, rstd), 3 * size)
+    _, scale = kernels.rms_norm(x, weight, 1e-5)
+    yield Case("rms_norm", lambda: kernels.rms_norm(x, weight, 1e-5), 2 * size)
+    yield Case("rms_norm_gradient", lambda: kernels.rms_norm_gradient(g, x, weight, scale), 3 * size)
+
+
+def activations(machine: Machine, s: Sizes) -> Iterator[Case]:
+    x, g = machine.normal(s.N, s.F), machine.normal(s.N, s.F)
+    kernels, size = kernels_for(x), x.nbytes
+    yield Case("gelu_tanh", lambda: kernels.gelu(x, "tanh"), 2 * size)
+    yield Case("gelu_tanh_gradient", lambda: kernels.gelu_gradient(g, x, "tanh"), 3 * size)
+    half = machine.normal(s.N, s.F // 2)
+    yield Case("swiglu", lambda: kernels.swiglu(x), size + half.nbytes)
+    yield Case("swiglu_gradient", lambda: kernels.swiglu_gradient(half, x), 2 * size + half.nbytes)
+
+
+def elementwise(machine: Machine, s: Sizes) -> Iterator[Case]:
+    x, y = machine.normal(s.N, s.C), machine.normal(s.N, s.C)
+    yield Case("add (residual)", lambda: x + y, 3 * x.nbytes)
+    wide = machine.normal(s.parameters, dtype=np.float32)
+    yield Case("cast of the parameters", lambda: wide.astype(x.dtype), s.parameters * (4 + x.dtype.itemsize))
+    heads = machine.normal(s.B, s.H, s.T, s.C // s.H)
+    cos, sin = (machine.normal(s.T, s.C // s.H // 2, scale=0.5) for _ in range(2))
+    yield Case("rope", lambda: kernels_for(heads).rope(heads, cos, sin), 2 * heads.nbytes)
+
+
+def loss(machine: Machine, s: Sizes) -> Iterator[Case]:
+    logits, targets = machine.normal(s.N, s.V), machine.integers(s.V, s.N)
+    kernels = kernels_for(logits)
+    _, _, largest, total = kernels.cross_entropy(logits, targets, None)
+    share = machine.normal(s.N, dtype=largest.dtype, scale=1e-5)
+    yield Case("cross_entropy", lambda: kernels.cross_entropy(logits, targets, None), logits.nbytes)
+    yield Case(
+        "cross_entropy_gradient",
+        lambda: kernels.cross_entropy_gradient(share, share, share, logits, targets, None, largest, total),
+        2 * logits.nbytes,
+    )
+
+
+def embedding(machine: Machine, s: Sizes) -> Iterator[Case]:
+    # Ids as frequent as a text's are: the n-th most frequent one has a share of about 1 / n.
+    shares = 1 / np.arange(1, s.V + 1)
+    host = machine.random.choice(s.V, s.N, p=shares / shares.sum())
+    ids = SortedIds.of(host).to(machine.device)
+    table, g = machine.normal(s.V, s.C, dtype=np.float32), machine.normal(s.N, s.C, dtype=np.float32)
+    num_rows = len(np.unique(host))
+    yield Case("embedding", lambda: table[ids.ids], 2 * g.nbytes)
+    yield Case(
+        "embedding_gradient",
+        lambda: kernels_for(table).scatter_add(table, ids.ids, g, ids.order_N),
+        g.nbytes + 2 * num_rows * s.C * 4,
+    )
+
+
+def optimizer(machine: Machine, s: Sizes) -> Iterator[Case]:
+    buffers = [machine.normal(s.parameters, dtype=np.float32, scale=0.02) for _ in range(3)]
+    second = machine.normal(s.parameters, dtype=np.float32) ** 2
+    kernels = kernels_for(second)
+    rates = to_device(np.array([1e-4, 0.1, 0.05, 1.0]), machine.device)
+    options = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
+    yield Case("global_norm", lambda: kernels.global_norm(buffers[1]), 4 * s.parameters)
+    yield Case("adamw", lambda: kernels.adamw(*buffers, second, rates, **options), 28 * s.parameters)  # type: ignore[arg-type]
+
+
+def products(machine: Machine, s: Sizes) -> Iterator[Case]:
+    """Every product of a block and the head: Y = X W^T forward, dX = dY W, dW = dY^T X."""
+    shapes = {"qkv": (3 * s.C, s.C), "out": (s.C, s.C), "up": (s.F, s.C), "down": (s.C, s.F), "head": (s.V, s.C)}
+    for name, (wide, narrow) in shapes.items():
+        x, weight, g = machine.normal(s.N, narrow), machine.normal(wide, narrow), machine.normal(s.N, wide)
+        flops = 2 * s.N * wide * narrow
+        yield Case(f"{name}, forward", lambda x=x, w=weight: gemm.matmul(x, w.T), flops=flops)  # type: ignore[misc]
+        yield Case(f"{name}, dX", lambda g=g, w=weight: gemm.matmul(g, w), flops=flops)  # type: ignore[misc]
+        yield Case(f"{name}, dW", lambda g=g, x=x: gemm.matmul(g.T, x), flops=flops)  # type: ignore[misc]
+
+
+def attention(machine: Machine, s: Sizes) -> Iterator[Case]:
+    """Causal attention as the model calls it: queries, keys and values are views of one (B, T, 3, H, D) product."""
+    D = s.C // s.H
+    qkv = machine.normal(s.B, s.T, 3, s.H, D)
+    q, k, v = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
+    g = machine.normal(s.B, s.H, s.T, D)
+    kernels, scale = kernels_for(qkv), D**-0.5
+    out, logsumexp = kernels.attention(q, k, v, None, True, scale, None)
+    flops = 2 * s.B * s.H * s.T * s.T * D  # two products of T x T x D, half of each masked
+    yield Case("forward", lambda: kernels.attention(q, k, v, None, True, scale, None), flops=flops)
+    yield Case(
+        "backward",
+        lambda: kernels.attention_gradient(g, q, k, v, out, logsumexp, None, True, scale, None),
+        flops=5 * flops // 2,
+    )
+
+
+SECTIONS: dict[str, Callable[[Machine, Sizes], Iterator[Case]]] = {
+    "norms": norms,
+    "activations": activations,
+    "elementwise": elementwise,
+    "loss": loss,
+    "embedding": embedding,
+    "optimizer": optimizer,
+    "gemm": products,
+    "attention": attention,
+}
+
+
+def measured(machine: Machine, section: str, case: Case, peaks: dict[str, float]) -> dict[str, Any]:
+    ms = machine.milliseconds(case.work)
+    row: dict[str, Any] = {"section": section, "name": case.name, "ms": round(ms, 5)}
+    if case.flops:
+        row["tflop_per_s"] = round(case.flops / ms / 1e9, 3)
+        row["percent_of_peak"] = round(100 * row["tflop_per_s"] / peaks["product_tflop_per_s"], 1)
+    else:
+        row["gb_per_s"] = round(case.nbytes / ms / 1e6, 3)
+        row["percent_of_peak"] = round(100 * row["gb_per_s"] / peaks["copy_gb_per_s"], 1)
+    return row
+
+
+def main() -> None:
+    assert __doc__
+    parser = arguments(__doc__)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    options = parser.parse_args()
+    machine = Machine(options.device, is_small=options.small)
+    sizes = SMALL if options.small else Sizes()
+    peaks = machine.peaks()
+    print(f"{machine.name}: {', '.join(f'{name} {value:,.1f}' for name, value in peaks.items())}", flush=True)
+    rows, failed = [], []
+    for section in options.sections:
+        try:
+            for case in SECTIONS[section](machine, sizes):
+                rows.append(measured(machine, section, case, peaks))
+                row = rows[-1]
+                speed = f"{row['gb_per_s']:,.0f} GB/s" if "gb_per_s" in row else f"{row['tflop_per_s']:,.1f} TFLOP/s"
+                print(
+                    f"{section + ': ' + case.name:36}{row['ms']:>10.4f} ms{speed:>16}{row['percent_of_peak']:>7.1f} %",
+                    flush=True,
+                )
+        except Exception as problem:  # one broken kernel must not hide the others
+            failed.append({"section": section, "problem": f"{type(problem).__name__}: {problem}"})
+            print(f"{section}: {failed[-1]['problem']}", flush=True)
+        machine.free()
+    result = {"sizes": vars(sizes), "peaks": peaks, "rows": rows, "failed": failed}
+    machine.store("gpu_kernels", result, options.results)
+    if machine.is_gpu and not options.allow_slow:
+        check_fast()
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
