@@ -14,7 +14,7 @@ import numpy as np
 from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, device_of, module_of, own
 from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError, shown
-from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, Joint, Node, Scatter, data, mode_set_to
+from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, AddingVjp, Joint, Node, Scatter, data, mode_set_to
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import check_unwritten
 
@@ -220,7 +220,16 @@ def _step_back(
     if type(vjps) is Joint:
         vjps = vjps.separate(node.op, vjps.vjp(g))
     for parent, vjp in zip(node.parents, vjps, strict=True):
-        if useful is None or parent in useful:
+        if (
+            type(vjp) is AddingVjp
+            and useful is None
+            and not create_graph
+            and parent.grad is not None
+            and parent.vjps is None
+            and not (parent.hooks or hasattr(node, "site"))  # nobody else is to see what the leaf gets
+        ):
+            vjp.add(g, parent.grad.array)
+        elif useful is None or parent in useful:
             result = vjp(g) if output is None else vjp(g, output)
             try:
                 if result.dtype is not parent.dtype or result.shape != parent.shape:

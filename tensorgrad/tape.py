@@ -92,6 +92,19 @@ class Joint:
         return [lambda _, result=results[position]: result for position in self.kept]
 
 
+class AddingVjp(functools.partial[Any]):
+    """A vjp that can also add its cotangent to a leaf's gradient: `add(g, buffer)`, without an array in between."""
+
+    add: Callable[[Array, Array], None]
+
+    @classmethod
+    def of(cls, vjp: Vjp, add: Callable[[Array, Array], None]) -> AddingVjp:
+        """The two must keep the same arrays."""
+        both = cls(vjp)
+        both.add = add
+        return both
+
+
 class Scatter:
     """A cotangent that is zero but for `values` at `index`: what slices and look-ups send back.
 

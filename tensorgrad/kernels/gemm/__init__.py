@@ -13,6 +13,7 @@ from tensorgrad.kernels.gemm import cpu, onednn
 from tensorgrad.kernels.gemm.cpu import matmul_bfloat16, to_bfloat16
 
 __all__ = [
+    "add_matmul",
     "bfloat16_problem",
     "cpu_provider",
     "from_bfloat16",
@@ -38,6 +39,14 @@ def cpu_provider() -> str:
     """Who computes products on the CPU: oneDNN and its version, or why NumPy's BLAS does."""
     problem = onednn.problem()
     return f"NumPy (oneDNN: {problem})" if problem else f"oneDNN {onednn.version()}"
+
+
+def add_matmul(a: Array, b: Array, out: Array) -> None:
+    """out += a b, for matrices of one dtype; on the CPU also of bfloat16 operands and a float32 `out`."""
+    if isinstance(out, np.ndarray):
+        cpu.add_matmul(a, b, out)
+    else:
+        out += matmul(a, b)
 
 
 def bfloat16_problem() -> str:

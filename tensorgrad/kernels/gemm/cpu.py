@@ -16,7 +16,7 @@ from tensorgrad.array import Array
 from tensorgrad.kernels.gemm import onednn
 from tensorgrad.kernels.threads import is_threaded, run_all
 
-__all__ = ["matmul", "matmul_bfloat16", "to_bfloat16"]
+__all__ = ["add_matmul", "matmul", "matmul_bfloat16", "to_bfloat16"]
 
 _PARTS = 4
 _MIN_PART_FLOPS = 1 << 22  # below it, handing a part to a thread costs more than it saves
@@ -54,6 +54,22 @@ def matmul_bfloat16(a: Array, b: Array) -> Array:
     return out
 
 
+def add_matmul(a: Array, b: Array, out: Array) -> None:
+    """out += a b, for matrices of the dtype of `out`, or of bfloat16 kept as uint16; of any memory order."""
+    is_bfloat16 = a.dtype == np.uint16
+    by_onednn = is_bfloat16 or (is_threaded() and a.dtype == np.float32 and not onednn.problem())
+    if not (a.size and b.size and out.flags.c_contiguous and (is_bfloat16 or is_threaded())):
+        out += matmul_bfloat16(a, b) if is_bfloat16 else np.matmul(a, b)
+        return
+    if by_onednn:
+        a, b = _readable(a), _readable(b)
+    product = functools.partial(onednn.matmul, accumulate=True) if by_onednn else _add_blas
+    if 2 * a.size * b.shape[1] >= _PARTS * _MIN_PART_FLOPS:
+        _in_parts(product, a, b, out)
+    else:
+        product(a, b, out)
+
+
 def to_bfloat16(a: Array) -> Array:
     """A float32 matrix rounded to bfloat16, ties to even: its bits, uint16, in the memory order of `a`."""
     a = _readable(a)
@@ -84,6 +100,10 @@ def _in_parts(product: Product, a: Array, b: Array, out: Array) -> None:
 
 def _blas(a: Array, b: Array, out: Array) -> None:
     np.matmul(a, b, out=out)
+
+
+def _add_blas(a: Array, b: Array, out: Array) -> None:
+    out += np.matmul(a, b)
 
 
 def _readable(a: Array) -> Array:

@@ -13,7 +13,7 @@ from tensorgrad.ops.broadcast import reshape, sum
 from tensorgrad.ops.common import TensorLike, operands, row_shape, shape_of
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.shape import matrix_transpose
-from tensorgrad.tape import data, record, record_joint
+from tensorgrad.tape import AddingVjp, data, record
 from tensorgrad.tensor import Tensor
 
 
@@ -58,10 +58,14 @@ def linear(
     def vjp_weight(g: Any) -> Any:
         return matmul(matrix_transpose(reshape(g, row_shape(g.shape))), reshape(x, row_shape(x_shape)))
 
+    def add_weight(g: Any, buffer: Any) -> None:
+        gemm.add_matmul(g.reshape(row_shape(g.shape)).T, data(x).reshape(row_shape(x_shape)), buffer)
+
     def vjp_bias(g: Any) -> Any:
         return sum(reshape(g, row_shape(g.shape)), axis=0)
 
-    return record(out, (x, vjp_x), (weight, vjp_weight), *(() if bias is None else ((bias, vjp_bias),)))
+    to_weight = AddingVjp.of(vjp_weight, add_weight)
+    return record(out, (x, vjp_x), (weight, to_weight), *(() if bias is None else ((bias, vjp_bias),)))
 
 
 def _linear_bfloat16(x: Any, weight: Any, bias: Any, product_dtype: str) -> Tensor:
@@ -80,19 +84,34 @@ def _linear_bfloat16(x: Any, weight: Any, bias: Any, product_dtype: str) -> Tens
     if bias is not None:
         out += data(bias)
 
-    def vjp(g: Any) -> Any:
-        dx: Any
-        dweight: Any
-        g_rows: Any = reshape(g, row_shape(g.shape))
-        if type(g) is Tensor:
-            # In float32, of the rounded operands with the history of the given ones.
-            rounded_x = Tensor(gemm.from_bfloat16(rows).reshape(x_shape), x_node)
-            dx = matmul(g_rows, Tensor(gemm.from_bfloat16(table), weight_node))
-            dweight = matmul(matrix_transpose(g_rows), reshape(rounded_x, rows.shape))
-        else:
-            g_rounded = gemm.to_bfloat16(g_rows)
-            dx = gemm.matmul_bfloat16(g_rounded, table)
-            dweight = gemm.matmul_bfloat16(g_rounded.T, rows)
-        return reshape(dx, x_shape), dweight, None if bias is None else sum(g_rows, axis=0)
+    last: list[Any] = []
 
-    return record_joint(out.reshape(*x_shape[:-1], w.shape[0]), [x, weight, bias], vjp)
+    def rounded(g: Any) -> Any:
+        """The cotangent as rows, rounded once for both products."""
+        if not last or last[0] is not g:
+            last[:] = g, gemm.to_bfloat16(g.reshape(row_shape(g.shape)))
+        return last[1]
+
+    # Of a recorded cotangent in float32, of the rounded operands with the history of the given ones.
+    def vjp_x(g: Any) -> Any:
+        if type(g) is Tensor:
+            dx: Any = matmul(reshape(g, row_shape(g.shape)), Tensor(gemm.from_bfloat16(table), weight_node))
+        else:
+            dx = gemm.matmul_bfloat16(rounded(g), table)
+        return reshape(dx, x_shape)
+
+    def vjp_weight(g: Any) -> Any:
+        if type(g) is Tensor:
+            g_T = matrix_transpose(reshape(g, row_shape(g.shape)))
+            return matmul(g_T, reshape(Tensor(gemm.from_bfloat16(rows).reshape(x_shape), x_node), rows.shape))
+        return gemm.matmul_bfloat16(rounded(g).T, rows)
+
+    def add_weight(g: Any, buffer: Any) -> None:
+        gemm.add_matmul(rounded(g).T, rows, buffer)
+
+    def vjp_bias(g: Any) -> Any:
+        return sum(reshape(g, row_shape(g.shape)), axis=0)
+
+    to_weight = AddingVjp.of(vjp_weight, add_weight)
+    out = out.reshape(*x_shape[:-1], w.shape[0])
+    return record(out, (x, vjp_x), (weight, to_weight), *(() if bias is None else ((bias, vjp_bias),)))

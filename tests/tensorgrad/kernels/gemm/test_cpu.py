@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 
 import tensorgrad as tg
 from tensorgrad.kernels import gemm
+from tensorgrad.kernels.threads import threads
 
 
 def test_the_product_and_its_refusal() -> None:
@@ -31,3 +34,18 @@ def test_matmul_and_linear_and_their_gradients_use_it(monkeypatch: pytest.Monkey
     calls.clear()
     (x @ tg.ones((4, 2), requires_grad=True)).sum().backward()
     assert calls == [[(6, 4), (4, 2)], [(6, 2), (2, 4)], [(4, 6), (6, 2)]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (700, 130, 400), (90, 200, 1500), (0, 3, 2), (3, 0, 2)])
+@pytest.mark.parametrize("count", [None, 1, 3])
+def test_a_product_is_added(dtype: str, shape: tuple[int, int, int], count: int | None) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a, b, before = (rng.normal(size=s).astype(dtype) for s in ((m, k), (k, n), (m, n)))
+    tolerance = 1e-12 if dtype == "float64" else 1e-4
+    for x in (a, np.asfortranarray(a)):
+        for out in (before.copy(), np.repeat(before, 2, axis=1)[:, ::2]):
+            with contextlib.nullcontext() if count is None else threads(count):
+                gemm.add_matmul(x, b, out)
+            np.testing.assert_allclose(out, before + a.astype(np.float64) @ b, rtol=tolerance, atol=tolerance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -105,3 +106,52 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tensorgrad.kernels.gemm.onednn.problem", lambda: "not installed")
     with pytest.raises(tg.ArgumentError, match="expected oneDNN for product_dtype bfloat16, got not installed"):
         tg.linear(a, w, product_dtype="bfloat16")
+
+
+PRODUCT_DTYPES = [None, pytest.param("bfloat16", marks=needs_bfloat16)]
+
+
+@pytest.mark.parametrize("product_dtype", PRODUCT_DTYPES)
+def test_a_weight_s_gradient_is_added_to_what_is_there(product_dtype: str | None) -> None:
+    a, w, g = drawn((2, 6, 7), (3, 7), (2, 6, 3))
+    fresh, given = (tg.tensor(w, requires_grad=True) for _ in range(2))
+    buffer = np.ones_like(w)
+    given.grad = tg.tensor(buffer)
+    held = given.grad.array
+    for weight in (fresh, given):
+        tg.linear(a, weight, product_dtype=product_dtype).backward(g)
+    assert given.grad.array is held
+    np.testing.assert_allclose(held, 1 + fresh.grad.numpy(), rtol=1e-5, atol=1e-5)
+    # A weight that is used twice, once not in a product.
+    for weight in (fresh, given):
+        (tg.linear(weight, weight, product_dtype=product_dtype).sum() + (weight * weight).sum()).backward()
+    np.testing.assert_allclose(held, 1 + fresh.grad.numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("product_dtype", PRODUCT_DTYPES)
+def test_no_array_of_the_weight_s_size_is_made_for_its_gradient(product_dtype: str | None) -> None:
+    a, w = drawn((16, 1000), (1000, 1000))
+    weight = tg.tensor(w, requires_grad=True)
+    weight.grad = tg.zeros(w.shape, dtype="float32")
+    y = tg.linear(a, weight, product_dtype=product_dtype).sum()
+    with tg.threads(2):
+        tracemalloc.start()
+        y.backward()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < w.nbytes * 0.6  # NumPy adds a quarter at a time
+
+
+def test_hooks_and_those_who_ask_for_a_gradient_see_all_of_it() -> None:
+    a, w, g = drawn((6, 7), (3, 7), (6, 3))
+    weight = tg.tensor(w, requires_grad=True)
+    weight.grad = tg.ones(w.shape, dtype="float32")
+    seen = []
+    remove = weight.register_hook(lambda g: seen.append(g.numpy()))
+    tg.linear(a, weight).backward(g)
+    remove()
+    np.testing.assert_allclose(seen[0], g.T @ a, rtol=1e-5)
+    np.testing.assert_allclose(weight.grad.numpy(), 1 + g.T @ a, rtol=1e-5, atol=1e-5)
+    (found,) = tg.grad(tg.linear(a, weight), weight, g)
+    np.testing.assert_allclose(found.numpy(), g.T @ a, rtol=1e-5)
+    np.testing.assert_allclose(weight.grad.numpy(), 1 + g.T @ a, rtol=1e-5, atol=1e-5)
