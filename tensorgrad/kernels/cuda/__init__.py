@@ -5,6 +5,7 @@ kernel does not take (a spread of labels, rows too wide for shared memory) the r
 """
 
 from tensorgrad.kernels.cuda.activation import gelu, gelu_gradient, silu, silu_gradient, swiglu, swiglu_gradient
+from tensorgrad.kernels.cuda.attention import attention, attention_gradient
 from tensorgrad.kernels.cuda.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.cuda.optimizer import adamw, global_norm
 from tensorgrad.kernels.cuda.rope import rope
@@ -17,7 +18,7 @@ from tensorgrad.kernels.cuda.softmax import (
     softmax,
     softmax_gradient,
 )
-from tensorgrad.kernels.reference import attention, attention_gradient, erf, erfc
+from tensorgrad.kernels.reference import erf, erfc
 
 __all__ = [
     "adamw",

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tensorgrad.errors import DeviceError
 
@@ -43,16 +43,19 @@ class Fallback:
 
 
 _choices: dict[str, Choice] = {}
+_chosen: dict[str, Any] = {}
 _fallbacks: dict[Fallback, None] = {}  # a set that keeps its order
 _is_fast_required: contextvars.ContextVar[bool] = contextvars.ContextVar("_is_fast_required", default=False)
 
 
 def choose(need: str, candidates: Sequence[tuple[str, Callable[[], Provider]]]) -> Provider:
-    """The provider that the first candidate makes whose probe does not raise.
+    """The provider that the first candidate makes whose probe does not raise; the same one from then on.
 
     Args:    candidates: names and probes, in order of preference. The last is what always works.
     Raises:  DeviceError: no candidate works, or, within `requiring_fast`, not the first one.
     """
+    if need in _chosen:
+        return _chosen[need]  # type: ignore[no-any-return]
     rejected: list[tuple[str, str]] = []
     for name, probe in candidates:
         try:
@@ -60,7 +63,7 @@ def choose(need: str, candidates: Sequence[tuple[str, Callable[[], Provider]]]) 
         except Exception as problem:  # whatever goes wrong in a foreign library is a reason not to use it
             rejected.append((name, f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__))
             continue
-        _choices[need] = Choice(need, name, tuple(rejected))
+        _choices[need], _chosen[need] = Choice(need, name, tuple(rejected)), provider
         if rejected:
             _log.warning("%s by %s: %s", need, name, _reasons(rejected))
             if _is_fast_required.get():
@@ -98,6 +101,7 @@ def fallbacks() -> tuple[Fallback, ...]:
 def forget() -> None:
     """Choose anew at next use: for tests, and for after something was installed."""
     _choices.clear()
+    _chosen.clear()
     _fallbacks.clear()
 
 

@@ -15,7 +15,15 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.errors import DeviceError
-from tensorgrad.kernels.cuda.attention.layout import address, aligned, element_strides, gradients_like, heads_last
+from tensorgrad.kernels.cuda.attention.layout import (
+    Unsupported,
+    address,
+    aligned,
+    check_widths,
+    element_strides,
+    gradients_like,
+    heads_last,
+)
 
 __all__ = ["CuDNN", "Problem", "backward_graph", "forward_graph", "load"]
 
@@ -124,9 +132,10 @@ def _options(cudnn: Any, problem: Problem) -> dict[str, Any]:
 
 
 class CuDNN:
-    """Plans by problem, for the current device of `xp` (CuPy)."""
+    """Plans by problem, for the current device of `xp` (CuPy).
 
-    name = "cudnn"
+    Both directions raise Unsupported where cuDNN has no plan.
+    """
 
     def __init__(self, xp: Any, *, is_deterministic: bool = True) -> None:
         self.is_deterministic = is_deterministic
@@ -135,16 +144,10 @@ class CuDNN:
         self._handle = functools.cache(lambda device: self._cudnn.create_handle())
         self._plan = functools.cache(self._make_plan)
 
-    def refusal(self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array) -> str | None:
-        """Why these cannot be computed here, if they cannot."""
-        width = q_BHTD.shape[3]
-        if v_BKSD.shape[3] != width:
-            return f"values of width {v_BKSD.shape[3]}, keys of width {width}"
-        return f"heads of width {width}" if width % 8 or width > MAX_HEAD_DIM else None
-
     def forward(
         self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, *, is_causal: bool, scale: float
     ) -> tuple[Array, Array]:
+        check_widths(q_BHTD, v_BKSD, 8, MAX_HEAD_DIM)
         q, k, v = (aligned(x, self._xp) for x in (q_BHTD, k_BKSD, v_BKSD))
         out = heads_last(q.shape, q.dtype, self._xp)
         stats = self._xp.empty(q.shape[:3], np.float32)
@@ -164,6 +167,7 @@ class CuDNN:
         is_causal: bool,
         scale: float,
     ) -> tuple[Array, Array, Array]:
+        check_widths(q_BHTD, v_BKSD, 8, MAX_HEAD_DIM)
         g, q, k, v, out = (aligned(x, self._xp) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
         dq, dk, dv = gradients_like(q, k, v, self._xp)
         problem = self._problem((q, k, v, out, g, dq, dk, dv), is_causal, scale)
@@ -180,17 +184,24 @@ class CuDNN:
         cuda = self._xp.cuda
         device = cuda.Device().id
         handle = self._handle(device)
-        graph, workspace_bytes = self._plan(make, problem, device)
+        plan = self._plan(make, problem, device)
+        if isinstance(plan, Unsupported):
+            raise plan
+        graph, workspace_bytes = plan
         self._cudnn.set_stream(handle=handle, stream=cuda.get_current_stream().ptr)
         # From CuPy's pool, in the order of the stream: free again for what is enqueued after this call.
         workspace = self._xp.empty(max(1, workspace_bytes), np.uint8)
         graph.execute({uid: address(x) for uid, x in tensors.items()}, address(workspace), handle=handle)
 
-    def _make_plan(self, make: Callable[..., Any], problem: Problem, device: int) -> tuple[Any, int]:
+    def _make_plan(self, make: Callable[..., Any], problem: Problem, device: int) -> tuple[Any, int] | Unsupported:
+        """The graph, planned, and the bytes that it works in; or why there is none, kept as well."""
         graph = make(self._cudnn, problem, handle=self._handle(device))
-        graph.validate()
-        graph.build_operation_graph()
-        graph.create_execution_plans([self._cudnn.heur_mode.A])
-        graph.check_support()
-        graph.build_plans()
+        try:
+            graph.validate()
+            graph.build_operation_graph()
+            graph.create_execution_plans([self._cudnn.heur_mode.A])
+            graph.check_support()
+            graph.build_plans()
+        except self._cudnn.cudnnGraphNotSupportedError as error:
+            return Unsupported(f"cuDNN has no plan: {error}")
         return graph, graph.get_workspace_size()

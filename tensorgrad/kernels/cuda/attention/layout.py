@@ -10,11 +10,33 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tensorgrad.array import Array
+from tensorgrad.array import Array, module_of
 
-__all__ = ["address", "aligned", "element_strides", "gradients_like", "heads_last", "joined"]
+__all__ = [
+    "Unsupported",
+    "address",
+    "aligned",
+    "check_widths",
+    "element_strides",
+    "gradients_like",
+    "heads_last",
+    "joined",
+]
 
 _ALIGNMENT = 16  # bytes: of what one thread loads at once
+
+
+class Unsupported(Exception):
+    """A call that a provider does not take; the message says what of it."""
+
+
+def check_widths(q_BHTD: Array, v_BKSD: Array, multiple: int, largest: int) -> None:
+    """Raises Unsupported unless all rows are of one width, a multiple of `multiple` up to `largest`."""
+    width = q_BHTD.shape[3]
+    if v_BKSD.shape[3] != width:
+        raise Unsupported(f"values of width {v_BKSD.shape[3]}, keys of width {width}")
+    if width % multiple or width > largest:
+        raise Unsupported(f"heads of width {width}")
 
 
 def address(a: Array) -> int:
@@ -51,13 +73,15 @@ def gradients_like(q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, xp: Any) -> tupl
     return whole[:, :heads], whole[:, heads : heads + kv_heads], whole[:, heads + kv_heads :]
 
 
-def joined(parts_BHTD: tuple[Array, ...], xp: Any) -> Array:
-    """The parts beside one another as (B, T, all heads, D): the buffer that they are views of, or a new one."""
-    whole = parts_BHTD[0].base
-    if _is_side_by_side(parts_BHTD) and whole is not None and address(whole) == address(parts_BHTD[0]):
-        batch, _, length, width = parts_BHTD[0].shape
-        return whole.reshape(batch, length, sum(part.shape[1] for part in parts_BHTD), width)
-    return xp.concatenate([part.transpose(0, 2, 1, 3) for part in parts_BHTD], axis=2)  # type: ignore[no-any-return]
+def joined(parts_BHTD: tuple[Array, ...]) -> Array:
+    """The parts beside one another, (B, T, all heads, D): the memory that they are views of, or a copy."""
+    xp = module_of(parts_BHTD[0])
+    parts_BTHD = [part.transpose(0, 2, 1, 3) for part in parts_BHTD]
+    if not _is_side_by_side(parts_BHTD):
+        return xp.concatenate(parts_BTHD, axis=2)  # type: ignore[no-any-return]
+    first = parts_BTHD[0]
+    shape = (*first.shape[:2], sum(part.shape[2] for part in parts_BTHD), first.shape[3])
+    return xp.lib.stride_tricks.as_strided(first, shape, first.strides)  # type: ignore[no-any-return]
 
 
 def _is_side_by_side(parts_BHTD: tuple[Array, ...]) -> bool:

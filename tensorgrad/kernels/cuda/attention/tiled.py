@@ -12,7 +12,7 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.dtype import accumulation_dtype
-from tensorgrad.kernels.cuda.attention.layout import aligned, element_strides, gradients_like, heads_last
+from tensorgrad.kernels.cuda.attention.layout import aligned, check_widths, element_strides, gradients_like, heads_last
 from tensorgrad.kernels.cuda.launch import Kernel, launch
 
 __all__ = ["ELEMENTS", "Tiled", "Tiles", "flash_tiles", "plain_tiles"]
@@ -71,22 +71,18 @@ def plain_tiles(head_dim: int, itemsize: int) -> Tiles:
 
 
 class Tiled:
-    """The kernels, for arrays that `xp` makes. Sums are added in a fixed order: the same bits on every run."""
+    """The kernels, for arrays that `xp` makes. Sums are added in a fixed order: the same bits on every run.
+
+    Both directions raise Unsupported for heads of a width that the source is not written for.
+    """
 
     def __init__(self, xp: Any) -> None:
         self._xp = xp
 
-    def refusal(self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array) -> str | None:
-        """Why these cannot be computed here, if they cannot."""
-        width = q_BHTD.shape[3]
-        if v_BKSD.shape[3] != width:
-            return f"values of width {v_BKSD.shape[3]}, keys of width {width}"
-        fits = width <= MAX_HEAD_DIM and (q_BHTD.dtype.itemsize > 2 or width % 16 == 0)
-        return None if fits else f"heads of width {width}"
-
     def forward(
         self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, *, is_causal: bool, scale: float
     ) -> tuple[Array, Array]:
+        check_widths(q_BHTD, v_BKSD, 16 if q_BHTD.dtype.itemsize == 2 else 1, MAX_HEAD_DIM)
         q, k, v = (self._rows(x) for x in (q_BHTD, k_BKSD, v_BKSD))
         tiles = _tiles(q)
         out = heads_last(q.shape, q.dtype, self._xp)
@@ -108,6 +104,7 @@ class Tiled:
         is_causal: bool,
         scale: float,
     ) -> tuple[Array, Array, Array]:
+        check_widths(q_BHTD, v_BKSD, 16 if q_BHTD.dtype.itemsize == 2 else 1, MAX_HEAD_DIM)
         g, q, k, v, out = (self._rows(x) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
         logsumexp = self._xp.ascontiguousarray(logsumexp_BHT)
         tiles = _tiles(q)

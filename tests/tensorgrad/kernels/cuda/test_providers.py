@@ -13,6 +13,7 @@ from tensorgrad.kernels.cuda import providers
 @pytest.fixture(autouse=True)
 def _nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(providers, "_choices", {})
+    monkeypatch.setattr(providers, "_chosen", {})
     monkeypatch.setattr(providers, "_fallbacks", {})
 
 
@@ -34,6 +35,7 @@ def test_the_first_that_works_is_taken_and_the_reasons_are_kept(caplog: pytest.L
         assert providers.choose("attention", candidates) == "slow but there"
     rejected = (("quick", "ImportError: no module named quick"), ("other", "ArithmeticError"))
     assert providers.choices() == (providers.Choice("attention", "slow", rejected),)
+    assert providers.choose("attention", [("other", wrong)]) == "slow but there"  # once and for all
     assert caplog.messages == [
         "attention by slow: quick (ImportError: no module named quick); other (ArithmeticError)",
     ]

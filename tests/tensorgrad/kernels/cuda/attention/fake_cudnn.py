@@ -23,6 +23,16 @@ WORKSPACE_BYTES = 640
 plans: list[Any] = []  # every graph that was planned, with what it was asked
 executions: list[dict[str, Any]] = []
 streams: dict[int, int] = {}
+refused: list[float] = []
+UNLUCKY_SCALE = 13  # of which there is no plan
+
+
+class cudnnGraphNotSupportedError(Exception): ...
+
+
+def forget() -> None:
+    for record in (plans, executions, refused):
+        record.clear()
 
 
 def create_handle() -> int:
@@ -129,6 +139,9 @@ class pygraph:
 
     def check_support(self) -> None:
         self._step("check_support")
+        if self.options["attn_scale"] == UNLUCKY_SCALE:
+            refused.append(UNLUCKY_SCALE)
+            raise cudnnGraphNotSupportedError(f"no engine for scale {UNLUCKY_SCALE}")
 
     def build_plans(self) -> None:
         self._step("build_plans")

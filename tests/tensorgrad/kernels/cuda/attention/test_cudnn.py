@@ -12,7 +12,7 @@ import pytest
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.attention import cudnn
-from tensorgrad.kernels.cuda.attention.layout import address, element_strides
+from tensorgrad.kernels.cuda.attention.layout import Unsupported, address, element_strides
 from tests.tensorgrad.kernels.cuda.attention import fake_cudnn
 
 
@@ -32,8 +32,7 @@ class FakeCuPy:
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> cudnn.CuDNN:
     monkeypatch.setitem(sys.modules, "cudnn", fake_cudnn)
-    fake_cudnn.plans.clear()
-    fake_cudnn.executions.clear()
+    fake_cudnn.forget()
     return cudnn.CuDNN(FakeCuPy)
 
 
@@ -115,12 +114,28 @@ def test_a_cotangent_with_other_strides_is_copied(provider: cudnn.CuDNN, normal:
 
 
 def test_what_it_does_not_take(provider: cudnn.CuDNN, normal: Any) -> None:
+    g, q, k, v = case(normal)
+    out, stats = provider.forward(q, k, v, is_causal=True, scale=1)
+    wide = np.ones((1, 1, 1, 256), np.float16)
+    for arrays, said in (
+        ((g, q, k, v[..., :8]), "values of width 8, keys of width 16"),
+        ([x[..., :12] for x in (g, q, k, v)], "heads of width 12"),
+        ((wide, wide, wide, wide), "heads of width 256"),
+    ):
+        with pytest.raises(Unsupported, match=said):
+            provider.forward(*arrays[1:], is_causal=True, scale=1)
+        with pytest.raises(Unsupported, match=said):
+            provider.backward(*arrays, out, stats, is_causal=True, scale=1)
+
+
+def test_what_cudnn_has_no_plan_for_is_asked_once(provider: cudnn.CuDNN, normal: Any) -> None:
     _, q, k, v = case(normal)
-    assert provider.refusal(q, k, v) is None
-    assert provider.refusal(q, k, v[..., :8]) == "values of width 8, keys of width 16"
-    assert provider.refusal(q[..., :12], k[..., :12], v[..., :12]) == "heads of width 12"
-    wide = np.empty((1, 1, 1, 256), np.float16)
-    assert provider.refusal(wide, wide, wide) == "heads of width 256"
+    provider.forward(q, k, v, is_causal=True, scale=1)
+    for _ in range(2):
+        with pytest.raises(Unsupported, match="cuDNN has no plan: no engine for scale 13"):
+            provider.forward(q, k, v, is_causal=True, scale=13)
+    assert len(fake_cudnn.plans) == 1
+    assert fake_cudnn.refused == [13]
 
 
 @pytest.mark.parametrize("version", ["1.25.0", "1.29.0", "2.0.0"])

@@ -14,7 +14,7 @@ import pytest
 
 from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.cuda.attention.layout import address, element_strides, joined
+from tensorgrad.kernels.cuda.attention.layout import Unsupported, address, element_strides, joined
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.kernels.cuda.launch import running_with
 from tests.cuda_shim import Shim, is_available
@@ -97,13 +97,13 @@ def test_gradients_of_one_projection_are_views_of_one_buffer(element: str, width
     _, _, *gradients = both(arrays, True, seed=4)
     for gradient, x in zip(gradients, arrays[1:], strict=True):
         assert element_strides(gradient) == element_strides(x)
-    whole = joined(tuple(gradients), Memory)
+    whole = joined(tuple(gradients))
     assert whole.shape == (2, 20, 4, width)
     assert address(whole) == address(gradients[0])
     np.testing.assert_array_equal(whole[:, :, 3], gradients[2][:, 0])
     copies = tuple(x.copy() for x in gradients)
-    np.testing.assert_array_equal(joined(copies, Memory), whole)
-    assert address(joined(copies, Memory)) != address(copies[0])
+    np.testing.assert_array_equal(joined(copies), whole)
+    assert address(joined(copies)) != address(copies[0])
 
 
 def test_rows_that_do_not_begin_at_multiples_of_16_bytes_are_copied() -> None:
@@ -120,18 +120,21 @@ def test_rows_that_do_not_begin_at_multiples_of_16_bytes_are_copied() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_what_they_do_not_take() -> None:
+@pytest.mark.parametrize(
+    ("dtype", "width", "value_width", "said"),
+    [
+        (np.float16, 40, 40, "heads of width 40"),
+        (np.float32, 160, 160, "heads of width 160"),
+        (np.float32, 16, 8, "values of width 8, keys of width 16"),
+    ],
+)
+def test_what_they_do_not_take(dtype: Any, width: int, value_width: int, said: str) -> None:
     provider = Tiled(Memory)
-
-    def refusal(dtype: Any, width: int, value_width: int) -> str | None:
-        k = np.empty((1, 1, 1, width), dtype)
-        return provider.refusal(k, k, np.empty((1, 1, 1, value_width), dtype))
-
-    assert refusal(np.float16, 64, 64) is None
-    assert refusal(np.float64, 40, 40) is None
-    assert refusal(np.float16, 40, 40) == "heads of width 40"
-    assert refusal(np.float32, 160, 160) == "heads of width 160"
-    assert refusal(np.float32, 16, 8) == "values of width 8, keys of width 16"
+    k, v = np.ones((1, 1, 3, width), dtype), np.ones((1, 1, 3, value_width), dtype)
+    with pytest.raises(Unsupported, match=said):
+        provider.forward(k, k, v, is_causal=True, scale=1)
+    with pytest.raises(Unsupported, match=said):
+        provider.backward(v, k, k, v, v, np.ones((1, 1, 3), np.float32), is_causal=True, scale=1)
 
 
 PROGRAM = """

@@ -1,0 +1,186 @@
+"""Who computes which call: by a stand-in for CuPy, the shim for its kernels, and a stand-in for cuDNN."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tensorgrad as tg
+from tensorgrad.array import to_device, to_numpy
+from tensorgrad.errors import DeviceError
+from tensorgrad.kernels import cuda, reference
+from tensorgrad.kernels.cuda import attention, attention_gradient, providers
+from tensorgrad.kernels.cuda.launch import running_with
+from tensorgrad.ops.nn import attention as op
+from tensorgrad.random import Key
+from tests.cuda_shim import Shim, is_available
+from tests.tensorgrad.kernels.cuda.attention import fake_cudnn
+from tests.tensorgrad.kernels.cuda.attention.inputs import attention_inputs
+
+pytestmark = pytest.mark.skipif(not is_available(), reason="needs g++")
+
+
+@pytest.fixture
+def shim(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shim]:
+    """CuPy's stand-in, whose kernels the shim runs; no cuDNN; nothing chosen."""
+    monkeypatch.setitem(sys.modules, "cudnn", None)
+    for name in ("_choices", "_chosen", "_fallbacks"):
+        monkeypatch.setattr(providers, name, {})
+    fake_cudnn.forget()
+    found = Shim(5)
+
+    def run(kernel: Any, grid: Any, block: Any, arguments: tuple[Any, ...], shared_bytes: int) -> None:
+        hosts = tuple(a._host if isinstance(a, cupy.ndarray) else a for a in arguments)
+        found(kernel, grid, block, hosts, shared_bytes)
+
+    with running_with(run):
+        yield found
+
+
+@pytest.fixture
+def with_cudnn(shim: Shim, monkeypatch: pytest.MonkeyPatch) -> Shim:
+    monkeypatch.setitem(sys.modules, "cudnn", fake_cudnn)
+    return shim
+
+
+def compute(element: str, width: int, queries: int, keys: int, *, scale: float = 0.2, **rest: Any) -> None:
+    """Both directions on the device, checked against the definition."""
+    arrays = attention_inputs(element, width, 2, 1, queries, keys)
+    arguments = (rest.get("mask"), rest.get("mask") is None, scale, rest.get("dropout"))
+    wide = [x.astype(np.float64) for x in arrays]
+    forward = reference.attention(*wide[1:], *arguments)
+    wanted = (*forward, *reference.attention_gradient(*wide, *forward, *arguments))
+    g, q, k, v = (to_device(x, "cuda") for x in arrays)
+    on_device = (None if arguments[0] is None else to_device(arguments[0], "cuda"), *arguments[1:])
+    out, logsumexp = attention(q, k, v, *on_device)
+    results = (out, logsumexp, *attention_gradient(g, q, k, v, out, logsumexp, *on_device))
+    limit = 4e-3 if element == "float16" else 1e-5 if element == "float32" else 1e-12
+    for got, expected in zip(results, wanted, strict=True):
+        assert np.abs(to_numpy(got) - expected).max() <= limit * max(0.01, np.abs(expected).max())
+
+
+def chosen() -> dict[str, str]:
+    return {choice.need: choice.chosen for choice in providers.choices()}
+
+
+def kernels_of(shim: Shim) -> set[str]:
+    found = {kernel.source for kernel in shim.launched}
+    shim.launched.clear()
+    return found
+
+
+def test_cudnn_is_chosen_where_it_computes_rightly(with_cudnn: Shim) -> None:
+    with providers.requiring_fast():
+        compute("float16", 32, 40, 40)
+    assert chosen() == {"attention in float16": "cudnn"}
+    assert not with_cudnn.launched
+    assert len(fake_cudnn.executions) == 4  # twice to find out, twice for the call
+
+
+def test_our_own_kernel_is_chosen_where_there_is_no_cudnn(shim: Shim) -> None:
+    compute("float16", 32, 40, 40)
+    (choice,) = providers.choices()
+    assert choice.chosen == "flash"
+    assert choice.rejected[0][0] == "cudnn"
+    assert "cudnn" in choice.rejected[0][1]
+    assert kernels_of(shim) == {"attention_flash.cu"}
+    with pytest.raises(DeviceError, match="attention in float16: expected cudnn"), providers.requiring_fast():
+        raise AssertionError("the choice is to be refused")
+
+
+def test_a_cudnn_that_computes_wrongly_is_not_used(with_cudnn: Shim, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = reference.attention_gradient
+
+    def wrong(*arguments: Any) -> Any:
+        dq, dk, dv = right(*arguments)
+        return dq, dk, dv * 1.01
+
+    parts = types.SimpleNamespace(attention=reference.attention, attention_gradient=wrong)
+    monkeypatch.setattr(fake_cudnn, "reference", parts)
+    compute("float16", 32, 40, 40)
+    (choice,) = providers.choices()
+    assert choice.chosen == "flash"
+    assert choice.rejected == (
+        ("cudnn", "ArithmeticError: dv is wrong by 1.0e-02 of its size, where 3e-03 is allowed"),
+    )
+
+
+def test_without_a_compiler_it_is_unfused(shim: Shim) -> None:
+    def none(*arguments: Any) -> None:
+        raise DeviceError("no compiler")
+
+    with running_with(none):
+        compute("float32", 32, 20, 20)
+    (choice,) = providers.choices()
+    assert choice == providers.Choice("attention in float32", "unfused", (("plain", "DeviceError: no compiler"),))
+
+
+@pytest.mark.parametrize("element", ["float32", "float64"])
+def test_wide_floats_are_computed_by_the_plain_kernel(with_cudnn: Shim, element: str) -> None:
+    with providers.requiring_fast():
+        compute(element, 32, 20, 30)
+    assert chosen() == {f"attention in {element}": "plain"}
+    assert not fake_cudnn.executions
+
+
+def test_what_cudnn_does_not_take_the_next_one_does(with_cudnn: Shim) -> None:
+    compute("float16", 32, 40, 40)
+    compute("float16", 32, 40, 40, scale=fake_cudnn.UNLUCKY_SCALE)
+    assert kernels_of(with_cudnn) == {"attention_flash.cu"}
+    compute("float16", 12, 40, 40)  # and what neither takes the definition
+    assert not with_cudnn.launched
+    assert [fallback.reason for fallback in providers.fallbacks()] == [
+        "cuDNN has no plan: no engine for scale 13",
+        "heads of width 12",  # of cuDNN, and of our own kernel
+        "heads of width 12",
+    ]
+
+
+def test_a_few_queries_need_no_plan(with_cudnn: Shim) -> None:
+    """As in generating: another length at every token."""
+    with providers.requiring_fast():
+        compute("float16", 32, 40, 40)
+        before = len(fake_cudnn.plans)
+        for keys in (17, 18):
+            compute("float16", 32, 1, keys)
+            compute("float16", 32, 1, keys, mask=np.ones((1, 1, 1, keys), bool))
+    assert len(fake_cudnn.plans) == before
+    assert not providers.fallbacks()
+
+
+@pytest.mark.parametrize(
+    ("rest", "reason"),
+    [({"mask": np.tri(40, dtype=bool)[None, None]}, "a mask"), ({"dropout": (Key(1), 0.3)}, "dropout")],
+)
+def test_masks_and_dropout_are_unfused(with_cudnn: Shim, rest: dict[str, Any], reason: str) -> None:
+    compute("float16", 32, 40, 40, **rest)
+    assert providers.fallbacks() == (providers.Fallback("attention in float16", "unfused", reason),)
+    with providers.requiring_fast(), pytest.raises(DeviceError, match=f"got unfused, as {reason}"):
+        compute("float16", 32, 40, 40, **rest)
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 3, 16), (1, 2, 0, 16)])
+def test_nothing_is_computed_of_nothing(with_cudnn: Shim, shape: tuple[int, ...]) -> None:
+    q = to_device(np.empty(shape, np.float16), "cuda")
+    out, logsumexp = attention(q, q, q, None, True, 0.5, None)
+    assert out.shape == shape
+    assert logsumexp.shape == shape[:-1]
+    assert not providers.choices()
+
+
+def test_the_op_uses_it(with_cudnn: Shim, normal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op, "kernels_for", lambda a: reference if isinstance(a, np.ndarray) else cuda)
+    x = normal(2, 20, 4, 16).astype(np.float16)
+    grads = []
+    for device in ("cpu", "cuda"):
+        qkv = tg.tensor(x, device=device, requires_grad=True)
+        q, k, v = (qkv[:, :, part].permute_dims(0, 2, 1, 3) for part in (slice(2), slice(2, 3), slice(3, 4)))
+        tg.scaled_dot_product_attention(q, k, v, is_causal=True).astype("float32").sum().backward()
+        grads.append(qkv.grad.numpy())
+    np.testing.assert_allclose(grads[1], grads[0], rtol=4e-3, atol=4e-3)
+    assert chosen() == {"attention in float16": "cudnn"}
