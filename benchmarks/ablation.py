@@ -2,6 +2,7 @@
 
     python benchmarks/ablation.py tinyshakespeare.txt                  # the preset shakespeare-char-cpu-fast
     python benchmarks/ablation.py tinyshakespeare.txt --only adamw --equal time
+    python benchmarks/ablation.py --preset default --length 0.1        # a tenth of its steps, on this Python's prose
 
 All runs see the same batches and differ in their initialisation by the seed. At equal steps they see the same text;
 at equal time a change that makes steps cheaper gets more of them (measured first, the two in turns). The loss is that
@@ -45,11 +46,15 @@ TIMED_STEPS = 12
 
 @dataclass(frozen=True)
 class Change:
-    """One thing changed: values of the configuration, what happens to a new model, a constant of gpt/muon.py."""
+    """One thing changed: values of the configuration, what happens to a new model, a part of gpt/muon.py.
+
+    `length` is that of the run over the base's: where batches are smaller, so that the text is the same.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
     begin: Callable[[GPT], None] | None = None
     muon: dict[str, Any] = field(default_factory=dict)
+    length: float = 1.0
 
 
 def zero_projections(model: GPT) -> None:
@@ -97,11 +102,21 @@ SHAKESPEARE = {
     "untied head": Change({"model.is_head_tied": False}),
     "soft cap 15": Change({"model.logit_soft_cap": 15.0}),
     "swiglu": Change({"model.activation": "swiglu"}),
-    "half the batch": Change({"batch_size": 6, "steps": 310, "optim.decay_steps": 220}),
+    "half the batch": Change({"batch_size": 6}, length=2.0),
     "muon's rate x 1.5": Change({"optim.muon_learning_rate": 0.03}),
     "adamw's rate x 1.5": Change({"optim.learning_rate": 9e-3}),
 }
-CHANGES = {"shakespeare-char-cpu-fast": SHAKESPEARE}
+DEFAULT = {
+    "adamw": Change({"optim.optimizer": "adamw", "optim.learning_rate": 2e-3, "optim.beta2": 0.95}),
+    "4 layers": Change({"model.num_layers": 4}),
+    "batches of 4": Change({"batch_size": 4}, length=2.0),
+    "batches of 16": Change({"batch_size": 16}, length=0.5),
+    "pairs, 16384 rows": Change({"model.ngram_length": 2, "model.ngram_rows": 16384}),
+    "relu_squared": Change({"model.activation": "relu_squared"}),
+    "no qk_norm": Change({"model.qk_norm": False}),
+    "momentum 0.95": Change({"optim.muon_momentum": 0.95}),
+}
+CHANGES = {"shakespeare-char-cpu-fast": SHAKESPEARE, "default": DEFAULT}
 
 
 def main() -> None:
@@ -110,12 +125,14 @@ def main() -> None:
     parser.add_argument("--preset", default="shakespeare-char-cpu-fast", choices=CHANGES)
     parser.add_argument("--only", nargs="*", help="of the changes, these", default=[])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--length", type=float, default=1.0, help="of all runs, over the preset's")
     parser.add_argument("--equal", choices=("steps", "time"), default="steps")
     arguments = parser.parse_args()
     changes = CHANGES[arguments.preset]
     chosen = {name: changes[name] for name in arguments.only or changes}
     with tempfile.TemporaryDirectory() as folder:
-        base = _prepare(load_config(arguments.preset), read_corpus(arguments.paths), Path(folder))
+        base = scaled(load_config(arguments.preset), arguments.length)
+        base = _prepare(base, read_corpus(arguments.paths), Path(folder))
         lab = Lab(arguments.preset, base, Path(folder) / "data", arguments.seeds)
         result = lab.compare(chosen, is_equal_time=arguments.equal == "time")
     name = f"ablation_{arguments.preset}" + ("_equal_time" if arguments.equal == "time" else "")
@@ -153,11 +170,19 @@ class Lab:
             }
             row = rows[name]
             print(f"{name:32} {row['difference']:+.4f} +- {row['error']}  step x {row['step_cost_ratio']}", flush=True)
-        return {"equal": "time" if is_equal_time else "steps", "base": [round(x, 4) for x in losses], "changes": rows}
+        return {
+            "equal": "time" if is_equal_time else "steps",
+            "steps": self.base.steps,
+            "base": [round(loss, 4) for loss in losses],
+            "changes": rows,
+        }
 
     def changed(self, change: Change) -> TrainConfig:
         config = load_config(self.preset, overrides=change.values)
-        return replace(config, model=config.model.with_vocabulary(self.base.model.vocab_size))
+        config = replace(
+            config, steps=self.base.steps, optim=replace(config.optim, decay_steps=self.base.optim.decay_steps)
+        )
+        return scaled(replace(config, model=config.model.with_vocabulary(self.base.model.vocab_size)), change.length)
 
     def cost_ratio(self, config: TrainConfig, change: Change) -> float:
         """CPU time of the change's step over the base's, the two in turns: medians."""
