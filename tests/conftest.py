@@ -24,6 +24,18 @@ def cupy() -> Iterator[Any]:
 
 
 @pytest.fixture
+def cupy_kernels(cupy: Any) -> Iterator[Any]:
+    """`cupy`, with the CUDA kernels run by the shim; gives the shim, which notes what was launched."""
+    from tests.cuda_shim import is_available
+    from tests.cupy_stand_in.kernels import launching
+
+    if not is_available():
+        pytest.skip("needs g++")
+    with launching() as shim:
+        yield shim
+
+
+@pytest.fixture
 def normal() -> Callable[..., np.ndarray]:
     """normal(*shape, seed=0): a float64 array of standard normal numbers."""
 

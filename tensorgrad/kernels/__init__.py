@@ -3,7 +3,7 @@
 A kernel works on arrays only and knows nothing of gradients; `ops` pairs each with its backward.
 `reference` defines every one of them and runs on NumPy and CuPy alike. A faster implementation
 provides the same functions under the same names and is chosen here, by the kind of array: `compiled`
-for NumPy's, where numba is installed and passes a short check.
+for NumPy's, where numba is installed, and `cuda` for CuPy's, each where it passes a short check.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tensorgrad.array import Array, ForeignArray
-from tensorgrad.errors import ArgumentError
+from tensorgrad.array import Array, ForeignArray, cuda_module, to_numpy
+from tensorgrad.errors import ArgumentError, DeviceError
 from tensorgrad.kernels import gemm, reference
 from tensorgrad.random import Key, RowKeys
 
-__all__ = ["Kernels", "cpu_kernels", "kernels_for", "providers"]
+__all__ = ["Kernels", "cpu_kernels", "cuda_kernels", "kernels_for", "providers"]
 
 
 class Kernels(Protocol):
@@ -169,7 +169,26 @@ def kernels_for(a: Array) -> Kernels:
     """The kernels for arrays of `a`'s kind."""
     if isinstance(a, np.ndarray):
         return cpu_kernels()[0]
-    return a.kernels if isinstance(a, ForeignArray) else reference
+    return a.kernels if isinstance(a, ForeignArray) else cuda_kernels()
+
+
+@functools.cache
+def cuda_kernels() -> Kernels:
+    """The kernels for CuPy's arrays: our own in CUDA, where they compile and compute; else the reference."""
+    from tensorgrad.kernels.cuda import providers  # only here is CuPy needed
+
+    return providers.choose("kernels", (("cuda", _tried_cuda), ("reference", lambda: reference)))
+
+
+def _tried_cuda() -> Kernels:
+    """The CUDA kernels, once one has compiled, run, and come out right. Raises what went wrong."""
+    from tensorgrad.kernels import cuda
+
+    x_NC = np.linspace(-3, 3, 80, dtype=np.float32).reshape(2, 40)
+    got = to_numpy(cuda.softmax(cuda_module().asarray(x_NC)))
+    if not np.allclose(got, reference.softmax(x_NC), rtol=1e-5):
+        raise DeviceError(f"kernels: expected the softmax of known numbers, got {got[0, :3]}: update the driver")
+    return cuda
 
 
 @functools.cache

@@ -1,0 +1,47 @@
+"""Launches of CUDA kernels on the stand-in's arrays: in the shim, on their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.kernels import cuda_kernels
+from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels.cuda.launch import Kernel, running_with
+from tests.cuda_shim import Shim
+from tests.cupy_stand_in.array import ndarray
+
+__all__ = ["choosing_anew", "launching"]
+
+
+@contextmanager
+def launching(seed: int = 0) -> Iterator[Shim]:
+    """Within it kernels run in the shim; the argument of a launch is memory of the device, or a number."""
+    shim = Shim(seed)
+
+    def run(kernel: Kernel, grid: Any, block: Any, arguments: tuple[Any, ...], shared_bytes: int) -> None:
+        if any(isinstance(a, np.ndarray) for a in arguments):
+            raise TypeError(f"{kernel.name}: Unsupported type <class 'numpy.ndarray'>: memory of the host")
+        hosts = tuple(a._host if type(a) is ndarray else a for a in arguments)
+        shim(kernel, grid, block, hosts, shared_bytes)
+
+    with choosing_anew(), running_with(run):
+        yield shim
+
+
+@contextmanager
+def choosing_anew() -> Iterator[None]:
+    """Within it, and after it, providers are chosen as if nothing had been."""
+    _forget()
+    try:
+        yield
+    finally:
+        _forget()
+
+
+def _forget() -> None:
+    cuda_kernels.cache_clear()
+    providers.forget()
