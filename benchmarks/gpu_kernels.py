@@ -25,7 +25,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.gpu_machine import Machine, arguments, check_fast
 from tensorgrad.array import to_device
+from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import gemm, kernels_for
+from tensorgrad.kernels.cuda.attention.choice import Provider
+from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
+from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.sorted_ids import SortedIds
 
 
@@ -141,20 +145,47 @@ def products(machine: Machine, s: Sizes) -> Iterator[Case]:
 
 
 def attention(machine: Machine, s: Sizes) -> Iterator[Case]:
-    """Causal attention as the model calls it: queries, keys and values are views of one (B, T, 3, H, D) product."""
-    D = s.C // s.H
-    qkv = machine.normal(s.B, s.T, 3, s.H, D)
+    """Causal attention of a whole batch, 64 sequences: queries, keys and values are views of one (B, T, 3, H, D).
+
+    By what the model uses, then by each provider: cuDNN with a backward that adds in a fixed order and with one that
+    does not, and our own kernel, which always does.
+    """
+    D, B = s.C // s.H, 4 * s.B
+    qkv = machine.normal(B, s.T, 3, s.H, D)
     q, k, v = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
-    g = machine.normal(s.B, s.H, s.T, D)
+    g = machine.normal(B, s.T, s.H, D).transpose(0, 2, 1, 3)
     kernels, scale = kernels_for(qkv), D**-0.5
     out, logsumexp = kernels.attention(q, k, v, None, True, scale, None)
-    flops = 2 * s.B * s.H * s.T * s.T * D  # two products of T x T x D, half of each masked
+    flops = 2 * B * s.H * s.T * s.T * D  # two products of T x T x D, half of each masked
     yield Case("forward", lambda: kernels.attention(q, k, v, None, True, scale, None), flops=flops)
     yield Case(
         "backward",
         lambda: kernels.attention_gradient(g, q, k, v, out, logsumexp, None, True, scale, None),
         flops=5 * flops // 2,
     )
+    for name, provider in attention_providers(machine):
+        yield Case(
+            f"{name}, forward",
+            lambda p=provider: p.forward(q, k, v, is_causal=True, scale=scale),  # type: ignore[misc]
+            flops=flops,
+        )
+        yield Case(
+            f"{name}, backward",
+            lambda p=provider: p.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=scale),  # type: ignore[misc]
+            flops=5 * flops // 2,
+        )
+
+
+def attention_providers(machine: Machine) -> Iterator[tuple[str, Provider]]:
+    """Each provider that works here."""
+    if not machine.is_gpu:
+        return
+    try:
+        yield "cudnn, fixed order", CuDNN(machine.cupy)
+        yield "cudnn, any order", CuDNN(machine.cupy, is_deterministic=False)
+    except (ImportError, DeviceError) as problem:
+        print(f"attention: no cuDNN: {problem}", flush=True)
+    yield "own kernel", Tiled(machine.cupy)
 
 
 SECTIONS: dict[str, Callable[[Machine, Sizes], Iterator[Case]]] = {

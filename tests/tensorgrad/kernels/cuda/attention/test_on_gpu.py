@@ -1,0 +1,118 @@
+"""Attention's providers on a GPU, each against the definition in float64, computed on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tensorgrad.array import cuda_module, to_device, to_numpy
+from tensorgrad.errors import DeviceError
+from tensorgrad.kernels import reference
+from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels.cuda.attention.choice import Provider, provider_for
+from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
+from tensorgrad.kernels.cuda.attention.layout import joined
+from tensorgrad.kernels.cuda.attention.tiled import Tiled
+
+pytestmark = pytest.mark.gpu
+
+# Largest error relative to the largest value: a few roundings of the dtype.
+TOLERANCES = {"bfloat16": 2e-2, "float16": 3e-3, "float32": 4e-6, "float64": 1e-13}
+SHAPES = [  # heads, key heads, queries, keys, width
+    (4, 4, 256, 256, 64),
+    (4, 2, 200, 200, 128),
+    (2, 1, 130, 333, 64),
+    (2, 2, 333, 130, 32),
+]
+
+
+@pytest.fixture
+def cupy() -> Iterator[Any]:
+    try:
+        yield cuda_module()
+    except DeviceError as problem:
+        pytest.skip(str(problem))
+
+
+@pytest.fixture(params=["cudnn", "own"])
+def provider(request: Any, cupy: Any) -> Provider:
+    if request.param == "own":
+        return Tiled(cupy)
+    pytest.importorskip("cudnn")
+    return CuDNN(cupy)
+
+
+def arrays_of(dtype: str, heads: int, kv_heads: int, queries: int, keys: int, width: int) -> list[Any]:
+    """g, q, k, v of two samples on the device, views of one projection where lengths agree."""
+    random = np.random.default_rng([heads, queries, keys, width])
+
+    def normal(count: int, length: int) -> Any:
+        x = to_device(random.standard_normal((2, length, count, width), np.float32), "cuda")
+        return x.astype(dtype).transpose(0, 2, 1, 3)
+
+    g = normal(heads, queries)
+    if queries != keys:
+        return [g, normal(heads, queries), normal(kv_heads, keys), normal(kv_heads, keys)]
+    whole = normal(heads + 2 * kv_heads, queries)
+    return [g, whole[:, :heads], whole[:, heads : heads + kv_heads], whole[:, heads + kv_heads :]]
+
+
+def both(provider: Provider, arrays: list[Any], is_causal: bool) -> list[np.ndarray]:
+    g, q, k, v = arrays
+    out, logsumexp = provider.forward(q, k, v, is_causal=is_causal, scale=0.2)
+    gradients = provider.backward(g, q, k, v, out, logsumexp, is_causal=is_causal, scale=0.2)
+    return [to_numpy(x.astype(np.float64)) for x in (out, logsumexp, *gradients)]
+
+
+def check(provider: Provider, dtype: str, shape: tuple[int, ...], is_causal: bool) -> None:
+    arrays = arrays_of(dtype, *shape)
+    exact = [to_numpy(x.astype(np.float64)) for x in arrays]
+    forward = reference.attention(exact[1], exact[2], exact[3], None, is_causal, 0.2, None)
+    gradients = reference.attention_gradient(
+        exact[0], exact[1], exact[2], exact[3], forward[0], forward[1], None, is_causal, 0.2, None
+    )
+    for got, wanted in zip(both(provider, arrays, is_causal), (*forward, *gradients), strict=True):
+        assert np.abs(got - wanted).max() <= TOLERANCES[dtype] * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_16_bit_floats(provider: Provider, dtype: str, shape: tuple[int, ...], is_causal: bool) -> None:
+    check(provider, dtype, shape, is_causal)
+
+
+@pytest.mark.parametrize("is_causal", [False, True])
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 1, 50, 70, 40)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_wide_floats(cupy: Any, dtype: str, shape: tuple[int, ...], is_causal: bool) -> None:
+    check(Tiled(cupy), dtype, shape, is_causal)
+
+
+def test_the_same_bits_on_every_run(provider: Provider) -> None:
+    arrays = arrays_of("bfloat16", 12, 12, 1024, 1024, 64)
+    first = both(provider, arrays, True)
+    for _ in range(5):
+        for a, b in zip(first, both(provider, arrays, True), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_gradients_of_one_projection_are_views_of_one_buffer(provider: Provider) -> None:
+    g, q, k, v = arrays_of("bfloat16", 4, 2, 96, 96, 64)
+    out, logsumexp = provider.forward(q, k, v, is_causal=True, scale=0.2)
+    parts = provider.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=0.2)
+    whole: Any = joined(parts)
+    assert whole.shape == (2, 96, 8, 64)
+    first: Any = parts[0]
+    assert whole.data.ptr == first.data.ptr
+
+
+def test_the_first_choice_works(cupy: Any) -> None:
+    pytest.importorskip("cudnn")
+    providers.forget()
+    with providers.requiring_fast():
+        assert isinstance(provider_for(cupy.ones(1, "float16")), CuDNN)
+        assert isinstance(provider_for(cupy.ones(1, "float32")), Tiled)
