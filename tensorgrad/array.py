@@ -20,6 +20,7 @@ from tensorgrad.errors import DeviceError, shown
 __all__ = [
     "Array",
     "ForeignArray",
+    "address_of",
     "cuda_module",
     "device_of",
     "has_values",
@@ -116,6 +117,12 @@ def raising_linalg(a: Array) -> AbstractContextManager[None]:
 def module_on(device: str) -> Any:
     """CuPy for a GPU, None for the CPU. Raises DeviceError."""
     return None if _device_index(device) is None else cuda_module()
+
+
+def address_of(a: Array) -> int:
+    """Of an array's first element, in its device's memory."""
+    data: Any = a.data
+    return int(data.ptr) if hasattr(data, "ptr") else a.ctypes.data
 
 
 def to_device(a: Array, device: str) -> Array:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, address_of, module_of
 
 __all__ = ["WARP", "blocks_for", "dense", "scalar", "threads_for", "vector", "wide_dtype"]
 
@@ -35,7 +33,7 @@ def vector(width: int, *arrays: Array | None) -> int:
     """How many elements a thread reads at once: those of 16 bytes, where rows of `width` and all arrays allow it."""
     itemsizes = {a.itemsize for a in arrays if a is not None}
     count = _ACCESS_BYTES // max(itemsizes)
-    is_aligned = all(_address(a) % _ACCESS_BYTES == 0 for a in arrays if a is not None)
+    is_aligned = all(address_of(a) % _ACCESS_BYTES == 0 for a in arrays if a is not None)
     return count if len(itemsizes) == 1 and width % count == 0 and is_aligned else 1
 
 
@@ -47,8 +45,3 @@ def blocks_for(count: int, threads: int) -> tuple[int]:
 def threads_for(width: int, elements: int) -> int:
     """A block for one row: as many warps as the row keeps busy with `elements` at a time, up to 32."""
     return min(1024, max(WARP, -(-width // (elements * WARP)) * WARP))
-
-
-def _address(a: Array) -> int:
-    data: Any = a.data
-    return a.ctypes.data if isinstance(a, np.ndarray) else int(data.ptr)

@@ -1,14 +1,13 @@
 """Matrix products: the one place that they all go through, and who computes them.
 
-`cpu`: oneDNN, or the BLAS that NumPy comes with.
+`cpu`: oneDNN, or the BLAS that NumPy comes with. `cuda`: cublasLt, or what there is in its place.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tensorgrad.array import Array, module_of
-from tensorgrad.dtype import accumulation_dtype
+from tensorgrad.array import Array, ForeignArray
 from tensorgrad.kernels.gemm import cpu, onednn
 from tensorgrad.kernels.gemm.cpu import matmul_bfloat16, to_bfloat16
 
@@ -28,11 +27,11 @@ def matmul(a: Array, b: Array) -> Array:
     """The product over the last two axes, leading axes broadcast; ValueError if the shapes do not fit."""
     if isinstance(a, np.ndarray):
         return cpu.matmul(a, b)
-    wide = accumulation_dtype(a.dtype)
-    if wide != a.dtype and max(a.ndim, b.ndim) > 2:
-        # CuPy computes these in float32 too (float16), or not at all (bfloat16).
-        return module_of(a).matmul(a.astype(wide), b.astype(wide)).astype(a.dtype)
-    return module_of(a).matmul(a, b)
+    if isinstance(a, ForeignArray):
+        return a.module.matmul(a, b)
+    from tensorgrad.kernels.gemm import cuda  # not where there is no device
+
+    return cuda.matmul(a, b)
 
 
 def cpu_provider() -> str:

@@ -1,0 +1,232 @@
+"""Products by plans through cublasLt, as nvmath-python binds it: descriptors kept, algorithms timed once.
+
+For each plan the library proposes algorithms; the first time they are timed on the plan's own
+arrays, and the fastest is remembered on disk for the device and the library's version. Only
+algorithms that add in a fixed order are asked for. Everything runs on the current stream and in one
+workspace of ours, so that it can be captured in a CUDA graph.
+
+Source: cublasLt documentation; `nvmath.bindings.cublasLt`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tensorgrad.array import Array, address_of, cuda_module
+from tensorgrad.kernels.cuda.compile import cache_folder
+from tensorgrad.kernels.gemm.plan import Matrix, Plan, Product
+
+__all__ = ["CublasLt"]
+
+WORKSPACE_BYTES = 32 << 20  # what cublasLt asks for on Hopper
+CANDIDATES = 8  # proposals that are timed
+RUNS = 3  # of each, of which the median counts
+
+# Numbers of the C interface: cudaDataType_t, cublasComputeType_t, and the layout of cublasLtMatmulHeuristicResult_t.
+_DATA_TYPES = {"float64": 1, "float32": 0, "float16": 2, "bfloat16": 14}
+_COMPUTE_64F, _COMPUTE_32F, _COMPUTE_32F_TF32 = 70, 68, 77
+_ALGORITHM_BYTES = 64
+_RESULT_FIELDS = {
+    "algorithm": (np.uint8, _ALGORITHM_BYTES),
+    "workspace": np.uint64,
+    "state": np.int32,
+    "waves": np.float32,
+    "reserved": (np.int32, 4),
+}
+_RESULT = np.dtype([(name, *(kind if isinstance(kind, tuple) else (kind,))) for name, kind in _RESULT_FIELDS.items()])
+
+
+class CublasLt:
+    """A runner of products. Raises ImportError without nvmath-python, and its errors without the library."""
+
+    def __init__(self) -> None:
+        from nvmath.bindings import cublasLt  # type: ignore[import-not-found, unused-ignore]
+
+        self._lt = cublasLt
+        self._cupy = cuda_module()
+        self._handle = cublasLt.create()
+        self._workspace = self._cupy.cuda.alloc(WORKSPACE_BYTES)
+        self._prepared: dict[tuple[Plan, bool], _Prepared] = {}
+        self._tuned = TunedAlgorithms(self._signature())
+
+    def __call__(self, product: Product) -> None:
+        from tensorgrad.kernels.gemm.cuda import is_tf32_allowed
+
+        key = (product.plan, is_tf32_allowed())
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            prepared = self._prepared[key] = _Prepared(self._lt, *key)
+            prepared.point_to(product)
+            prepared.algorithm = self._algorithm(prepared, product, key)
+        else:
+            prepared.point_to(product)
+        self._run(prepared, product, prepared.algorithm)
+
+    def _run(self, prepared: _Prepared, product: Product, algorithm: np.ndarray[Any, Any], out: Any = None) -> None:
+        a, b, d = map(address_of, (product.a, product.b, product.out if out is None else out))
+        self._lt.matmul(
+            self._handle,
+            prepared.description,
+            prepared.one.ctypes.data,
+            *(a, prepared.a, b, prepared.b),
+            prepared.beta.ctypes.data,
+            *(d, prepared.d, d, prepared.d),
+            algorithm.ctypes.data,
+            self._workspace.ptr,
+            WORKSPACE_BYTES,
+            self._cupy.cuda.get_current_stream().ptr,
+        )
+
+    def _algorithm(self, prepared: _Prepared, product: Product, key: tuple[Plan, bool]) -> np.ndarray[Any, Any]:
+        known = self._tuned.get(*key)
+        if known is not None:
+            return known
+        proposals = self._proposals(prepared, product.plan)
+        if len(proposals) > 1 and not self._is_capturing():
+            # Into a buffer of its own: what is added to is not to be added to again and again.
+            scratch = self._cupy.empty_like(product.out)
+            times = [self._time(prepared, product, algorithm, scratch) for algorithm in proposals]
+            best = proposals[int(np.argmin(times))]
+            self._tuned.put(*key, best)
+            return best
+        return proposals[0]
+
+    def _proposals(self, prepared: _Prepared, plan: Plan) -> list[np.ndarray[Any, Any]]:
+        lt = self._lt
+        wish = lt.MatmulPreferenceAttribute
+        preference = lt.matmul_preference_create()
+        try:
+            alignments = {getattr(wish, f"MIN_ALIGNMENT_{name}_BYTES"): np.uint32(plan.alignment) for name in "ABCD"}
+            values = {
+                wish.MAX_WORKSPACE_BYTES: np.uint64(WORKSPACE_BYTES),
+                # Sums of parts in the output itself are made by atomics, in any order.
+                wish.REDUCTION_SCHEME_MASK: np.uint32(lt.ReductionScheme.COMPUTE_TYPE | lt.ReductionScheme.OUTPUT_TYPE),
+                **alignments,
+            }
+            for attribute, value in values.items():
+                held = np.asarray(value)
+                lt.matmul_preference_set_attribute(preference, attribute, held.ctypes.data, held.nbytes)
+            results, count = np.zeros(CANDIDATES, _RESULT), np.zeros(1, np.int32)
+            lt.matmul_algo_get_heuristic(
+                self._handle,
+                prepared.description,
+                *(prepared.a, prepared.b, prepared.d, prepared.d),
+                preference,
+                CANDIDATES,
+                results.ctypes.data,
+                count.ctypes.data,
+            )
+        finally:
+            lt.matmul_preference_destroy(preference)
+        found = [r["algorithm"].copy() for r in results[: int(count[0])] if r["state"] == 0]
+        if not found:
+            raise RuntimeError(f"cublasLt has no algorithm for {plan}")
+        return found
+
+    def _time(self, prepared: _Prepared, product: Product, algorithm: np.ndarray[Any, Any], scratch: Array) -> float:
+        cuda = self._cupy.cuda
+        times = []
+        for _ in range(RUNS):
+            start, end = cuda.Event(), cuda.Event()
+            start.record()
+            self._run(prepared, product, algorithm, scratch)
+            end.record()
+            end.synchronize()
+            times.append(cuda.get_elapsed_time(start, end))
+        return float(np.median(times))
+
+    def _is_capturing(self) -> bool:
+        return bool(self._cupy.cuda.get_current_stream().is_capturing())
+
+    def _signature(self) -> str:
+        device = self._cupy.cuda.Device()
+        name = self._cupy.cuda.runtime.getDeviceProperties(device.id)["name"]
+        return f"{name!r} cublasLt {self._lt.get_version()}"
+
+
+class _Prepared:
+    """The library's descriptions of one plan."""
+
+    algorithm: np.ndarray[Any, Any]
+
+    def __init__(self, lt: Any, plan: Plan, is_tf32_allowed: bool) -> None:
+        self._lt, self._plan = lt, plan
+        is_double = plan.dtype == "float64"
+        if is_double:
+            compute = _COMPUTE_64F
+        else:
+            compute = _COMPUTE_32F_TF32 if is_tf32_allowed and plan.dtype == "float32" else _COMPUTE_32F
+        self.one, self.beta = (
+            np.asarray(value, np.float64 if is_double else np.float32) for value in (1.0, float(plan.accumulate))
+        )
+        self.description = lt.matmul_desc_create(compute, _DATA_TYPES["float64" if is_double else "float32"])
+        is_attribute = lt.MatmulDescAttribute
+        self._set(is_attribute.TRANSA, np.int32(plan.a.is_transposed))
+        self._set(is_attribute.TRANSB, np.int32(plan.b.is_transposed))
+        if plan.has_bias or plan.has_row_sums:
+            epilogue = lt.Epilogue.BIAS if plan.has_bias else lt.Epilogue.BGRADB
+            self._set(is_attribute.EPILOGUE, np.int32(epilogue))
+        self.a, self.b = (self._layout(z, plan.dtype) for z in (plan.a, plan.b))
+        self.d = self._layout(plan.d, plan.out_dtype)
+
+    def point_to(self, product: Product) -> None:
+        """The one address that is part of a description."""
+        vector = product.bias if product.bias is not None else product.row_sums
+        if vector is not None:
+            attribute = self._lt.MatmulDescAttribute
+            self._set(attribute.BIAS_POINTER, np.uint64(address_of(vector)))
+            self._set(attribute.BIAS_DATA_TYPE, np.int32(_DATA_TYPES[vector.dtype.name]))
+
+    def _set(self, attribute: int, value: Any) -> None:
+        held = np.asarray(value)
+        self._lt.matmul_desc_set_attribute(self.description, attribute, held.ctypes.data, held.nbytes)
+
+    def _layout(self, matrix: Matrix, dtype: str) -> int:
+        lt, attribute = self._lt, self._lt.MatrixLayoutAttribute
+        layout: int = lt.matrix_layout_create(_DATA_TYPES[dtype], matrix.rows, matrix.columns, matrix.leading)
+        if self._plan.batch > 1:
+            for name, value in (
+                (attribute.BATCH_COUNT, np.int32(self._plan.batch)),
+                (attribute.STRIDED_BATCH_OFFSET, np.int64(matrix.batch_stride)),
+            ):
+                held = np.asarray(value)
+                lt.matrix_layout_set_attribute(layout, name, held.ctypes.data, held.nbytes)
+        return layout
+
+
+class TunedAlgorithms:
+    """Which algorithm was fastest for which plan: a file for each device and library, in the user's cache folder."""
+
+    def __init__(self, signature: str) -> None:
+        name = hashlib.sha256(signature.encode()).hexdigest()[:16]
+        self.path: Path = cache_folder() / f"gemm-{name}.json"
+        try:
+            self._found: dict[str, str] = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # none yet, or spoilt: it is made anew
+            self._found = {}
+
+    def get(self, plan: Plan, is_tf32_allowed: bool) -> np.ndarray[Any, Any] | None:
+        code = self._found.get(self._key(plan, is_tf32_allowed))
+        try:
+            algorithm = None if code is None else np.frombuffer(bytes.fromhex(code), np.uint8).copy()
+        except (TypeError, ValueError):
+            return None
+        return algorithm if algorithm is not None and algorithm.size == _ALGORITHM_BYTES else None
+
+    def put(self, plan: Plan, is_tf32_allowed: bool, algorithm: np.ndarray[Any, Any]) -> None:
+        self._found[self._key(plan, is_tf32_allowed)] = algorithm.tobytes().hex()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:
+            json.dump(self._found, file)
+        os.replace(file.name, self.path)
+
+    def _key(self, plan: Plan, is_tf32_allowed: bool) -> str:
+        return json.dumps([*dataclasses.astuple(plan), is_tf32_allowed])

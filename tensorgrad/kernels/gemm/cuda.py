@@ -1,0 +1,134 @@
+"""Matrix products on CUDA devices: by cublasLt, else by cuBLAS's gemmEx, both by plans, else by CuPy.
+
+float32 is computed in float32, not in TF32, unless `allow_tf32` is in force; 16-bit floats are
+multiplied as they are and summed in float32.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from tensorgrad.array import Array, cuda_module, module_of
+from tensorgrad.dtype import accumulation_dtype, is_float
+from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels.gemm.plan import Product, product_of
+
+__all__ = ["allow_tf32", "is_tf32_allowed", "matmul", "running_with"]
+
+Runner = Callable[[Product], None]
+
+_tf32: contextvars.ContextVar[bool] = contextvars.ContextVar("_tf32", default=False)
+_runner: contextvars.ContextVar[Runner | None] = contextvars.ContextVar("_runner", default=None)
+
+
+def matmul(
+    x: Array,
+    y: Array,
+    *,
+    bias: Array | None = None,
+    row_sums: Array | None = None,
+    out: Array | None = None,
+    accumulate: bool = False,
+) -> Array:
+    """x y (+ bias) (+ out), over the last two axes; leading axes broadcast.
+
+    Args:    bias (N,); row_sums (M,), filled with the sums of x's rows; out: where to write, or with `accumulate`
+             to add; of float32 it takes the products of 16-bit floats unrounded.
+    Raises:  ValueError: the shapes do not fit.
+    """
+    xp = module_of(x)
+    if x.shape[-1] != y.shape[-2]:
+        raise ValueError(f"matmul: inner sizes {x.shape[-1]} and {y.shape[-2]}")
+    if out is None:
+        lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        out = xp.empty((*lead, x.shape[-2], y.shape[-1]), x.dtype)
+    if not x.shape[-1] or not is_float(x.dtype):
+        return _by_cupy(x, y, bias, row_sums, out, accumulate)
+    run = _runner.get() or _provider()
+    if out.size:
+        for product in product_of(x, y, out, bias=bias, row_sums=row_sums, accumulate=accumulate):
+            run(product)
+    elif row_sums is not None:
+        row_sums[...] = x.sum(axis=-1)
+    return out
+
+
+@contextmanager
+def allow_tf32() -> Iterator[None]:
+    """Within it float32 products may round their operands to TF32, 10 bits of precision: several times as fast."""
+    token = _tf32.set(True)
+    try:
+        yield
+    finally:
+        _tf32.reset(token)
+
+
+def is_tf32_allowed() -> bool:
+    """Whether `allow_tf32` is in force."""
+    return _tf32.get()
+
+
+@contextmanager
+def running_with(runner: Runner) -> Iterator[None]:
+    """Within it products are computed by `runner`."""
+    token = _runner.set(runner)
+    try:
+        yield
+    finally:
+        _runner.reset(token)
+
+
+@functools.cache
+def _provider() -> Runner:
+    def cublaslt() -> Runner:
+        from tensorgrad.kernels.gemm.cublaslt import CublasLt
+
+        return _checked(CublasLt())
+
+    def gemmex() -> Runner:
+        from tensorgrad.kernels.gemm.gemmex import GemmEx
+
+        return _checked(GemmEx())
+
+    return providers.choose("gemm", [("cublasLt", cublaslt), ("gemmEx", gemmex), ("cupy", lambda: _cupy_product)])
+
+
+def _checked(run: Runner) -> Runner:
+    """`run`, if a small product of known result comes out right. Raises ArithmeticError."""
+    cupy = cuda_module()
+    x = cupy.arange(12, dtype=cupy.float32).reshape(3, 4)
+    y = cupy.arange(20, dtype=cupy.float32).reshape(5, 4)
+    bias, out = cupy.arange(5, dtype=cupy.float32), cupy.empty((3, 5), cupy.float32)
+    for product in product_of(x, y.T, out, bias=bias):
+        run(product)
+    if not bool((out == (x[:, None] * y).sum(axis=2) + bias).all()):
+        raise ArithmeticError("a product of known result came out wrong")
+    return run
+
+
+def _cupy_product(product: Product) -> None:
+    """The last resort: what the plan describes, in CuPy's operations."""
+    plan, (x, y) = product.plan, (product.b, product.a)
+    _by_cupy(x, y, product.bias, product.row_sums, product.out, plan.accumulate)
+
+
+def _by_cupy(x: Array, y: Array, bias: Array | None, row_sums: Array | None, out: Array, accumulate: bool) -> Array:
+    xp = module_of(x)
+    if is_float(x.dtype):
+        # CuPy has no batched products of bfloat16, and none that keep the float32 of their sums.
+        wide = accumulation_dtype(x.dtype)
+        x, y = x.astype(wide, copy=False), y.astype(wide, copy=False)
+    result = xp.matmul(x, y)
+    if bias is not None:
+        result += bias.astype(result.dtype, copy=False)
+    if accumulate:
+        result += out.astype(result.dtype, copy=False)
+    out[...] = result.astype(out.dtype, copy=False)
+    if row_sums is not None:
+        row_sums[...] = x.sum(axis=-1).astype(row_sums.dtype, copy=False)
+    return out

@@ -1,0 +1,51 @@
+"""Plans of products carried out by NumPy on flat memory, by columns as cuBLAS does: an oracle for what a plan says."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tensorgrad.kernels.gemm.plan import Matrix, Product
+
+__all__ = ["interpret"]
+
+
+def interpret(product: Product) -> None:
+    """D = op(A) op(B) (+ bias down the columns of D) (+ D), and B's sums over k, from addresses and the plan alone."""
+    plan = product.plan
+    a, b = flat(product.a, plan.a, plan.batch), flat(product.b, plan.b, plan.batch)
+    d = flat(product.out, plan.d, plan.batch)
+    wide = np.float64 if plan.dtype == "float64" else np.float32
+    for i in range(plan.batch):
+        left, right = read(a, plan.a, i).astype(wide), read(b, plan.b, i).astype(wide)
+        assert left.shape == (plan.m, plan.k)
+        assert right.shape == (plan.k, plan.n)
+        total = left @ right
+        into = as_columns(d, plan.d, i)
+        assert into.shape == (plan.m, plan.n)
+        if product.bias is not None:
+            assert product.bias.shape == (plan.m,)
+            total += product.bias.astype(wide)[:, None]
+        if plan.accumulate:
+            total += into
+        into[...] = total
+        if product.row_sums is not None:
+            assert product.row_sums.shape == (plan.n,)
+            product.row_sums[...] = right.sum(axis=0)
+
+
+def flat(array: np.ndarray, matrix: Matrix, batch: int) -> np.ndarray:
+    """The memory from an array's first element to the last one that a plan touches."""
+    size = (batch - 1) * matrix.batch_stride + (matrix.columns - 1) * matrix.leading + matrix.rows
+    return np.lib.stride_tricks.as_strided(array, (size,), (array.itemsize,))
+
+
+def as_columns(memory: np.ndarray, matrix: Matrix, index: int) -> np.ndarray:
+    start = index * matrix.batch_stride
+    assert matrix.leading >= matrix.rows
+    shape, step = (matrix.rows, matrix.columns), memory.itemsize
+    return np.lib.stride_tricks.as_strided(memory[start:], shape, (step, matrix.leading * step))
+
+
+def read(memory: np.ndarray, matrix: Matrix, index: int) -> np.ndarray:
+    columns = as_columns(memory, matrix, index)
+    return columns.T if matrix.is_transposed else columns

@@ -1,0 +1,248 @@
+"""cublasLt is asked for what the plan says: by a binding that carries it out from addresses and descriptors.
+
+The binding stands where nvmath-python's does, with the same functions; where that is installed the
+arguments of each are compared.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tensorgrad.kernels.gemm import cublaslt, cuda
+from tensorgrad.kernels.gemm.plan import product_of
+
+FLOATS = {0: np.float32, 1: np.float64, 2: np.float16}
+
+
+class Device(np.ndarray):
+    """A NumPy array with its address where CuPy has it."""
+
+    @property
+    def data(self) -> Any:  # type: ignore[override]
+        return types.SimpleNamespace(ptr=self.ctypes.data)
+
+
+def on_device(a: np.ndarray) -> Any:
+    return a.view(Device)
+
+
+def memory(address: int, dtype: type, count: int) -> np.ndarray:
+    size = count * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
+
+
+class Binding(types.ModuleType):
+    """What `nvmath.bindings.cublasLt` has, of what is used; it computes with NumPy."""
+
+    class MatmulDescAttribute:
+        TRANSA, TRANSB, EPILOGUE, BIAS_POINTER, BIAS_DATA_TYPE = 3, 4, 7, 8, 26
+
+    class MatrixLayoutAttribute:
+        BATCH_COUNT, STRIDED_BATCH_OFFSET = 5, 6
+
+    class MatmulPreferenceAttribute:
+        MAX_WORKSPACE_BYTES, REDUCTION_SCHEME_MASK = 1, 3
+        MIN_ALIGNMENT_A_BYTES, MIN_ALIGNMENT_B_BYTES, MIN_ALIGNMENT_C_BYTES, MIN_ALIGNMENT_D_BYTES = 5, 6, 7, 8
+
+    class Epilogue:
+        BIAS, BGRADB = 4, 512
+
+    class ReductionScheme:
+        COMPUTE_TYPE, OUTPUT_TYPE = 2, 4
+
+    def __init__(self) -> None:
+        super().__init__("nvmath.bindings.cublasLt")
+        self.objects: dict[int, dict[Any, Any]] = {}
+        self.algorithms: list[int] = []  # the first byte of each that was run
+        self.num_proposals = 3
+
+    def _made(self, **fields: Any) -> int:
+        self.objects[len(self.objects) + 1] = fields
+        return len(self.objects)
+
+    def create(self) -> int:
+        return self._made()
+
+    def get_version(self) -> int:
+        return 130000
+
+    def matmul_desc_create(self, compute_type: int, scale_type: int) -> int:
+        return self._made(compute=compute_type, scale=scale_type)
+
+    def matmul_desc_set_attribute(self, matmul_desc: int, attr: int, buf: int, size_in_bytes: int) -> None:
+        self.objects[matmul_desc][attr] = int.from_bytes(ctypes.string_at(buf, size_in_bytes), sys.byteorder)
+
+    def matrix_layout_create(self, data_type: int, rows: int, cols: int, ld: int) -> int:
+        return self._made(type=data_type, rows=rows, cols=cols, ld=ld)
+
+    matrix_layout_set_attribute = matmul_desc_set_attribute
+    matmul_preference_set_attribute = matmul_desc_set_attribute
+
+    def matmul_preference_create(self) -> int:
+        return self._made()
+
+    def matmul_preference_destroy(self, pref: int) -> None:
+        self.preference = self.objects[pref]
+
+    def matmul_algo_get_heuristic(
+        self, light_handle: int, operation_desc: int, adesc: int, bdesc: int, cdesc: int, ddesc: int,
+        preference: int, requested_algo_count: int, heuristic_results_array: int, return_algo_count: int,
+    ) -> None:  # fmt: skip
+        assert cdesc == ddesc
+        results = memory(heuristic_results_array, cublaslt._RESULT, requested_algo_count)
+        assert results.itemsize == 96
+        for number in range(self.num_proposals):
+            results[number]["algorithm"][:] = number + 1
+        memory(return_algo_count, np.int32, 1)[0] = self.num_proposals
+
+    def matmul(
+        self, light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int, b: int, bdesc: int, beta: int,
+        c: int, cdesc: int, d: int, ddesc: int, algo: int, workspace: int, workspace_size_in_bytes: int, stream: int,
+    ) -> None:  # fmt: skip
+        assert (c, cdesc) == (d, ddesc)
+        assert (workspace, workspace_size_in_bytes, stream) == (4096, 32 << 20, 77)
+        self.algorithms.append(memory(algo, np.uint8, 64)[63])
+        description = self.objects[compute_desc]
+        scale = FLOATS[description["scale"]]
+        assert memory(alpha, scale, 1)[0] == 1
+        layouts = [self.objects[number] for number in (adesc, bdesc, ddesc)]
+        for index in range(layouts[2].get(5, 1)):
+            left, right, into = (
+                self._matrix(address, layout, index) for address, layout in zip((a, b, d), layouts, strict=True)
+            )
+            left, right = (z.T if description[key] else z for z, key in ((left, 3), (right, 4)))
+            total = left.astype(scale) @ right.astype(scale) + memory(beta, scale, 1)[0] * into
+            if description.get(7) == self.Epilogue.BIAS:
+                total += memory(description[8], FLOATS[description[26]], into.shape[0])[:, None]
+            if description.get(7) == self.Epilogue.BGRADB:
+                memory(description[8], FLOATS[description[26]], into.shape[1])[:] = right.sum(axis=0)
+            into[...] = total
+
+    def _matrix(self, address: int, layout: dict[Any, Any], index: int) -> np.ndarray:
+        dtype, rows, columns = FLOATS[layout["type"]], layout["rows"], layout["cols"]
+        start = address + index * layout.get(6, 0) * np.dtype(dtype).itemsize
+        flat = memory(start, dtype, (columns - 1) * layout["ld"] + rows)
+        return np.lib.stride_tricks.as_strided(flat, (rows, columns), (flat.itemsize, layout["ld"] * flat.itemsize))
+
+
+class Clock:
+    """CuPy as far as the provider uses it; algorithm 2 is the fastest."""
+
+    times: Iterator[float]
+
+    def __init__(self) -> None:
+        stream = types.SimpleNamespace(ptr=77, is_capturing=lambda: False)
+        event = types.SimpleNamespace(record=lambda: None, synchronize=lambda: None)
+        self.cuda = types.SimpleNamespace(
+            alloc=lambda size: types.SimpleNamespace(ptr=4096),
+            get_current_stream=lambda: stream,
+            Event=lambda: event,
+            get_elapsed_time=lambda start, end: next(self.times),
+            Device=lambda: types.SimpleNamespace(id=0),
+            runtime=types.SimpleNamespace(getDeviceProperties=lambda number: {"name": b"a device"}),
+        )
+        self.empty_like = np.empty_like
+
+
+@pytest.fixture
+def binding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Binding:
+    found = Binding()
+    package = types.ModuleType("nvmath.bindings")
+    package.cublasLt = found  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "nvmath", types.ModuleType("nvmath"))
+    monkeypatch.setitem(sys.modules, "nvmath.bindings", package)
+    clock = Clock()
+    clock.times = iter([3.0, 3.0, 3.0, 1.0, 9.0, 1.0, 2.0, 2.0, 2.0] * 100)
+    monkeypatch.setattr(cublaslt, "cuda_module", lambda: clock)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return found
+
+
+def product(x: np.ndarray, y: np.ndarray, out: np.ndarray, **extras: Any) -> np.ndarray:
+    given = {name: on_device(z) if isinstance(z, np.ndarray) else z for name, z in extras.items()}
+    with cuda.running_with(cublaslt.CublasLt()):
+        cuda.matmul(on_device(x), on_device(y), out=on_device(out), **given)
+    return out
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_products_with_their_extras(binding: Binding, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(-4, 5, (6, 5)).astype(dtype), rng.integers(-4, 5, (8, 5)).astype(dtype)
+    bias, sums = rng.integers(-4, 5, 8).astype(dtype), np.zeros(6, dtype)
+    out = np.zeros((6, 8), dtype)
+    np.testing.assert_array_equal(product(x, w.T, out, bias=bias), x @ w.T + bias)
+    np.testing.assert_array_equal(product(x, w.T, out, row_sums=sums), x @ w.T)
+    np.testing.assert_array_equal(sums, x.sum(axis=1))
+    total = np.ones((5, 5), np.float64 if dtype == "float64" else np.float32)
+    np.testing.assert_array_equal(product(x.T, x, total, accumulate=True), 1 + x.T @ x)
+    batched = rng.integers(-4, 5, (3, 5, 6)).astype(dtype)
+    np.testing.assert_array_equal(product(batched, x, np.zeros((3, 5, 5), dtype)), batched @ x)
+
+
+def test_the_fastest_algorithm_is_timed_once_and_remembered(binding: Binding, tmp_path: Path) -> None:
+    x = np.ones((4, 4), np.float32)
+    run = cublaslt.CublasLt()
+    (one,) = product_of(on_device(x), on_device(x), on_device(np.zeros((4, 4), np.float32)))
+    run(one)
+    assert binding.algorithms == [1, 1, 1, 2, 2, 2, 3, 3, 3, 2]
+    run(one)
+    assert binding.algorithms[10:] == [2]
+    assert binding.preference[1] == 32 << 20
+    assert binding.preference[3] == 6  # no sums made in place by atomics
+    binding.algorithms.clear()
+    cublaslt.CublasLt()(one)
+    assert binding.algorithms == [2]
+    (path,) = (tmp_path / "tensorgrad").iterdir()
+    for spoilt in ("{", '{"a": 1}', path.read_text().replace("02", "zz")):
+        path.write_text(spoilt)
+        binding.algorithms.clear()
+        cublaslt.CublasLt()(one)
+        assert len(binding.algorithms) == 10
+
+
+def test_tf32_only_when_it_is_asked_for(binding: Binding) -> None:
+    x = np.ones((4, 4), np.float32)
+
+    def computed_in() -> int:
+        return next(o["compute"] for o in reversed(binding.objects.values()) if "compute" in o)
+
+    product(x, x, np.zeros((4, 4), np.float32))
+    assert computed_in() == 68
+    with cuda.allow_tf32():
+        product(x, x, np.zeros((4, 4), np.float32))
+    assert computed_in() == 77
+    product(x.astype(float), x.astype(float), np.zeros((4, 4)))
+    assert computed_in() == 70
+
+
+def test_no_algorithm_is_an_error(binding: Binding) -> None:
+    binding.num_proposals = 0
+    with pytest.raises(RuntimeError, match=r"no algorithm for Plan\(m=4"):
+        product(np.ones((4, 4)), np.ones((4, 4)), np.zeros((4, 4)))
+
+
+def test_the_binding_is_nvmath_s() -> None:
+    real = pytest.importorskip("nvmath.bindings.cublasLt")
+    ours = Binding()
+    for name in vars(Binding):
+        if name.startswith("_"):
+            continue
+        if isinstance(vars(Binding)[name], type):
+            for member, value in vars(vars(Binding)[name]).items():
+                if not member.startswith("_"):
+                    assert getattr(getattr(real, name), member) == value
+        else:
+            signature = getattr(real, name).__doc__.split("\n")[0]
+            code = getattr(ours, name).__func__.__code__
+            expected = [word.split()[-1] for word in signature.split("(")[1].split(")")[0].split(", ") if word]
+            own = code.co_varnames[1 : code.co_argcount]
+            assert len(own) == len(expected), name

@@ -1,0 +1,115 @@
+"""A plan, carried out on flat memory as cuBLAS would, gives NumPy's product: from any layout, with every extra."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tensorgrad.kernels.gemm import cuda
+from tensorgrad.kernels.gemm.plan import product_of
+from tests.interpreter import interpret
+
+
+@st.composite
+def layouts(draw: st.DrawFn, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Whole numbers in an array of `shape` in some memory order: transposed, cut out of a larger one, reversed."""
+    kind = draw(st.sampled_from(["plain", "transposed", "slice", "transposed slice", "every other", "reversed"]))
+    a = rng.integers(-9, 10, shape).astype(np.float32)
+    if "transposed" in kind:
+        a = np.ascontiguousarray(a.swapaxes(-1, -2)).swapaxes(-1, -2)
+    if "slice" in kind:
+        axis = -2 if "transposed" in kind else -1
+        wide = np.full(np.where(np.arange(a.ndim) == a.ndim + axis, np.array(a.shape) + 5, a.shape), np.nan, np.float32)
+        if "transposed" in kind:
+            wide = np.ascontiguousarray(wide.swapaxes(-1, -2)).swapaxes(-1, -2)
+        part = [slice(None)] * a.ndim
+        part[axis] = slice(2, -3)
+        wide[tuple(part)] = a
+        a = wide[tuple(part)]
+    if kind == "every other":
+        wide = np.full((*shape[:-1], 2 * shape[-1]), np.nan, np.float32)
+        wide[..., ::2] = a
+        a = wide[..., ::2]
+    return a[..., ::-1, :] if kind == "reversed" else a
+
+
+@given(st.data(), st.tuples(*[st.integers(1, 6)] * 3), st.lists(st.integers(0, 3), max_size=3), st.integers(0, 99))
+def test_products(data: st.DataObject, sizes: tuple[int, int, int], lead: list[int], seed: int) -> None:
+    m, k, n = sizes
+    rng = np.random.default_rng(seed)
+    x_lead, y_lead = (tuple(1 if data.draw(st.booleans()) else size for size in lead) for _ in range(2))
+    x_lead, y_lead = x_lead[data.draw(st.integers(0, len(lead))) :], y_lead[data.draw(st.integers(0, len(lead))) :]
+    x, y = data.draw(layouts((*x_lead, m, k), rng)), data.draw(layouts((*y_lead, k, n), rng))
+    expected = x @ y
+    accumulate = data.draw(st.booleans())
+    before = rng.integers(-9, 10, expected.shape).astype(np.float32)
+    out = before.copy() if accumulate else np.full(expected.shape, np.nan, np.float32)
+    bias = rng.integers(-9, 10, n).astype(np.float32) if not expected.shape[:-2] and data.draw(st.booleans()) else None
+    with cuda.running_with(interpret):
+        got = cuda.matmul(x, y, out=out, bias=bias, accumulate=accumulate)
+    assert got is out
+    expected = expected + (0 if bias is None else bias) + (before if accumulate else 0)
+    np.testing.assert_array_equal(out, expected)
+
+
+@given(st.data(), st.tuples(*[st.integers(1, 6)] * 3), st.integers(0, 99))
+def test_sums_of_rows_beside_a_product(data: st.DataObject, sizes: tuple[int, int, int], seed: int) -> None:
+    m, k, n = sizes
+    rng = np.random.default_rng(seed)
+    x, y = data.draw(layouts((m, k), rng)), data.draw(layouts((k, n), rng))
+    sums = np.full(m, np.nan, np.float32)
+    with cuda.running_with(interpret):
+        np.testing.assert_array_equal(cuda.matmul(x, y, row_sums=sums), x @ y)
+    np.testing.assert_array_equal(sums, x.sum(axis=1))
+
+
+def test_what_lies_as_a_library_reads_it_is_not_copied() -> None:
+    x, w = np.ones((6, 4), np.float32), np.ones((8, 4), np.float32)
+    (forward,) = product_of(x, w.T, np.empty((6, 8), np.float32))
+    assert np.shares_memory(forward.a, w)
+    assert np.shares_memory(forward.b, x)
+    plan = forward.plan
+    assert (plan.m, plan.n, plan.k) == (8, 6, 4)
+    assert (plan.a.is_transposed, plan.b.is_transposed) == (True, False)
+    assert (plan.a.leading, plan.b.leading, plan.d.leading) == (4, 4, 8)
+    heads = np.ones((2, 5, 3, 4), np.float32).transpose(0, 2, 1, 3)  # (B, H, T, D) as the projection gives them
+    products = product_of(heads, heads.swapaxes(-1, -2), np.empty((2, 3, 5, 5), np.float32))
+    assert [p.plan.batch for p in products] == [3, 3]
+    assert all(np.shares_memory(p.a, heads) and np.shares_memory(p.b, heads) for p in products)
+    (batched,) = product_of(np.ones((2, 3, 5, 4)), np.ones((4, 6)), np.empty((2, 3, 5, 6)))
+    assert (batched.plan.batch, batched.plan.a.batch_stride, batched.plan.b.batch_stride) == (6, 0, 20)
+
+
+def test_sizes_of_zero_and_shapes_that_do_not_fit() -> None:
+    with cuda.running_with(interpret):
+        assert cuda.matmul(np.ones((0, 3)), np.ones((3, 2))).shape == (0, 2)
+        np.testing.assert_array_equal(cuda.matmul(np.ones((2, 0)), np.ones((0, 3))), np.zeros((2, 3)))
+        sums = np.full(2, np.nan)
+        cuda.matmul(np.ones((2, 3)), np.ones((3, 0)), row_sums=sums)
+        np.testing.assert_array_equal(sums, [3, 3])
+        np.testing.assert_array_equal(cuda.matmul(np.ones((2, 2), int), np.ones((2, 2), int)), np.full((2, 2), 2))
+        with pytest.raises(ValueError, match="inner sizes 3 and 2"):
+            cuda.matmul(np.ones((2, 3)), np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_products_of_float16_may_be_added_to_float32(accumulate: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=shape).astype(np.float16) for shape in ((5, 300), (300, 7)))
+    out = np.ones((5, 7), np.float32)
+    with cuda.running_with(interpret):
+        cuda.matmul(x, y, out=out, accumulate=accumulate)
+    exact = x.astype(float) @ y.astype(float) + accumulate
+    np.testing.assert_allclose(out, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_the_last_resort_does_the_same() -> None:
+    rng = np.random.default_rng(0)
+    x, y, bias = rng.normal(size=(5, 4)), rng.normal(size=(4, 3)), rng.normal(size=3)
+    out, sums = np.ones((5, 3)), np.empty(5)
+    with cuda.running_with(cuda._cupy_product):
+        cuda.matmul(x, y, bias=bias, row_sums=sums, out=out, accumulate=True)
+    np.testing.assert_allclose(out, x @ y + bias + 1)
+    np.testing.assert_allclose(sums, x.sum(axis=1))
