@@ -28,13 +28,13 @@ def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = 
     values = values.reshape(rows.shape[0], -1)
     rows = xp.where(rows < 0, rows + buffer.shape[0], rows)
     order = xp.argsort(rows, kind="stable") if order is None else order
-    ordered, values = rows[order], wide(values[order])
+    ordered = rows[order]
     if device_of(buffer) != "cpu":
-        sums = _sums_of_all_rows(buffer.shape[0], ordered, values)
+        sums = _sums_of_all_rows(buffer.shape[0], ordered, wide(values[order]))
         buffer += sums.reshape(buffer.shape).astype(buffer.dtype, copy=False)
         return
     starts = xp.flatnonzero(xp.concatenate([xp.ones(1, bool), ordered[1:] != ordered[:-1]]))
-    sums = xp.add.reduceat(values, starts, axis=0)
+    sums = xp.add.reduceat(wide(values[order]), starts, axis=0)
     buffer[ordered[starts]] += sums.reshape(-1, *buffer.shape[1:]).astype(buffer.dtype, copy=False)
 
 

@@ -119,7 +119,8 @@ class Binding(types.ModuleType):
                 self._matrix(address, layout, index) for address, layout in zip((a, b, d), layouts, strict=True)
             )
             left, right = (z.T if description[key] else z for z, key in ((left, 3), (right, 4)))
-            total = left.astype(scale) @ right.astype(scale) + memory(beta, scale, 1)[0] * into
+            # With a factor of 0 the output is not read.
+            total = left.astype(scale) @ right.astype(scale) + (into if memory(beta, scale, 1)[0] else 0)
             if description.get(7) == self.Epilogue.BIAS:
                 total += memory(description[8], FLOATS[description[26]], into.shape[0])[:, None]
             if description.get(7) == self.Epilogue.BGRADB:
