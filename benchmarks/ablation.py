@@ -148,32 +148,30 @@ class Lab:
         self.data, self.heldout = (TokenData.open(folder, part, tokenizer) for part in ("train", "heldout"))
 
     def compare(self, changes: dict[str, Change], *, is_equal_time: bool) -> dict[str, Any]:
-        reference = [self.run(self.base, Change(), seed) for seed in self.seeds]
-        losses = [loss for loss, _ in reference]
-        print(f"{'base':32} {statistics.mean(losses):.4f}", flush=True)
+        base = [self.run(self.base, Change(), seed) for seed in self.seeds]
+        print(f"{'base':32} {statistics.mean(base):.4f}", flush=True)
         rows = {}
         for name, change in changes.items():
             config = self.changed(change)
             ratio = self.cost_ratio(config, change)
             if is_equal_time:
-                config = scaled(config, 1 / ratio)
-            runs = [self.run(config, change, seed) for seed in self.seeds]
-            differences = [loss - of_base for (loss, _), of_base in zip(runs, losses, strict=True)]
-            rows[name] = {
+                config = scaled(config, self.base.steps / config.steps / ratio)
+            losses = [self.run(config, change, seed) for seed in self.seeds]
+            differences = [loss - of_base for loss, of_base in zip(losses, base, strict=True)]
+            row = rows[name] = {
                 "values": change.values,
                 "steps": config.steps,
                 "parameters": config.model.num_parameters,
-                "losses": [round(loss, 4) for loss, _ in runs],
+                "losses": [round(loss, 4) for loss in losses],
                 "difference": round(statistics.mean(differences), 4),
-                "error": round(statistics.stdev(differences) / len(differences) ** 0.5, 4) if runs[1:] else None,
+                "error": round(statistics.stdev(differences) / len(differences) ** 0.5, 4) if losses[1:] else None,
                 "step_cost_ratio": round(ratio, 2),
             }
-            row = rows[name]
             print(f"{name:32} {row['difference']:+.4f} +- {row['error']}  step x {row['step_cost_ratio']}", flush=True)
         return {
             "equal": "time" if is_equal_time else "steps",
             "steps": self.base.steps,
-            "base": [round(loss, 4) for loss in losses],
+            "base": [round(loss, 4) for loss in base],
             "changes": rows,
         }
 
@@ -195,12 +193,12 @@ class Lab:
                 seconds.append(time.process_time() - started)
         return statistics.median(times[0]) / statistics.median(times[1])
 
-    def run(self, config: TrainConfig, change: Change, seed: int) -> tuple[float, int]:
+    def run(self, config: TrainConfig, change: Change, seed: int) -> float:
         """The loss on all held-out text after a run."""
         stepper = Stepper(config, change, self.data, seed)
         for _ in range(config.steps):
             stepper.advance()
-        return evaluate_tokens(stepper.model, self.heldout, 64).loss, config.steps
+        return evaluate_tokens(stepper.model, self.heldout, 64).loss
 
 
 class Stepper:
