@@ -23,11 +23,11 @@ def default() -> TrainConfig:
     tables of n-grams would help, and are none that can be exported. benchmarks/ablation.py has the figures.
     """
     return TrainConfig(
-        steps=700,
+        steps=600,
         batch_size=8,
-        eval_interval_steps=140,
+        eval_interval_steps=120,
         eval_batches=8,
-        checkpoint_interval_steps=140,
+        checkpoint_interval_steps=120,
         model=ModelConfig(context_length=256, num_layers=2, num_heads=4, model_dim=256, qk_norm=True),
         tokenizer=TokenizerConfig(kind="bpe", vocab_size=4096),
         optim=OptimConfig(
@@ -38,7 +38,7 @@ def default() -> TrainConfig:
             min_learning_rate_ratio=0.0,
             schedule="warmup_stable_decay",
             warmup_steps=15,
-            decay_steps=490,
+            decay_steps=420,
             beta2=0.98,
         ),
     )
