@@ -102,7 +102,7 @@ def shakespeare_char_cpu_fast() -> TrainConfig:
     base = shakespeare_char_cpu()
     return replace(
         base,
-        steps=155,
+        steps=145,
         eval_interval_steps=50,
         eval_batches=10,
         checkpoint_interval_steps=0,
@@ -124,7 +124,7 @@ def shakespeare_char_cpu_fast() -> TrainConfig:
             min_learning_rate_ratio=0.0,
             schedule="warmup_stable_decay",
             warmup_steps=5,
-            decay_steps=110,
+            decay_steps=103,
             beta2=0.98,
             weight_decay=0.0,
         ),
