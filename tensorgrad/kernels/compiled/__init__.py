@@ -13,6 +13,7 @@ import numpy as np
 
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.activation import gelu, gelu_gradient, silu, silu_gradient, swiglu, swiglu_gradient
+from tensorgrad.kernels.compiled.attention import attention, attention_gradient
 from tensorgrad.kernels.compiled.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.compiled.optimizer import adamw, global_norm
 from tensorgrad.kernels.compiled.softmax import (
@@ -23,7 +24,7 @@ from tensorgrad.kernels.compiled.softmax import (
     softmax,
     softmax_gradient,
 )
-from tensorgrad.kernels.reference import attention, attention_gradient, erf, erfc, rope, scatter_add
+from tensorgrad.kernels.reference import erf, erfc, rope, scatter_add
 
 __all__ = [
     "adamw",

@@ -17,7 +17,7 @@ import numpy as np
 from tensorgrad.array import Array
 from tensorgrad.kernels.threads import run_all
 
-__all__ = ["compiled", "in_parts", "inlined", "plain", "summing"]
+__all__ = ["compiled", "in_parts", "inlined", "plain", "summing", "summing_any_strides"]
 
 # Below it a part takes about as long as handing it to a thread.
 _MIN_PART_ELEMENTS = 1 << 15
@@ -53,12 +53,34 @@ def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(nogil=True, fastmath=_FUSED, error_model="numpy")(function)
 
 
-def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
+def summing_any_strides(
+    read: tuple[int, ...], written: tuple[int, ...], *others: Any
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`summing`, for float32 arrays of so many axes and any strides, and what else the kernel takes.
+
+    Without such a declaration each combination of layouts would be compiled for itself.
+    """
+    types = [numba.types.Array(numba.float32, ndim, "A", readonly=True) for ndim in read]
+    types += [numba.types.Array(numba.float32, ndim, "A") for ndim in written]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.cache  # compiled when it is first called
+        def machine_code() -> Callable[..., Any]:
+            return _compiled(function, _SUMS, [numba.void(*types, *others)])
+
+        return lambda *arguments: machine_code()(*arguments)
+
+    return decorate
+
+
+def _compiled(
+    function: Callable[..., Any], fastmath: set[str], signatures: list[Any] | None = None
+) -> Callable[..., Any]:
     options: dict[str, Any] = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
+        return numba.njit(signatures, cache=True, **options)(function)
     except RuntimeError:  # there is no folder to write to
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+        return numba.njit(signatures, **options)(function)
 
 
 def in_parts(length: int, elements: int, work: Callable[[int, int], Result]) -> list[Result]:

@@ -11,7 +11,7 @@ from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.elementary import exp
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain, summing
 
-_LANES = 64  # a row's maximum is that of so many, each over every 64th element: so it is found by vector units
+LANES = 64  # a row's maximum is that of so many, each over every 64th element: so it is found by vector units
 _CHUNK = 1024  # elements that are summed in float32; the chunks' sums are added in float64
 _F = np.float32
 
@@ -19,17 +19,22 @@ _F = np.float32
 @inlined
 def largest_of(x, lanes):
     """The largest element that is not nan, -inf without any."""
-    for j in range(_LANES):
+    for j in range(LANES):
         lanes[j] = -np.inf
-    for start in range(0, x.shape[0] - _LANES + 1, _LANES):
-        part = x[start : start + _LANES]
-        for j in range(_LANES):
+    for start in range(0, x.shape[0] - LANES + 1, LANES):
+        part = x[start : start + LANES]
+        for j in range(LANES):
             lanes[j] = part[j] if part[j] > lanes[j] else lanes[j]
-    rest = x[x.shape[0] // _LANES * _LANES :]
+    rest = x[x.shape[0] // LANES * LANES :]
     for j in range(rest.shape[0]):
         lanes[j] = rest[j] if rest[j] > lanes[j] else lanes[j]
+    width = LANES // 2
+    while width >= 8:
+        for j in range(width):
+            lanes[j] = lanes[j + width] if lanes[j + width] > lanes[j] else lanes[j]
+        width //= 2
     largest = lanes[0]
-    for j in range(1, _LANES):
+    for j in range(1, 8):
         largest = lanes[j] if lanes[j] > largest else largest
     return largest
 
@@ -60,7 +65,7 @@ def _rows(kernel: Callable[..., None], otherwise: Callable[..., Array], *operand
 
 @summing
 def _softmax(x_NC, out_NC):
-    lanes = np.empty(_LANES, np.float32)
+    lanes = np.empty(LANES, np.float32)
     for n in range(x_NC.shape[0]):
         x, out = x_NC[n], out_NC[n]
         largest, total = largest_of(x, lanes), 0.0
@@ -104,7 +109,7 @@ def _exp_sum_of_chunk(x, largest):
 
 @compiled
 def _log_softmax(x_NC, out_NC):
-    lanes = np.empty(_LANES, np.float32)
+    lanes = np.empty(LANES, np.float32)
     for n in range(x_NC.shape[0]):
         x, out = x_NC[n], out_NC[n]
         largest = largest_of(x, lanes)
@@ -141,7 +146,7 @@ def cross_entropy(
 
 @compiled
 def _cross_entropy(logits_NV, targets_N, losses_N, largest_N, total_N):
-    lanes = np.empty(_LANES, np.float32)
+    lanes = np.empty(LANES, np.float32)
     for n in range(logits_NV.shape[0]):
         x, target = logits_NV[n], targets_N[n]
         largest = largest_of(x, lanes)

@@ -2,51 +2,81 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
+import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[3]
-PROGRAM = """
-import sys
-import numpy as np
-if MISSING:
-    sys.modules["numba"] = None  # what Python then raises for an import of it is what it raises without it
-from tensorgrad.kernels import kernels_for, providers
-print(kernels_for(np.ones(1)).__name__, providers(), sep="\\n")
-"""
+from tensorgrad import kernels
+from tensorgrad.errors import ArgumentError
+from tensorgrad.kernels import Kernels, reference
+
+choose = kernels.cpu_kernels.__wrapped__  # anew: its result is kept for the process
 
 
-def chosen(variable: str | None, *, missing: bool = False) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "TENSORGRAD_KERNELS"}
-    environment |= {} if variable is None else {"TENSORGRAD_KERNELS": variable}
-    program = PROGRAM.replace("MISSING", str(missing))
-    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+@pytest.fixture
+def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python raises for an import of None is what it raises for a module that is not there."""
+    for name in [name for name in sys.modules if name.startswith("tensorgrad.kernels.compiled")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(kernels, "compiled", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
 
 
-@pytest.mark.parametrize("variable", [None, "compiled"])
-def test_compiled_kernels_where_numba_is(variable: str | None) -> None:
-    pytest.importorskip("numba")
-    module, line = chosen(variable).stdout.splitlines()
-    assert module == "tensorgrad.kernels.compiled"
-    assert re.fullmatch(r"kernels: numba [\d.]+; products: (oneDNN [\d.]+|NumPy \(.+\))", line)
+@pytest.mark.parametrize("variable", ["", "compiled"])
+def test_compiled_kernels_where_numba_is(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
+    monkeypatch.setenv("TENSORGRAD_KERNELS", variable)
+    found, description = choose()
+    assert found is compiled
+    assert re.fullmatch(r"numba [\d.]+\w*", description)
 
 
-def test_the_reference_where_it_is_asked_for_or_numba_is_missing() -> None:
-    module, line = chosen("reference").stdout.splitlines()
-    assert module == "tensorgrad.kernels.reference"
-    assert line.startswith("kernels: NumPy, as TENSORGRAD_KERNELS asks for; products: ")
-    module, line = chosen(None, missing=True).stdout.splitlines()
-    assert module == "tensorgrad.kernels.reference"
-    assert line.startswith("kernels: NumPy (numba: import of numba halted")
+def test_the_reference_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSORGRAD_KERNELS", "reference")
+    assert choose() == (reference, "NumPy, as TENSORGRAD_KERNELS asks for")
 
 
-def test_what_cannot_be_had_is_an_error() -> None:
-    message = chosen("numba").stderr.splitlines()[-1]
-    assert "ArgumentError: TENSORGRAD_KERNELS: expected reference or compiled, got 'numba': unset it" in message
-    message = chosen("compiled", missing=True).stderr.splitlines()[-1]
-    assert "TENSORGRAD_KERNELS: expected numba for the compiled kernels, got none that works" in message
+@pytest.mark.usefixtures("without_numba")
+def test_the_reference_where_numba_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TENSORGRAD_KERNELS", raising=False)
+    found, description = choose()
+    assert found is reference
+    assert description.startswith("NumPy (numba: import of numba halted")
+    monkeypatch.setenv("TENSORGRAD_KERNELS", "compiled")
+    with pytest.raises(ArgumentError, match=r"KERNELS: expected numba for the compiled kernels, got none that works"):
+        choose()
+
+
+def test_the_reference_where_a_kernel_is_wrong_or_none_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
+    monkeypatch.delenv("TENSORGRAD_KERNELS", raising=False)
+
+    def failing(x: np.ndarray) -> np.ndarray:
+        raise RuntimeError("no linker")
+
+    for silu, reason in ((np.negative, "a kernel computed something wrong"), (failing, "does not compile: no linker")):
+        monkeypatch.setattr(compiled, "silu", silu)
+        monkeypatch.setattr(compiled, "problem", compiled.problem.__wrapped__)
+        found, description = choose()
+        assert found is reference
+        assert reason in description
+        monkeypatch.undo()
+
+
+def test_another_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENSORGRAD_KERNELS", "numba")
+    with pytest.raises(ArgumentError, match=r"KERNELS: expected reference or compiled, got 'numba': unset it"):
+        choose()
+
+
+def test_one_line_says_who_computes() -> None:
+    assert re.fullmatch(r"kernels: (numba|NumPy).*; products: (oneDNN [\d.]+|NumPy \(.+\))", kernels.providers())
+
+
+def test_every_provider_has_every_kernel() -> None:
+    names = {name for name in vars(Kernels) if not name.startswith("_")}
+    assert names <= set(reference.__all__)
+    compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
+    assert names <= set(compiled.__all__)

@@ -1,0 +1,317 @@
+"""Causal and other attention: blocks of queries against the keys that they may see, head by head.
+
+As `reference.attention` computes it (Dao, "FlashAttention-2", 2023, section 3.1), with the products cut into
+tiles, so that of a causal mask's upper half only the tiles on its edge are computed. A block's scores stay
+in the cache; a thread has room for those of one block against all keys, and for one head's keys and values.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import boolean, float32, intp  # type: ignore[import-untyped, unused-ignore]
+
+from tensorgrad.array import Array
+from tensorgrad.kernels import reference
+from tensorgrad.kernels.compiled.elementary import exp
+from tensorgrad.kernels.compiled.jit import in_parts, summing, summing_any_strides
+from tensorgrad.kernels.compiled.softmax import LANES, largest_of
+from tensorgrad.kernels.compiled.tile import COLUMNS, ROWS, add_product, set_product
+from tensorgrad.random import Key, RowKeys
+
+QUERY_BLOCK = 64  # a multiple of ROWS
+_NUMBERS = (boolean, boolean, float32, intp, intp)  # has_mask, is_causal, scale, start, stop
+_SIZE = 4  # bytes of a float32
+_F = np.float32
+_LEAST = _F(-87.0)  # weights below exp(-87) are 0: subnormal numbers would slow down the products, and add nothing
+
+
+def attention(
+    q_BHTD: Array,
+    k_BKSD: Array,
+    v_BKSD: Array,
+    mask: Array | None,
+    is_causal: bool,
+    scale: float,
+    dropout: tuple[Key | RowKeys, float] | None,
+) -> tuple[Array, Array]:
+    if not _is_compiled(dropout, q_BHTD, k_BKSD, v_BKSD):
+        return reference.attention(q_BHTD, k_BKSD, v_BKSD, mask, is_causal, scale, dropout)
+    batch, heads, queries, _ = q_BHTD.shape
+    kv_heads, keys = k_BKSD.shape[1:3]
+    # Laid out as (B, T, H, D), the order in which the next layer reads it.
+    out_BHTD = np.empty((batch, queries, heads, v_BKSD.shape[-1]), np.float32).transpose(0, 2, 1, 3)
+    logsumexp_BHT = np.empty((batch, heads, queries), np.float32)
+    added = _added_mask(mask, (batch, heads, queries, keys))
+    numbers = (mask is not None, is_causal, _F(scale))
+
+    def work(start: int, stop: int) -> None:
+        _attention(q_BHTD, k_BKSD, v_BKSD, added, out_BHTD, logsumexp_BHT, *numbers, start, stop)
+
+    in_parts(batch * kv_heads, logsumexp_BHT.size * keys, work)
+    return out_BHTD, logsumexp_BHT
+
+
+def attention_gradient(
+    g_BHTD: Array,
+    q_BHTD: Array,
+    k_BKSD: Array,
+    v_BKSD: Array,
+    out_BHTD: Array,
+    logsumexp_BHT: Array,
+    mask: Array | None,
+    is_causal: bool,
+    scale: float,
+    dropout: tuple[Key | RowKeys, float] | None,
+) -> tuple[Array, Array, Array]:
+    operands = (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD, logsumexp_BHT)
+    if not _is_compiled(dropout, *operands):
+        return reference.attention_gradient(*operands, mask, is_causal, scale, dropout)
+    batch, heads, queries, _ = q_BHTD.shape
+    kv_heads, keys = k_BKSD.shape[1:3]
+    gradients = [
+        np.empty((x.shape[0], x.shape[2], x.shape[1], x.shape[3]), np.float32).transpose(0, 2, 1, 3)
+        for x in (q_BHTD, k_BKSD, v_BKSD)
+    ]
+    added = _added_mask(mask, (batch, heads, queries, keys))
+    numbers = (mask is not None, is_causal, _F(scale))
+
+    def work(start: int, stop: int) -> None:
+        _attention_gradient(*operands, added, *gradients, *numbers, start, stop)
+
+    in_parts(batch * kv_heads, logsumexp_BHT.size * keys, work)
+    return gradients[0], gradients[1], gradients[2]
+
+
+def _is_compiled(dropout: Any, *operands: Array) -> bool:
+    return dropout is None and all(a.size and a.dtype == np.float32 for a in operands)
+
+
+def _added_mask(mask: Array | None, shape: tuple[int, ...]) -> Array:
+    """What is added to the scores, float32, of this shape but taking no more room than the mask."""
+    if mask is None:
+        mask = np.zeros((1, 1, 1, 1), np.float32)
+    elif mask.dtype == bool:
+        mask = np.where(mask, _F(0), _F(-math.inf))
+    return np.broadcast_to(mask, shape)
+
+
+# --- what both have in common ------------------------------------------------------------------
+
+
+@summing
+def _padded(length, multiple):
+    return (length + multiple - 1) // multiple * multiple
+
+
+@summing
+def _pack(x_TD, packed, factor):
+    """x times a factor into the upper left corner of `packed`, zeros around it."""
+    for t in range(packed.shape[0]):
+        row = packed[t]
+        if t < x_TD.shape[0]:
+            source = x_TD[t]
+            for d in range(source.shape[0]):
+                row[d] = source[d] * factor
+            row[source.shape[0] :] = 0
+        else:
+            row[:] = 0
+
+
+@summing
+def _pack_transposed(x_TD, packed):
+    packed[:] = 0
+    for t in range(x_TD.shape[0]):
+        source = x_TD[t]
+        for d in range(source.shape[0]):
+            packed[d, t] = source[d]
+
+
+@summing
+def _block_scores(q, k_DS, scores, first, num_keys, is_causal, depth):
+    """scores = q k^T, tile by tile, but for tiles of which no query may see any key."""
+    columns = _tile_end(first + q.shape[0] - ROWS, num_keys, is_causal)
+    for j in range(0, columns, COLUMNS):
+        start = max(0, (j - first) // ROWS * ROWS) if is_causal else 0
+        for i in range(start, q.shape[0], ROWS):
+            set_product(
+                q.ctypes.data + i * q.shape[1] * _SIZE,
+                q.shape[1],
+                1,
+                k_DS.ctypes.data + j * _SIZE,
+                k_DS.shape[1],
+                scores.ctypes.data + (i * scores.shape[1] + j) * _SIZE,
+                scores.shape[1],
+                depth,
+            )
+
+
+@summing
+def _tile_end(query, num_keys, is_causal):
+    """Where the columns end that are computed for the tile of queries from `query` on."""
+    end = min(query + ROWS, num_keys) if is_causal else num_keys
+    return (end + COLUMNS - 1) // COLUMNS * COLUMNS
+
+
+@summing
+def _times_rows(weights, rows, out, first, num_keys, is_causal):
+    """out = weights rows, over the keys that each tile of queries may see."""
+    for j in range(0, out.shape[1], COLUMNS):
+        for i in range(0, out.shape[0], ROWS):
+            set_product(
+                weights.ctypes.data + i * weights.shape[1] * _SIZE,
+                weights.shape[1],
+                1,
+                rows.ctypes.data + j * _SIZE,
+                rows.shape[1],
+                out.ctypes.data + (i * out.shape[1] + j) * _SIZE,
+                out.shape[1],
+                min(first + i + ROWS, num_keys) if is_causal else num_keys,
+            )
+
+
+@summing
+def _transposed_times(weights, rows, count, out, first, num_keys, is_causal):
+    """out += weights^T rows, over the `count` queries, for each tile of keys those that may see it."""
+    end = min(first + count, num_keys) if is_causal else num_keys
+    for j in range(0, out.shape[1], COLUMNS):
+        for i in range(0, end, ROWS):
+            start = max(0, i - first) if is_causal else 0
+            add_product(
+                weights.ctypes.data + (start * weights.shape[1] + i) * _SIZE,
+                1,
+                weights.shape[1],
+                rows.ctypes.data + (start * rows.shape[1] + j) * _SIZE,
+                rows.shape[1],
+                out.ctypes.data + (i * out.shape[1] + j) * _SIZE,
+                out.shape[1],
+                count - start,
+            )
+
+
+# --- forward -----------------------------------------------------------------------------------
+
+
+@summing_any_strides((4, 4, 4, 4), (4, 3), *_NUMBERS)
+def _attention(q_BHTD, k_BKSD, v_BKSD, mask, out_BHTD, logsumexp_BHT, has_mask, is_causal, scale, start, stop):
+    kv_heads, num_keys, depth = k_BKSD.shape[1:]
+    queries, width = q_BHTD.shape[2], v_BKSD.shape[3]
+    group = q_BHTD.shape[1] // kv_heads
+    # A row more than the tiles need, so that neighbouring rows do not meet in one set of the cache.
+    k_DS = np.empty((depth, _padded(num_keys, COLUMNS) + COLUMNS), np.float32)
+    v_SE = np.empty((num_keys, _padded(width, COLUMNS)), np.float32)
+    q = np.empty((QUERY_BLOCK, depth), np.float32)
+    scores = np.empty((QUERY_BLOCK, k_DS.shape[1]), np.float32)
+    out = np.empty((QUERY_BLOCK, v_SE.shape[1]), np.float32)
+    factors, lanes = np.empty(QUERY_BLOCK, np.float32), np.empty(LANES, np.float32)
+    for pair in range(start, stop):
+        b, kv_head = pair // kv_heads, pair % kv_heads
+        _pack_transposed(k_BKSD[b, kv_head], k_DS)
+        _pack(v_BKSD[b, kv_head], v_SE, _F(1))
+        for head in range(kv_head * group, (kv_head + 1) * group):
+            for first in range(0, queries, QUERY_BLOCK):
+                count = min(QUERY_BLOCK, queries - first)
+                padded = _padded(count, ROWS)
+                _pack(q_BHTD[b, head, first : first + count], q[:padded], scale)
+                _block_scores(q[:padded], k_DS, scores, first, num_keys, is_causal, depth)
+                for r in range(count):
+                    t = first + r
+                    seen = min(t + 1, num_keys) if is_causal else num_keys
+                    row = scores[r, :seen]
+                    if has_mask:
+                        row_mask = mask[b, head, t]
+                        for s in range(seen):
+                            row[s] += row_mask[s]
+                    largest = largest_of(row, lanes)
+                    # A query that may see nothing has only -inf: its weights are 0, and so is its output.
+                    base = _F(0) if largest == -np.inf else largest
+                    total = _F(0)
+                    for s in range(seen):
+                        x = row[s] - base
+                        weight = _F(0) if x < _LEAST else exp(x)
+                        row[s] = weight
+                        total += weight
+                    scores[r, seen : _tile_end(t // ROWS * ROWS, num_keys, is_causal)] = 0
+                    logsumexp_BHT[b, head, t] = base + np.log(total)
+                    factors[r] = _F(0) if total == 0 else _F(1) / total
+                _times_rows(scores, v_SE, out[:padded], first, num_keys, is_causal)
+                for r in range(count):
+                    target, row = out_BHTD[b, head, first + r], out[r]
+                    for e in range(width):
+                        target[e] = row[e] * factors[r]
+
+
+# --- backward ----------------------------------------------------------------------------------
+
+
+@summing_any_strides((4, 4, 4, 4, 4, 3, 4), (4, 4, 4), *_NUMBERS)
+def _attention_gradient(
+    g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD, logsumexp_BHT, mask, dq_BHTD, dk_BKSD, dv_BKSD,
+    has_mask, is_causal, scale, start, stop,
+):  # fmt: skip
+    kv_heads, num_keys, depth = k_BKSD.shape[1:]
+    queries, width = q_BHTD.shape[2], v_BKSD.shape[3]
+    group = q_BHTD.shape[1] // kv_heads
+    padded_keys, padded_depth, padded_width = _padded(num_keys, ROWS), _padded(depth, COLUMNS), _padded(width, COLUMNS)
+    k_DS = np.empty((depth, _padded(num_keys, COLUMNS) + COLUMNS), np.float32)
+    v_ES = np.empty((width, k_DS.shape[1]), np.float32)
+    k_SD, dk = np.empty((num_keys, padded_depth), np.float32), np.empty((padded_keys, padded_depth), np.float32)
+    dv = np.empty((padded_keys, padded_width), np.float32)
+    q, dq = np.empty((QUERY_BLOCK, padded_depth), np.float32), np.empty((QUERY_BLOCK, padded_depth), np.float32)
+    g = np.empty((QUERY_BLOCK, padded_width), np.float32)
+    weights, dscores = (
+        np.empty((QUERY_BLOCK, k_DS.shape[1]), np.float32),
+        np.empty((QUERY_BLOCK, k_DS.shape[1]), np.float32),
+    )
+    for pair in range(start, stop):
+        b, kv_head = pair // kv_heads, pair % kv_heads
+        _pack_transposed(k_BKSD[b, kv_head], k_DS)
+        _pack_transposed(v_BKSD[b, kv_head], v_ES)
+        _pack(k_BKSD[b, kv_head], k_SD, _F(1))
+        dk[:] = 0
+        dv[:] = 0
+        for head in range(kv_head * group, (kv_head + 1) * group):
+            for first in range(0, queries, QUERY_BLOCK):
+                count = min(QUERY_BLOCK, queries - first)
+                padded = _padded(count, ROWS)
+                _pack(q_BHTD[b, head, first : first + count], q[:padded], scale)
+                _pack(g_BHTD[b, head, first : first + count], g[:padded], _F(1))
+                _block_scores(q[:padded], k_DS, weights, first, num_keys, is_causal, depth)
+                _block_scores(g[:padded], v_ES, dscores, first, num_keys, is_causal, width)
+                for r in range(count):
+                    t = first + r
+                    seen = min(t + 1, num_keys) if is_causal else num_keys
+                    row, drow = weights[r, :seen], dscores[r, :seen]
+                    if has_mask:
+                        row_mask = mask[b, head, t]
+                        for s in range(seen):
+                            row[s] += row_mask[s]
+                    g_row, out_row, delta = g[r], out_BHTD[b, head, t], _F(0)
+                    for e in range(width):
+                        delta += g_row[e] * out_row[e]
+                    logsumexp = logsumexp_BHT[b, head, t]
+                    base = _F(np.inf) if logsumexp == -np.inf else logsumexp  # sees nothing: no weight
+                    for s in range(seen):
+                        x = row[s] - base
+                        weight = _F(0) if x < _LEAST else exp(x)
+                        row[s] = weight
+                        drow[s] = weight * (drow[s] - delta)
+                    end = _tile_end(t // ROWS * ROWS, num_keys, is_causal)
+                    weights[r, seen:end] = 0
+                    dscores[r, seen:end] = 0
+                _times_rows(dscores, k_SD, dq[:padded], first, num_keys, is_causal)
+                _transposed_times(dscores, q, count, dk, first, num_keys, is_causal)
+                _transposed_times(weights, g, count, dv, first, num_keys, is_causal)
+                _unpack(dq, dq_BHTD[b, head, first : first + count], scale)
+        _unpack(dk, dk_BKSD[b, kv_head], _F(1))
+        _unpack(dv, dv_BKSD[b, kv_head], _F(1))
+
+
+@summing
+def _unpack(packed, x_TD, factor):
+    for t in range(x_TD.shape[0]):
+        source, row = packed[t], x_TD[t]
+        for d in range(row.shape[0]):
+            row[d] = source[d] * factor

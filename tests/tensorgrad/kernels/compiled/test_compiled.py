@@ -1,0 +1,224 @@
+"""The compiled kernels against the reference: over ragged shapes, with infinities and NaN, on any number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tensorgrad.dtype import tolerance
+from tensorgrad.kernels import reference
+from tensorgrad.kernels.threads import threads
+from tensorgrad.random import Key
+
+compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
+
+DTYPES = ["float32", "float64"]
+
+
+def normal(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).normal(size=shape).astype(dtype)
+
+
+def results(kernels: Any, rows: int, width: int, dtype: str) -> dict[str, Any]:
+    """Every kernel of rows, applied to the same numbers."""
+    x, g = normal((rows, width), dtype, 0), normal((rows, width), dtype, 1)
+    weight, bias = normal((width,), dtype, 2), normal((width,), dtype, 3)
+    found: dict[str, Any] = {}
+    for name in ("silu", "softmax", "log_softmax"):
+        found[name] = getattr(kernels, name)(x)
+        operand = x if name == "silu" else found[name]
+        found[f"{name}_gradient"] = getattr(kernels, f"{name}_gradient")(g, operand)
+    for approximate in ("none", "tanh"):
+        found[f"gelu {approximate}"] = kernels.gelu(x, approximate)
+        found[f"gelu_gradient {approximate}"] = kernels.gelu_gradient(g, x, approximate)
+    pairs = np.concatenate([x, g], axis=1)
+    found["swiglu"], found["swiglu_gradient"] = kernels.swiglu(pairs), kernels.swiglu_gradient(g, pairs)
+    found["layer_norm"] = kernels.layer_norm(x, weight, bias, 1e-2)
+    found["layer_norm without bias"] = kernels.layer_norm(x, weight, None, 1e-2)
+    found["layer_norm_gradient"] = kernels.layer_norm_gradient(g, x, weight, *found["layer_norm"][1:])
+    found["rms_norm"] = kernels.rms_norm(x, weight, 1e-2)
+    found["rms_norm_gradient"] = kernels.rms_norm_gradient(g, x, weight, found["rms_norm"][1])
+    targets = np.random.default_rng(4).integers(0, width, rows).astype(np.int32)
+    _, _, *sums = found["cross_entropy"] = kernels.cross_entropy(x, targets, None)
+    of_rows = np.abs(normal((rows,), dtype, 5))
+    found["cross_entropy_gradient"] = kernels.cross_entropy_gradient(of_rows, of_rows, of_rows, x, targets, None, *sums)
+    found["global_norm"] = kernels.global_norm(x.reshape(-1))
+    state = [x.reshape(-1).copy(), g.reshape(-1), *(np.zeros(x.size, dtype) for _ in range(2))]
+    kernels.adamw(*state, np.array([1e-2, 0.1, 0.05, 0.5]), beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1)
+    found["adamw"] = tuple(state)
+    return found
+
+
+def arrays(found: Any) -> list[np.ndarray]:
+    return [a for a in (found if isinstance(found, tuple) else (found,)) if a is not None]
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 300), st.integers(1, 200), st.sampled_from(DTYPES))
+def test_rows_of_any_shape(rows: int, width: int, dtype: str) -> None:
+    expected = results(reference, rows, width, dtype)
+    for name, found in results(compiled, rows, width, dtype).items():
+        for got, want in zip(arrays(found), arrays(expected[name]), strict=True):
+            assert (got.shape, got.dtype) == (want.shape, want.dtype), name
+            error = np.abs(got - want).max(initial=0.0)
+            # Sums over all rows, and of squares, are rounded in another order.
+            units = 8 + np.sqrt(rows * width) / 20
+            assert error <= units * tolerance(dtype) * max(1.0, np.abs(want).max(initial=0.0)), name
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_results_are_the_same_on_any_number_of_threads_and_again(dtype: str) -> None:
+    expected = results(compiled, 700, 150, dtype)
+    for count in (1, 2, 3):
+        with threads(count):
+            for name, found in results(compiled, 700, 150, dtype).items():
+                for got, want in zip(arrays(found), arrays(expected[name]), strict=True):
+                    np.testing.assert_array_equal(got, want, err_msg=name)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_stays_to_be_seen(bad: float) -> None:
+    x, g = normal((5, 70), "float32", 0), normal((5, 70), "float32", 1)
+    x[2, 65] = bad
+    targets = np.zeros(5, int)
+    weight = np.ones(70, np.float32)
+    rows: dict[str, Callable[[], Any]] = {
+        "softmax": lambda: compiled.softmax(x),
+        "log_softmax": lambda: compiled.log_softmax(x),
+        "layer_norm": lambda: compiled.layer_norm(x, weight, None, 1e-5)[0],
+        "rms_norm": lambda: compiled.rms_norm(x, weight, 1e-5)[0],
+        "cross_entropy": lambda: compiled.cross_entropy(x, targets, None)[0],
+        "gelu": lambda: compiled.gelu(x, "none"),
+        "gelu tanh": lambda: compiled.gelu(x, "tanh"),
+        "silu": lambda: compiled.silu(x),
+        "silu_gradient": lambda: compiled.silu_gradient(x, g),
+        "gelu_gradient": lambda: compiled.gelu_gradient(x, g, "none"),
+    }
+    for name, compute in rows.items():
+        found = compute()
+        is_row_finite = np.isfinite(found.reshape(5, -1)).all(axis=1)
+        expected = [True, True, name.endswith("softmax") and bad == -np.inf, True, True]
+        if name == "cross_entropy" and bad == -np.inf:  # a class that cannot be
+            expected = [True] * 5
+        if name == "log_softmax" and bad == -np.inf:  # its log-probability
+            expected[2] = False
+        assert is_row_finite.tolist() == expected, name
+    assert np.isnan(compiled.global_norm(x.ravel())) == np.isnan(bad)
+
+
+def test_operands_that_are_not_contiguous_are_taken_too() -> None:
+    x, g = normal((6, 8), "float32", 0), normal((6, 8), "float32", 1)
+    weight = normal((8,), "float32", 2)
+    for kernels in (compiled, reference):
+        out, mean, rstd = kernels.layer_norm(np.asfortranarray(x), weight, None, 1e-5)
+        found = [out, *kernels.layer_norm_gradient(np.asfortranarray(g), x, weight, mean, rstd)]
+        out, rstd = kernels.rms_norm(np.asfortranarray(x), weight, 1e-5)
+        found += [
+            out,
+            *kernels.rms_norm_gradient(np.asfortranarray(g), x, weight, rstd),
+            kernels.global_norm(x[0, ::2]),
+        ]
+        state = [np.array([1.0, 2.0, 3.0, 4.0], "float32")[::2] for _ in range(4)]
+        kernels.adamw(*state, np.array([0.1, 0.1, 0.05, 1.0]), beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1)
+        found += state
+        if kernels is compiled:
+            expected = found
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+# --- attention ---------------------------------------------------------------------------------
+
+lengths = st.one_of(st.integers(1, 20), st.integers(60, 150))
+
+
+@settings(max_examples=25)
+@given(
+    queries=lengths,
+    keys=lengths,
+    heads=st.sampled_from([(1, 1), (2, 2), (4, 2)]),
+    widths=st.sampled_from([(32, 32), (64, 64), (5, 40), (33, 1)]),
+    is_causal=st.booleans(),
+    mask_kind=st.sampled_from([None, "bool", "float"]),
+)
+def test_attention(
+    queries: int, keys: int, heads: tuple[int, int], widths: tuple[int, int], is_causal: bool, mask_kind: str | None
+) -> None:
+    depth, width = widths
+    shapes = ((2, heads[0], queries, depth), (2, heads[1], keys, depth), (2, heads[1], keys, width))
+    q, k, v = (normal(shape, "float32", seed) for seed, shape in enumerate(shapes))
+    g = normal((2, heads[0], queries, width), "float32", 3)
+    mask: Any = None
+    if mask_kind == "bool":
+        mask = np.random.default_rng(4).random((2, 1, queries, keys)) < 0.5
+        mask[0, 0, 0] = False  # this query sees nothing
+    elif mask_kind == "float":
+        mask = normal((1, heads[0], 1, keys), "float32", 5)
+    options = (mask, is_causal, depth**-0.5, None)
+    out, logsumexp = compiled.attention(q, k, v, *options)
+    expected, expected_logsumexp = reference.attention(q, k, v, *options)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=3e-6)
+    np.testing.assert_allclose(logsumexp, expected_logsumexp, rtol=1e-5, atol=3e-6)
+    assert out.transpose(0, 2, 1, 3).flags.c_contiguous
+    gradients = compiled.attention_gradient(g, q, k, v, out, logsumexp, *options)
+    expected_gradients = reference.attention_gradient(g, q, k, v, expected, expected_logsumexp, *options)
+    for got, want in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5 * max(1.0, np.abs(want).max()))
+
+
+def test_attention_of_views_on_any_number_of_threads() -> None:
+    heads_BTJD = normal((3, 150, 12, 32), "float32", 0)
+    q, k, v = (heads_BTJD[:, :, 4 * i : 4 * i + 4].transpose(0, 2, 1, 3) for i in range(3))
+    g = np.broadcast_to(np.float32(0.5), q.shape)  # read-only, as a sum's cotangent
+
+    def results() -> list[np.ndarray]:
+        out, logsumexp = compiled.attention(q, k, v, None, True, 0.2, None)
+        return [out, logsumexp, *compiled.attention_gradient(g, q, k, v, out, logsumexp, None, True, 0.2, None)]
+
+    expected = results()
+    for count in (1, 2, 3):
+        with threads(count):
+            for got, want in zip(results(), expected, strict=True):
+                np.testing.assert_array_equal(got, want)
+
+
+def test_attention_of_other_dtypes_nothing_and_with_dropout_is_the_reference_s() -> None:
+    for dtype, length, dropout in (("float64", 5, None), ("float32", 0, None), ("float32", 5, (Key(1), 0.3))):
+        q, k, v, g = (normal((2, 2, length, 8), dtype, seed) for seed in range(4))
+        for kernels in (compiled, reference):
+            out, logsumexp = kernels.attention(q, k, v, None, True, 0.5, dropout)
+            found = [out, *kernels.attention_gradient(g, q, k, v, out, logsumexp, None, True, 0.5, dropout)]
+            if kernels is compiled:
+                expected = found
+        for got, want in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+# --- compiling ---------------------------------------------------------------------------------
+
+
+def test_without_a_folder_for_machine_code_kernels_are_compiled_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorgrad.kernels.compiled import jit
+
+    njit = jit.numba.njit
+
+    def without_cache(*arguments: Any, cache: bool = False, **options: Any) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return njit(*arguments, **options)
+
+    monkeypatch.setattr(jit.numba, "njit", without_cache)
+    out = np.zeros(3)
+
+    @jit.compiled
+    def fill(out):  # type: ignore[no-untyped-def]
+        for i in range(out.shape[0]):
+            out[i] = i
+
+    fill(out)
+    assert out.tolist() == [0, 1, 2]
