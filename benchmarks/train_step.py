@@ -14,10 +14,8 @@ peer in the same round, and the median of these is reported; `cpu_ms` is the tim
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.process import Process
 from benchmarks.record import ROOT, store
 from benchmarks.workloads import WORKLOADS
 
@@ -38,35 +37,17 @@ STEPS_PER_TURN = {"tiny": 20, "baby": 2, "mid": 2, "gpt2": 1}
 TOLERANCES = {"float32": 2e-4, "bf16": 6e-2}
 
 
-class Contestant:
+class Contestant(Process):
     """A process that makes training steps when told to."""
 
     def __init__(self, name: str, workload: str, threads: int) -> None:
-        self.name = name
         variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "benchmarks" / "contestants.py"), name, workload, str(threads)],
-            env=os.environ | dict.fromkeys(variables, str(threads)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        script = str(ROOT / "benchmarks" / "contestants.py")
+        super().__init__(
+            name,
+            [sys.executable, script, name, workload, str(threads)],
+            os.environ | dict.fromkeys(variables, str(threads)),
         )
-
-    def ask(self, command: str, argument: Any = None) -> Any:
-        """The answer to one command, or the message of the error that the process ended with."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps([command, argument]) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.name} ended while asked to {command}")
-        return json.loads(line)
-
-    def end(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def check(names: list[str], workload: str, threads: int) -> dict[str, dict[str, float]]:

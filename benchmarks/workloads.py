@@ -49,7 +49,10 @@ class Workload:
                 yield f"{name}.bias", np.zeros(width, np.float32)
 
 
-def _gpt2(vocab: int, context: int, layers: int, heads: int, width: int, batch: int, *, has_bias: bool) -> Workload:
+def gpt2_workload(
+    vocab: int, context: int, layers: int, heads: int, width: int, batch: int, *, has_bias: bool
+) -> Workload:
+    """GPT-2 of any size."""
     model = ModelConfig(
         vocab_size=vocab,
         context_length=context,
@@ -66,8 +69,8 @@ def _gpt2(vocab: int, context: int, layers: int, heads: int, width: int, batch: 
 
 # Biases as in nanoGPT's configurations (none) and in GPT-2 itself.
 WORKLOADS = {
-    "tiny": _gpt2(65, 64, 4, 4, 128, 12, has_bias=False),
-    "baby": _gpt2(65, 256, 6, 6, 384, 16, has_bias=False),
-    "mid": _gpt2(8192, 256, 6, 8, 512, 8, has_bias=False),
-    "gpt2": _gpt2(50257, 256, 12, 12, 768, 2, has_bias=True),
+    "tiny": gpt2_workload(65, 64, 4, 4, 128, 12, has_bias=False),
+    "baby": gpt2_workload(65, 256, 6, 6, 384, 16, has_bias=False),
+    "mid": gpt2_workload(8192, 256, 6, 8, 512, 8, has_bias=False),
+    "gpt2": gpt2_workload(50257, 256, 12, 12, 768, 2, has_bias=True),
 }
