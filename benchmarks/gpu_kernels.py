@@ -217,7 +217,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     options = parser.parse_args()
-    machine = Machine(options.device, is_small=options.small)
+    machine = Machine(options.device, is_small=options.small, dtype=options.dtype)
     sizes = SMALL if options.small else Sizes()
     peaks = machine.peaks()
     print(f"{machine.name}: {', '.join(f'{name} {value:,.1f}' for name, value in peaks.items())}", flush=True)
@@ -240,7 +240,8 @@ def main() -> None:
     machine.store("gpu_kernels", result, options.results)
     if machine.is_gpu and not options.allow_slow:
         check_fast()
-    sys.exit(bool(failed))
+    if failed:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

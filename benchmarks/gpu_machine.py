@@ -36,6 +36,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     """The options that all GPU benchmarks have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu for a rehearsal")
+    parser.add_argument("--dtype", help="of activations and products; by default bfloat16, on a CPU float32")
     parser.add_argument("--small", action="store_true", help="sizes for a rehearsal")
     parser.add_argument("--allow-slow", action="store_true", help="go on where a fallback provider computes")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON file")
@@ -53,12 +54,12 @@ def check_fast() -> None:
 class Machine:
     """One device, and how time is measured on it."""
 
-    def __init__(self, device: str, *, is_small: bool) -> None:
+    def __init__(self, device: str, *, is_small: bool, dtype: str | None = None) -> None:
         self.device, self.is_small = device, is_small
         self.is_gpu = device != "cpu"
         self.cupy: Any = cuda_module() if self.is_gpu else None
         # 16 bits where they are computed fast; NumPy would take them through float32 and measure that.
-        self.dtype = as_dtype("bfloat16") if self.is_gpu else np.dtype(np.float32)
+        self.dtype = as_dtype(dtype or ("bfloat16" if self.is_gpu else "float32"))
         self.random = np.random.default_rng(0)
 
     @property
@@ -138,7 +139,11 @@ class Machine:
 
     def origin(self) -> dict[str, Any]:
         """What a result says of the device, and of who computed what."""
-        found: dict[str, Any] = {"device": self.name, "is_rehearsal": not self.is_gpu or self.is_small}
+        found: dict[str, Any] = {
+            "device": self.name,
+            "dtype": self.dtype.name,
+            "is_rehearsal": not self.is_gpu or self.is_small,
+        }
         if self.is_gpu:
             runtime = self.cupy.cuda.runtime
             found |= {"driver": runtime.driverGetVersion(), "runtime": runtime.runtimeGetVersion()}

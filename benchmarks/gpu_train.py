@@ -60,9 +60,10 @@ def main() -> None:
         "--batch-size", type=int, default=0, help="sequences; 0: 16, of which four contestants fit 80 GB"
     )
     parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--name", default="gpu_train", help="of the file in the results' folder")
     options = parser.parse_args()
-    machine = Machine(options.device, is_small=options.small)
-    batch_size = options.batch_size or (2 if options.small else 16)
+    machine = Machine(options.device, is_small=options.small, dtype=options.dtype)
+    batch_size = 2 if options.small else options.batch_size or 16
     rounds, steps, warm_up = (2, 2, 4) if options.small else (options.rounds or 7, 10, 10)
     workload = workload_for(batch_size, is_small=options.small)
     peaks = machine.peaks()
@@ -93,7 +94,7 @@ def main() -> None:
         contestant.end()
     result["ratios"] = ratios(turns)
     show(result)
-    machine.store("gpu_train", result, options.results)
+    machine.store(options.name, result, options.results)
     losses = [one["first_loss"] for one in result["contestants"].values()]
     if max(losses) - min(losses) > LOSS_TOLERANCE:
         raise SystemExit(f"the first losses differ, so the contestants compute different things: {losses}")

@@ -30,6 +30,5 @@ class Process:
         return json.loads(line)
 
     def end(self) -> None:
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait()
+        """Let it end, and wait until it has."""
+        self.process.communicate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
@@ -53,9 +54,10 @@ class Event:
     """`cupy.cuda.Event`."""
 
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
-        self.ptr, self.done = 0, True
+        self.ptr, self.done, self.time_s = 0, True, 0.0
 
-    def record(self, stream: Any = None) -> None: ...
+    def record(self, stream: Any = None) -> None:
+        self.time_s = time.perf_counter()
 
     def synchronize(self) -> None:
         syncs.synchronised("Event.synchronize")
@@ -106,7 +108,7 @@ _cuda = _module(
     set_allocator=memory.set_allocator,
     alloc_pinned_memory=memory.PinnedMemoryPointer,
     get_current_stream=lambda: Stream.null,
-    get_elapsed_time=lambda start, end: 0.0,
+    get_elapsed_time=lambda start, end: (end.time_s - start.time_s) * 1000,
     get_local_runtime_version=lambda: 13000,
     is_available=lambda: True,
     runtime=_runtime,

@@ -1,0 +1,90 @@
+"""The tests that need a GPU, in suites of minutes each, with their outcomes in a JSON file.
+
+    python benchmarks/gpu_tests.py training
+    python benchmarks/gpu_tests.py kernels --sanitizer memcheck
+    python benchmarks/gpu_tests.py training --device cpu      # a rehearsal: a few of the tests that need none
+
+With a sanitizer (memcheck, racecheck, initcheck, synccheck) the suite runs under NVIDIA's compute-sanitizer, where
+that is installed: its findings fail the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.gpu_machine import Machine
+from benchmarks.record import RESULTS, ROOT
+
+SUITES = {
+    "kernels": ["tests/tensorgrad/kernels"],
+    "engine": ["tests/tensorgrad", "--ignore=tests/tensorgrad/kernels"],
+    "training": ["tests/gpt"],
+}
+REHEARSAL = ["tests/gpt/test_device.py", "-k", "stand-in and whole_model"]
+_FOUND = 99  # compute-sanitizer's exit status where it found something
+
+
+class Outcomes:
+    """A pytest plugin: what became of each test, and what it recorded."""
+
+    def __init__(self) -> None:
+        self.tests: dict[str, dict[str, Any]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            self.tests[report.nodeid] = {"outcome": report.outcome, "seconds": round(report.duration, 2)}
+            if report.user_properties:
+                self.tests[report.nodeid]["recorded"] = dict(report.user_properties)
+            if report.failed:
+                self.tests[report.nodeid]["problem"] = str(report.longrepr)[-2000:]
+
+
+def sanitized(tool: str, arguments: list[str]) -> dict[str, Any]:
+    """The suite in a process under compute-sanitizer: its exit status and the end of what it said."""
+    program = shutil.which("compute-sanitizer")
+    if program is None:
+        return {"skipped": "compute-sanitizer is not installed"}
+    command = [program, "--tool", tool, "--error-exitcode", str(_FOUND), sys.executable, "-m", "pytest", *arguments]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    print(done.stdout[-4000:], flush=True)
+    return {"command": command, "exit_status": done.returncode, "output_end": done.stdout[-4000:]}
+
+
+def main() -> None:
+    assert __doc__
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", choices=SUITES)
+    parser.add_argument("--sanitizer", choices=("memcheck", "racecheck", "initcheck", "synccheck"))
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true", help="for a rehearsal, which is always small")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    is_rehearsal = options.device == "cpu"
+    arguments = ["-q", "-p", "no:cacheprovider"]
+    arguments += REHEARSAL if is_rehearsal else ["-m", "gpu", *SUITES[options.suite]]
+    machine = Machine(options.device, is_small=is_rehearsal)
+    name = f"gpu_tests_{options.suite}"
+    if options.sanitizer:
+        result = sanitized(options.sanitizer, arguments)
+        machine.store(f"{name}_{options.sanitizer}", result, options.results)
+        sys.exit(result.get("exit_status", 0))
+    outcomes = Outcomes()
+    status = pytest.main([*arguments, f"--rootdir={ROOT}"], plugins=[outcomes])
+    counts: dict[str, int] = {}
+    for test in outcomes.tests.values():
+        counts[test["outcome"]] = counts.get(test["outcome"], 0) + 1
+    machine.store(name, {"arguments": arguments, "counts": counts, "tests": outcomes.tests}, options.results)
+    sys.exit(int(status))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The GPU benchmarks run to their end without a GPU: on the CPU by the shell script, on the stand-in for CuPy here."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import gpu_first, gpu_kernels, gpu_train
+from benchmarks.gpu_contestants import by_category
+from benchmarks.process import Process
+from benchmarks.record import ROOT
+from tensorgrad.errors import DeviceError
+
+REHEARSAL = ["--device", "cpu", "--small", "--results"]
+
+
+def rehearse(part: str, folder: Path, *options: str) -> dict[str, Any]:
+    """A part of benchmarks/gpu.sh on the CPU; what it wrote."""
+    folder.mkdir(exist_ok=True)
+    subprocess.run(
+        ["bash", "benchmarks/gpu.sh", part, *REHEARSAL, str(folder), *options],
+        cwd=ROOT,
+        env=os.environ | {"PYTHON": sys.executable, "OPENBLAS_NUM_THREADS": "1"},
+        check=True,
+        capture_output=True,
+    )
+    (path,) = folder.glob("gpu_*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    assert found["machine"]["is_rehearsal"]
+    assert found["origin"]["python"]
+    return found
+
+
+def test_kernels(tmp_path):
+    found = rehearse("kernels", tmp_path)
+    assert not found["failed"]
+    assert {row["section"] for row in found["rows"]} == set(gpu_kernels.SECTIONS)
+    for row in found["rows"]:
+        assert row["ms"] > 0
+        assert ("gb_per_s" in row) != ("tflop_per_s" in row)
+
+
+def test_the_first_questions(tmp_path):
+    found = rehearse("first", tmp_path)
+    for name in gpu_first.QUESTIONS:
+        assert "failed" not in found[name], found[name]
+
+
+def test_the_training_beside_pytorch(tmp_path):
+    names = ["tensorgrad", "tensorgrad-graph"]
+    if importlib.util.find_spec("torch"):
+        names.append("torch")
+    found = rehearse("train", tmp_path, "--contestants", *names)
+    assert set(found["contestants"]) == set(names)
+    assert len(found["ratios"]) == 2 * ("torch" in names)
+    for one in found["contestants"].values():
+        assert one["tokens_per_s"] > 0
+        expected = one["tokens_per_s"] * found["flops_per_token"] / 1e12 / found["peaks"]["product_tflop_per_s"]
+        assert one["mfu_of_measured_product"] == pytest.approx(expected, abs=1e-4)
+        assert one["first_loss"] == pytest.approx(found["contestants"]["tensorgrad"]["first_loss"], abs=1e-5)
+
+
+def test_the_tests_themselves(tmp_path):
+    found = rehearse("test-training", tmp_path)
+    assert found["counts"]["passed"] >= 3
+    assert "failed" not in found["counts"]
+
+
+def test_a_sanitizer_that_is_not_there_is_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert rehearse("memcheck", tmp_path)["skipped"] == "compute-sanitizer is not installed"
+
+
+def test_an_unknown_part_is_answered_with_those_there_are():
+    done = subprocess.run(
+        ["bash", "benchmarks/gpu.sh", "nonsense"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "memcheck, racecheck" in done.stdout
+
+
+def on_the_stand_in(module: Any, folder: Path, monkeypatch: Any, *options: str) -> dict[str, Any]:
+    """A benchmark's `main` on the stand-in: the paths that only a device takes."""
+    given = ["--small", "--dtype", "float32", "--results", str(folder), *options]
+    monkeypatch.setattr(sys, "argv", [module.__name__, *given])
+    with (
+        pytest.raises(DeviceError, match="as the fast provider is required") if module is gpu_kernels else nullcontext()
+    ):
+        module.main()  # what is missing here is written down all the same
+    (path,) = folder.glob("gpu_*.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    assert found["machine"]["device"] == "stand-in for a GPU"
+    assert found["machine"]["driver"] == 13000
+    return found
+
+
+def test_kernels_on_the_stand_in(tmp_path, monkeypatch, cupy_kernels):
+    sections = ("norms", "loss", "embedding", "optimizer")
+    found = on_the_stand_in(gpu_kernels, tmp_path, monkeypatch, "--sections", *sections)
+    assert not found["failed"]
+    assert {row["section"] for row in found["rows"]} == set(sections)
+    assert found["machine"]["providers"]["kernels"]["chosen"] == "cuda"
+    assert {kernel.source for kernel in cupy_kernels.launched} >= {"norm.cu", "optimizer.cu", "scatter.cu"}
+
+
+def test_the_first_questions_on_the_stand_in(tmp_path, monkeypatch, cupy):
+    found = on_the_stand_in(gpu_first, tmp_path, monkeypatch)
+    assert all("failed" not in found[name] for name in gpu_first.QUESTIONS)
+    assert "100 small kernels, eager" in found["recording_us"]
+
+
+def test_fallbacks_fail_a_benchmark():
+    good = {"ours": {"origin": {"providers": {"gemm": {"chosen": "cublasLt", "rejected": {}}}, "fallbacks": []}}}
+    gpu_train.check_providers(good)
+    bad = {"ours": {"origin": {"providers": {"gemm": {"chosen": "gemmEx", "rejected": {"cublasLt": "none"}}}}}}
+    with pytest.raises(DeviceError, match="ours: expected the fast providers, got gemm"):
+        gpu_train.check_providers(bad)
+
+
+def test_time_by_category():
+    ms = 1_000_000
+    spans = [
+        (0, 4 * ms, "nvjet_tst_128x256_64x4_2x1_v_bz_coopA_TNT"),
+        (5 * ms, 7 * ms, "cudnn_generated_fort_native_sdpa_sm90_flash_fprop"),
+        (6 * ms, 8 * ms, "Memcpy HtoD (Pinned -> Device)"),  # beside the other
+        (9 * ms, 10 * ms, "layer_norm"),
+        (10 * ms, 12 * ms, "adamw"),
+        (12 * ms, 13 * ms, "cross_entropy_gradient"),
+    ]
+    assert by_category(spans, 2) == {
+        "GEMM": 2,
+        "attention": 1,
+        "copies": 1,
+        "elementwise": 0.5,
+        "optimizer": 1,
+        "loss": 0.5,
+        "idle": 1,
+    }
+
+
+def test_a_process_that_ends_is_reported():
+    process = Process("mine", [sys.executable, "-c", "input()"])
+    with pytest.raises(RuntimeError, match="mine ended while asked to steps"):
+        process.ask("steps", 1)
+    process.end()
