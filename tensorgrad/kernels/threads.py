@@ -11,13 +11,15 @@ not depend on the number of threads.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from tensorgrad.arguments import as_size
 from tensorgrad.errors import ArgumentError
@@ -27,10 +29,70 @@ __all__ = ["is_threaded", "run_all", "threads"]
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
+class _Job:
+    """Tasks that threads take one after the other, whoever is free the next."""
+
+    def __init__(self, tasks: Sequence[Callable[[], Any]]) -> None:
+        self.results: list[Any] = [None] * len(tasks)
+        self.errors: dict[int, Exception] = {}
+        self.done: SimpleQueue[int] = SimpleQueue()  # what others than the caller have finished
+        self._tasks = tasks
+        self._next = itertools.count().__next__
+
+    def work(self) -> Iterator[int]:
+        """Do tasks until none is left; yields the number of each that is done."""
+        while (number := self._next()) < len(self._tasks):
+            try:
+                self.results[number] = self._tasks[number]()
+            except Exception as error:  # the caller's to raise, whichever thread met it
+                self.errors[number] = error
+            yield number
+
+
 class _Pool:
-    executor: ThreadPoolExecutor
-    count: int
+    """`count` threads, of which the one that asks for work to be done is one."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._jobs: SimpleQueue[tuple[contextvars.Context, _Job] | None] = SimpleQueue()
+        names = [f"tensorgrad-{number}" for number in range(1, count)]
+        self._threads = [threading.Thread(target=self._help, name=name, daemon=True) for name in names]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+        job = _Job(tasks)
+        for _ in range(min(self.count, len(tasks)) - 1):
+            self._jobs.put((contextvars.copy_context(), job))  # numpy.errstate lives there
+        token = _pool.set(None)  # a task that waited for tasks of its own could wait for ever
+        try:
+            own = sum(1 for _ in job.work())
+        finally:
+            _pool.reset(token)
+        # Who has not begun by now finds nothing left, and is not waited for.
+        for _ in range(len(tasks) - own):
+            job.done.get()
+        if job.errors:
+            raise job.errors[min(job.errors)]
+        return job.results
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _help(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            context, job = item
+            context.run(_help_with, job)
+            item = context = job = None  # type: ignore[assignment]  # nothing is kept alive while waiting
+
+
+def _help_with(job: _Job) -> None:
+    _pool.set(None)
+    for number in job.work():
+        job.done.put(number)
 
 
 # Of the context, not of the process: what runs in another thread, a part of a kernel included, has none.
@@ -48,8 +110,8 @@ def threads(count: int | None = None) -> Iterator[None]:
     count = available_cores() if count is None else as_size("threads", "count", count)
     if count < 1:
         raise ArgumentError(f"threads: expected 1 or more, got {count}: leave it out for one per core")
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(count, thread_name_prefix="tensorgrad") as executor:
-        token = _pool.set(_Pool(executor, count))
+    with threadpool_limits(1, user_api="blas"), contextlib.closing(_Pool(count)) as pool:
+        token = _pool.set(pool)
         try:
             yield
         finally:
@@ -66,19 +128,9 @@ def run_all(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     pool = _pool.get()
     if pool is None or pool.count == 1 or len(tasks) < 2:
         return [task() for task in tasks]
-    share = -(-len(tasks) // pool.count)
-    futures = []
-    for start in range(0, len(tasks), share):
-        context = contextvars.copy_context()  # numpy.errstate lives there
-        context.run(_pool.set, None)  # a task that waited for tasks of its own could wait for ever
-        futures.append(pool.executor.submit(context.run, _run_in_turn, tasks[start : start + share]))
-    return [result for future in futures for result in future.result()]
+    return pool.run(tasks)
 
 
 def available_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _run_in_turn(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
-    return [task() for task in tasks]

@@ -37,7 +37,41 @@ def test_the_work_is_shared_among_threads_of_the_pool() -> None:
     with threads(2):
         names = run_all([task, task])
     assert len(set(names)) == 2
-    assert all(name.startswith("tensorgrad") for name in names)
+    assert sorted(name.startswith("tensorgrad") for name in names) == [False, True]  # the caller is one of them
+
+
+def test_whoever_is_free_takes_the_next_task() -> None:
+    has_ended = threading.Event()
+    order = []
+
+    def long() -> None:
+        assert has_ended.wait(20)  # passes only if another thread does all the others meanwhile
+        order.append("long")
+
+    def short() -> None:
+        order.append("short")
+
+    def last() -> None:
+        has_ended.set()
+
+    with threads(2):
+        run_all([long, short, short, last])
+    assert order == ["short", "short", "long"]
+
+
+def test_the_first_error_is_raised_once_all_tasks_are_done() -> None:
+    done = []
+
+    def task(number: int) -> None:
+        if number in (1, 3):
+            raise RuntimeError(f"from task {number}")
+        done.append(number)
+
+    for _ in range(20):
+        done.clear()
+        with threads(3), pytest.raises(RuntimeError, match="from task 1"):
+            run_all([lambda i=i: task(i) for i in range(6)])
+        assert sorted(done) == [0, 2, 4, 5]
 
 
 def test_the_blas_has_one_thread_within_and_its_own_again_after() -> None:
