@@ -45,7 +45,7 @@ class KVCache:
 
     keys: tuple[Array, ...]  # per layer (B, K, context_length, D)
     values: tuple[Array, ...]
-    ids_BS: NDArray[np.int64]  # the tokens themselves
+    ids_BS: NDArray[np.int64]  # the tokens themselves, where the model has n-grams; else (B, 0)
     lengths_B: NDArray[np.int64]  # tokens that each sequence has
 
     @classmethod
@@ -55,7 +55,7 @@ class KVCache:
         return cls(
             keys=tuple(zeros(shape, dtype=dtype, device=device).array for _ in layers),
             values=tuple(zeros(shape, dtype=dtype, device=device).array for _ in layers),
-            ids_BS=np.zeros((batch_size, config.context_length), np.int64),
+            ids_BS=np.zeros((batch_size, config.context_length if config.ngram_length > 1 else 0), np.int64),
             lengths_B=np.zeros(batch_size, np.int64),
         )
 
@@ -120,6 +120,7 @@ class KVCache:
 
     def advance(self, ids_BT: Array) -> None:
         """Count the new tokens, once every layer has taken theirs."""
-        new = np.arange(ids_BT.shape[1])
-        np.put_along_axis(self.ids_BS, self.lengths_B[:, None] + new, to_numpy(ids_BT), axis=1)
-        self.lengths_B[:] += len(new)
+        num_new = ids_BT.shape[1]
+        if self.ids_BS.size:
+            np.put_along_axis(self.ids_BS, self.lengths_B[:, None] + np.arange(num_new), to_numpy(ids_BT), axis=1)
+        self.lengths_B[:] += num_new

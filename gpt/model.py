@@ -152,7 +152,8 @@ class GPT:
         if key is not None or recompute:
             raise UserError("cache: expected neither dropout nor recomputation with it, got one: they are for training")
         layers = cache.begin(*ids.shape)
-        before_BN = cache.last_ids(self.config.ngram_length - 1)
+        num_before = self.config.ngram_length - 1
+        before_BN = to_device(cache.last_ids(num_before), self.embedding.tokens.device) if num_before else None
         with tensorgrad.no_grad():
             out_BTC = self._hidden(ids, layers[0].positions, before_BN, layers, None, False)
         cache.advance(plain(ids))
