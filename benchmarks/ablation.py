@@ -92,7 +92,9 @@ SHAKESPEARE = {
     "layer_norm": Change({"model.norm": "layer_norm"}),
     "gelu": Change({"model.activation": "gelu"}),
     "no qk_norm": Change({"model.qk_norm": False}),
-    "cosine to a tenth": Change({"optim.schedule": "cosine", "optim.min_learning_rate_ratio": 0.1}),
+    "decay to nothing": Change(
+        {"optim.schedule": "warmup_stable_decay", "optim.min_learning_rate_ratio": 0.0, "optim.decay_steps": 100}
+    ),
     # what it could have
     "1 layer, 1536 rows": Change({"model.num_layers": 1, "model.ngram_rows": 1536}),
     "up to 5-grams": Change({"model.ngram_length": 5, "model.ngram_rows": 768}),
