@@ -135,7 +135,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         base = scaled(load_config(arguments.preset), arguments.length)
         base = _prepare(base, read_corpus(arguments.paths), Path(folder))
-        lab = Lab(arguments.preset, base, Path(folder) / "data", arguments.seeds)
+        lab = Lab(arguments.preset, base, Path(folder) / "data", arguments.seeds, arguments.length)
         result = lab.compare(chosen, is_equal_time=arguments.equal == "time")
     name = f"ablation_{arguments.preset}" + ("_equal_time" if arguments.equal == "time" else "")
     print(store(name, result, ("numpy", "numba", "onednn-cpu-gomp")))
@@ -144,8 +144,8 @@ def main() -> None:
 class Lab:
     """The data, and a run of any configuration on it."""
 
-    def __init__(self, preset: str, base: TrainConfig, folder: Path, num_seeds: int) -> None:
-        self.preset, self.base, self.seeds = preset, base, range(num_seeds)
+    def __init__(self, preset: str, base: TrainConfig, folder: Path, num_seeds: int, length: float) -> None:
+        self.preset, self.base, self.seeds, self.length = preset, base, range(num_seeds), length
         tokenizer = load_tokenizer(folder)
         self.data, self.heldout = (TokenData.open(folder, part, tokenizer) for part in ("train", "heldout"))
 
@@ -179,10 +179,8 @@ class Lab:
 
     def changed(self, change: Change) -> TrainConfig:
         config = load_config(self.preset, overrides=change.values)
-        config = replace(
-            config, steps=self.base.steps, optim=replace(config.optim, decay_steps=self.base.optim.decay_steps)
-        )
-        return scaled(replace(config, model=config.model.with_vocabulary(self.base.model.vocab_size)), change.length)
+        config = replace(config, model=config.model.with_vocabulary(self.base.model.vocab_size))
+        return scaled(config, self.length * change.length)
 
     def cost_ratio(self, config: TrainConfig, change: Change) -> float:
         """CPU time of the change's step over the base's, the two in turns: medians."""

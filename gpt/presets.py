@@ -93,11 +93,10 @@ def shakespeare_char_cpu() -> TrainConfig:
 
 
 def shakespeare_char_cpu_fast() -> TrainConfig:
-    """As many parameters as `shakespeare-char-cpu`, which learn as much from a thirteenth of the text.
+    """As many parameters as `shakespeare-char-cpu`, which learn as much from a fourteenth of the text.
 
     Half of them are in tables of n-grams, which cost no products; with those two layers are enough.
-    The other half is trained by Muon.
-    benchmarks/ablation.py measures what each of the options brings.
+    The other half is trained by Muon. benchmarks/ablation.py measures what each of the options brings.
     """
     base = shakespeare_char_cpu()
     return replace(
