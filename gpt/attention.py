@@ -56,8 +56,12 @@ class Attention:
     ) -> Tensor:
         batch, time, width = x_BTC.shape
         key_end = self.num_heads + self.num_kv_heads
-        # Views all the way: the gradients of the three slices meet in one buffer, the gradient of the product.
         heads_BTJD = self.qkv(x_BTC).reshape(batch, time, key_end + self.num_kv_heads, -1)
+        if not self.has_qk_norm and rotation is None and cache is None and dropout is None:
+            # Nothing comes in between: what the product left is read there, and its gradient is written as one.
+            out_BTHD = tensorgrad.self_attention(heads_BTJD, num_heads=self.num_heads, is_causal=True)
+            return self.out(out_BTHD.reshape(batch, time, width))
+        # Views all the way: the gradients of the three slices meet in one buffer, the gradient of the product.
         q_BHTD = heads_BTJD[:, :, : self.num_heads].permute_dims(0, 2, 1, 3)
         k_BKTD = heads_BTJD[:, :, self.num_heads : key_end].permute_dims(0, 2, 1, 3)
         v_BKTD = heads_BTJD[:, :, key_end:].permute_dims(0, 2, 1, 3)

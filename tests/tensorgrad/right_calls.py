@@ -136,6 +136,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "scaled_dot_product_attention": lambda: call(
         matrix(1, 2, 3, 2), matrix(1, 1, 4, 2), matrix(1, 1, 4, 3), mask=bools(3, 4), is_causal=True, scale=0.5
     ),
+    "self_attention": lambda: call(matrix(1, 3, 4, 2), num_heads=2, is_causal=True, scale=0.5),
     "swiglu": lambda: call(matrix(2, 4)),
     # --- creation
     "arange": lambda: call(0, 3, 1, dtype="float64", device="cpu"),

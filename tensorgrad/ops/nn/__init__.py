@@ -21,7 +21,7 @@ from tensorgrad.ops.nn.activation import (
     softsign,
     swiglu,
 )
-from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention
+from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention, self_attention
 from tensorgrad.ops.nn.bilinear import bilinear
 from tensorgrad.ops.nn.convolution import conv1d
 from tensorgrad.ops.nn.cross_entropy import cross_entropy, nll_loss
@@ -72,6 +72,7 @@ __all__ = [
     "rms_norm",
     "rope",
     "scaled_dot_product_attention",
+    "self_attention",
     "selu",
     "silu",
     "smooth_l1_loss",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tensorgrad.arguments import as_flag, as_number
+from tensorgrad.arguments import as_flag, as_number, as_size
 from tensorgrad.array import Array, module_of
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.kernels import kernels_for
+from tensorgrad.kernels.packing import joined, unpacked
 from tensorgrad.ops.broadcast import broadcast_to, reshape
 from tensorgrad.ops.common import TensorLike, check_devices, float_operand, operand, operands
 from tensorgrad.ops.elementwise import add, multiply, subtract, where
@@ -16,7 +17,7 @@ from tensorgrad.ops.linalg import matmul
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.nn.dropout import check_dropout, dropout
 from tensorgrad.ops.nn.softmax import softmax_definition
-from tensorgrad.ops.shape import concat, matrix_transpose, split
+from tensorgrad.ops.shape import concat, matrix_transpose, permute_dims, split
 from tensorgrad.random import Key, RowKeys
 from tensorgrad.tape import data, record, record_joint
 from tensorgrad.tensor import Tensor
@@ -67,6 +68,41 @@ def scaled_dot_product_attention(
         return kernels_for(g).attention_gradient(g, a, b, c, out, row_logsumexp, m, is_causal, scale, dropped)
 
     return record_joint(out, [q, k, v], vjp)
+
+
+def self_attention(qkv: TensorLike, *, num_heads: int, is_causal: bool = False, scale: float | None = None) -> Tensor:
+    """`scaled_dot_product_attention` of queries, keys and values that one product left beside one another.
+
+    On a GPU they are read where they are, and their gradients written into one array: nothing is copied.
+
+    Args:    qkv (B, T, H + 2 K, D): of each token `num_heads` = H query heads, K key heads, K value heads;
+             is_causal, scale: as there.
+    Returns: (B, T, H, D).
+    Raises:  ShapeError, DTypeError, ArgumentError.
+    Grad:    as there. Saves qkv, out, and one log-sum-exp per query.
+    """
+    op = "self_attention"
+    a = float_operand(op, qkv)
+    num_heads = as_size(op, "num_heads", num_heads)
+    _check_packed(a, num_heads)
+    scale = 1 / math.sqrt(a.shape[-1]) if scale is None else as_number(op, "scale", scale)
+    is_causal = as_flag(op, "is_causal", is_causal)
+    q, k, v = unpacked(a.transpose(0, 2, 1, 3), num_heads)
+    out, row_logsumexp = kernels_for(a).attention(q, k, v, None, is_causal, scale, None)
+
+    def vjp(g: Any) -> Any:
+        if type(g) is Tensor:
+            return through(lambda qkv: self_attention_definition(qkv, num_heads, is_causal, scale), [qkv], g)[0]
+        g_BHTD = g.transpose(0, 2, 1, 3)
+        kernels = kernels_for(g)
+        return joined(kernels.attention_gradient(g_BHTD, q, k, v, out, row_logsumexp, None, is_causal, scale, None))
+
+    return record(out.transpose(0, 2, 1, 3), (qkv, vjp))
+
+
+def self_attention_definition(qkv: Tensor, num_heads: int, is_causal: bool, scale: float) -> Tensor:
+    q, k, v = unpacked(permute_dims(qkv, (0, 2, 1, 3)), num_heads)
+    return permute_dims(attention_definition(q, k, v, None, is_causal, scale), (0, 2, 1, 3))
 
 
 def attention_definition(
@@ -138,6 +174,16 @@ def _check_attention(q: Array, k: Array, v: Array) -> None:
             "scaled_dot_product_attention: expected q (B, H, T, D), k (B, K, S, D), v (B, K, S, E) with H a multiple "
             f"of K and D > 0, got {q.shape}, {k.shape}, {v.shape}: "
             "reshape them, one axis for the heads"
+        )
+
+
+def _check_packed(qkv: Array, num_heads: int) -> None:
+    num_others = qkv.shape[2] - num_heads if qkv.ndim == 4 else 0
+    fits = num_others >= 2 and num_others % 2 == 0 and num_heads >= 1 and num_heads % (num_others // 2) == 0
+    if not (fits and qkv.shape[3]):
+        raise ShapeError(
+            f"self_attention: expected qkv (B, T, H + 2 K, D) with H = {num_heads} a multiple of K and D > 0, "
+            f"got {qkv.shape}: reshape it, one axis for all heads"
         )
 
 

@@ -89,6 +89,30 @@ case(
     ((1, 1, 0, 2), (1, 1, 2, 2), (1, 1, 2, 2)),
     same=(1, 2, 3, 2),
 )
+
+
+def attended_beside(qkv: Array, num_heads: int, **options: Any) -> Array:
+    heads = qkv.transpose(0, 2, 1, 3)
+    kv_heads = (heads.shape[1] - num_heads) // 2
+    q, k, v = np.split(heads, (num_heads, num_heads + kv_heads), axis=1)
+    return attended(q, k, v, **options).transpose(0, 2, 1, 3)
+
+
+for label, options in (
+    ("plain", {}),
+    ("causal", {"is_causal": True}),
+    ("scaled", {"is_causal": True, "scale": 0.3}),
+):
+    case(
+        "self_attention",
+        lambda x, o=options: tg.self_attention(x, num_heads=2, **o),
+        lambda x, o=options: attended_beside(x, 2, **o),
+        ((2, 3, 4, 2),),  # two query heads to a key head
+        ((1, 2, 6, 1),),
+        ((0, 3, 4, 2),),
+        ((1, 0, 4, 2),),
+        label=f"{label}-",
+    )
 KEY, ROW_KEYS = tg.Key(4), RowKeys((tg.Key(5), tg.Key(6)))
 for label, keys in (("key", KEY), ("keys", ROW_KEYS)):
     case(

@@ -202,6 +202,21 @@ SQUARE = ((2, 3, 4, 5),) * 3
 table.pair("scaled_dot_product_attention", attention, SQUARE, arguments=choices(is_causal=(False, True)), kinds=MODEST)
 table.pair("scaled_dot_product_attention", attention, SQUARE, kinds=("infinite", "nan"))
 
+
+def self_attention(qkv: Any, num_heads: int, **rest: Any) -> Any:
+    kv_heads = (qkv.shape[2] - num_heads) // 2
+    q, k, v = qkv.transpose(1, 2).split((num_heads, kv_heads, kv_heads), dim=1)
+    return attention(q, k, v, **rest).transpose(1, 2)
+
+
+table.pair(
+    "self_attention",
+    self_attention,
+    *(((2, 5, 8, 6),), ((1, 3, 12, 2),), ((0, 4, 8, 3),)),
+    arguments=choices(num_heads=(4,), is_causal=(False, True), scale=(None, 0.3)),
+    kinds=MODEST,
+)
+
 # --- losses of two values ----------------------------------------------------------------------
 
 TWO = (((3, 4), (3, 4)), ((5,), (5,)), ((), ()), ((0, 3), (0, 3)))

@@ -15,15 +15,8 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.errors import DeviceError
-from tensorgrad.kernels.cuda.attention.layout import (
-    Unsupported,
-    address,
-    aligned,
-    check_widths,
-    element_strides,
-    gradients_like,
-    heads_last,
-)
+from tensorgrad.kernels.cuda.attention.layout import Unsupported, aligned, check_widths, gradients_like, heads_last
+from tensorgrad.kernels.packing import address, element_strides
 
 __all__ = ["CuDNN", "Problem", "backward_graph", "forward_graph", "load"]
 

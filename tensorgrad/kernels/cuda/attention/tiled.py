@@ -12,8 +12,9 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.dtype import accumulation_dtype
-from tensorgrad.kernels.cuda.attention.layout import aligned, check_widths, element_strides, gradients_like, heads_last
+from tensorgrad.kernels.cuda.attention.layout import aligned, check_widths, gradients_like, heads_last
 from tensorgrad.kernels.cuda.launch import Kernel, launch
+from tensorgrad.kernels.packing import element_strides
 
 __all__ = ["ELEMENTS", "Tiled", "Tiles", "flash_tiles", "plain_tiles"]
 

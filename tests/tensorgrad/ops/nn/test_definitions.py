@@ -10,7 +10,7 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.ops.nn.activation import gelu_definition, silu_definition, swiglu_definition
-from tensorgrad.ops.nn.attention import attention_definition, rope_definition
+from tensorgrad.ops.nn.attention import attention_definition, rope_definition, self_attention_definition
 from tensorgrad.ops.nn.cross_entropy import cross_entropy_definition
 from tensorgrad.ops.nn.norm import layer_norm_definition, rms_norm_definition
 from tensorgrad.ops.nn.softmax import log_softmax_definition, softmax_definition
@@ -69,6 +69,11 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[tuple[int, 
         lambda *xs: tg.scaled_dot_product_attention(*xs, mask=MASK, is_causal=True, scale=0.4),
         lambda *xs: attention_definition(*xs, MASK, True, 0.4),
         ((2, 4, 3, 2), (2, 2, 4, 2), (2, 2, 4, 3)),
+    ),
+    "self attention": (
+        lambda x: tg.self_attention(x, num_heads=2, is_causal=True),
+        lambda x: self_attention_definition(x, 2, True, 2**-0.5),
+        ((2, 3, 4, 2),),
     ),
     "attention dropout": (
         lambda *xs: tg.scaled_dot_product_attention(*xs, mask=MASK, dropout_rate=0.3, key=tg.Key(1)),

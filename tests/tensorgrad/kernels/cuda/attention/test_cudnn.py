@@ -12,7 +12,8 @@ import pytest
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.attention import cudnn
-from tensorgrad.kernels.cuda.attention.layout import Unsupported, address, element_strides
+from tensorgrad.kernels.cuda.attention.layout import Unsupported
+from tensorgrad.kernels.packing import address, element_strides
 from tests.tensorgrad.kernels.cuda.attention import fake_cudnn
 
 

@@ -14,8 +14,8 @@ from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.cuda.attention.choice import Provider, provider_for
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
-from tensorgrad.kernels.cuda.attention.layout import joined
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
+from tensorgrad.kernels.packing import joined
 
 pytestmark = pytest.mark.gpu
 

@@ -14,9 +14,10 @@ import pytest
 
 from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.cuda.attention.layout import Unsupported, address, element_strides, joined
+from tensorgrad.kernels.cuda.attention.layout import Unsupported
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.kernels.cuda.launch import running_with
+from tensorgrad.kernels.packing import address, element_strides, joined
 from tests.cuda_shim import Shim, is_available
 from tests.tensorgrad.kernels.cuda.attention.inputs import Memory, attention_inputs, bits_as_bfloat16, exact
 
