@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tests.cupy_stand_in import memory, syncs
-from tests.cupy_stand_in.array import Device, ndarray
+from tests.cupy_stand_in.array import Device, call, ndarray
 from tests.cupy_stand_in.functions import FUNCTIONS, pinned
 from tests.cupy_stand_in.linalg import LINALG, errstate
 from tests.cupy_stand_in.surface import SURFACE
@@ -131,6 +131,11 @@ CUPY = _module(
     **{name: getattr(np, name) for name in ("int64", "uint8", "uint16", "uint32", "uint64", "dtype")},
     **{name: getattr(np, name) for name in ("inf", "nan", "pi", "e", "newaxis")},
     **FUNCTIONS,
+)
+CUPY.lib = SimpleNamespace(  # type: ignore[attr-defined]
+    stride_tricks=SimpleNamespace(
+        as_strided=lambda x, shape, strides: call(np.lib.stride_tricks.as_strided, x, shape, strides)
+    )
 )
 CUPY.random = SimpleNamespace()  # type: ignore[attr-defined]  # whose generators cannot be saved: not to be used
 

@@ -64,8 +64,13 @@ def compute(element: str, width: int, queries: int, keys: int, *, scale: float =
         assert np.abs(to_numpy(got) - expected).max() <= limit * max(0.01, np.abs(expected).max())
 
 
+def choices() -> list[providers.Choice]:
+    """Those of attention: the definition chooses who computes its products as well."""
+    return [choice for choice in providers.choices() if choice.need.startswith("attention")]
+
+
 def chosen() -> dict[str, str]:
-    return {choice.need: choice.chosen for choice in providers.choices()}
+    return {choice.need: choice.chosen for choice in choices()}
 
 
 def kernels_of(shim: Shim) -> set[str]:
@@ -84,7 +89,7 @@ def test_cudnn_is_chosen_where_it_computes_rightly(with_cudnn: Shim) -> None:
 
 def test_our_own_kernel_is_chosen_where_there_is_no_cudnn(shim: Shim) -> None:
     compute("float16", 32, 40, 40)
-    (choice,) = providers.choices()
+    (choice,) = choices()
     assert choice.chosen == "flash"
     assert choice.rejected[0][0] == "cudnn"
     assert "cudnn" in choice.rejected[0][1]
@@ -103,7 +108,7 @@ def test_a_cudnn_that_computes_wrongly_is_not_used(with_cudnn: Shim, monkeypatch
     parts = types.SimpleNamespace(attention=reference.attention, attention_gradient=wrong)
     monkeypatch.setattr(fake_cudnn, "reference", parts)
     compute("float16", 32, 40, 40)
-    (choice,) = providers.choices()
+    (choice,) = choices()
     assert choice.chosen == "flash"
     assert choice.rejected == (
         ("cudnn", "ArithmeticError: dv is wrong by 1.0e-02 of its size, where 3e-03 is allowed"),
@@ -116,7 +121,7 @@ def test_without_a_compiler_it_is_unfused(shim: Shim) -> None:
 
     with running_with(none):
         compute("float32", 32, 20, 20)
-    (choice,) = providers.choices()
+    (choice,) = choices()
     assert choice == providers.Choice("attention in float32", "unfused", (("plain", "DeviceError: no compiler"),))
 
 
@@ -160,6 +165,7 @@ def test_a_few_queries_need_no_plan(with_cudnn: Shim) -> None:
 def test_masks_and_dropout_are_unfused(with_cudnn: Shim, rest: dict[str, Any], reason: str) -> None:
     compute("float16", 32, 40, 40, **rest)
     assert providers.fallbacks() == (providers.Fallback("attention in float16", "unfused", reason),)
+    providers._choices.pop("gemm", None)  # of products there is no fast provider here
     with providers.requiring_fast(), pytest.raises(DeviceError, match=f"got unfused, as {reason}"):
         compute("float16", 32, 40, 40, **rest)
 
@@ -170,17 +176,26 @@ def test_nothing_is_computed_of_nothing(with_cudnn: Shim, shape: tuple[int, ...]
     out, logsumexp = attention(q, q, q, None, True, 0.5, None)
     assert out.shape == shape
     assert logsumexp.shape == shape[:-1]
-    assert not providers.choices()
+    assert not choices()
 
 
-def test_the_op_uses_it(with_cudnn: Shim, normal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ops_use_it(with_cudnn: Shim, normal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(op, "kernels_for", lambda a: reference if isinstance(a, np.ndarray) else cuda)
-    x = normal(2, 20, 4, 16).astype(np.float16)
-    grads = []
-    for device in ("cpu", "cuda"):
-        qkv = tg.tensor(x, device=device, requires_grad=True)
+    x, g = normal(2, 20, 4, 16).astype(np.float16), normal(2, 20, 2, 16, seed=1).astype(np.float16)
+
+    def by_parts(qkv: tg.Tensor) -> tg.Tensor:
         q, k, v = (qkv[:, :, part].permute_dims(0, 2, 1, 3) for part in (slice(2), slice(2, 3), slice(3, 4)))
-        tg.scaled_dot_product_attention(q, k, v, is_causal=True).astype("float32").sum().backward()
-        grads.append(qkv.grad.numpy())
-    np.testing.assert_allclose(grads[1], grads[0], rtol=4e-3, atol=4e-3)
+        return tg.scaled_dot_product_attention(q, k, v, is_causal=True).permute_dims(0, 2, 1, 3)
+
+    found = []
+    for device in ("cpu", "cuda"):
+        for f in (by_parts, lambda qkv: tg.self_attention(qkv, num_heads=2, is_causal=True)):
+            qkv = tg.tensor(x, device=device, requires_grad=True)
+            out = f(qkv)
+            out.backward(to_device(g, device))
+            found.append((out.numpy(), qkv.grad.numpy()))
+    for out, gradient in found[1:]:
+        np.testing.assert_allclose(out, found[0][0], rtol=4e-3, atol=4e-3)
+        np.testing.assert_allclose(gradient, found[0][1], rtol=4e-3, atol=4e-3)
+    np.testing.assert_array_equal(found[2][1], found[3][1])
     assert chosen() == {"attention in float16": "cudnn"}
