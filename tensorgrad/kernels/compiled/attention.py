@@ -71,10 +71,7 @@ def attention_gradient(
         return reference.attention_gradient(*operands, mask, is_causal, scale, dropout)
     batch, heads, queries, _ = q_BHTD.shape
     kv_heads, keys = k_BKSD.shape[1:3]
-    gradients = [
-        np.empty((x.shape[0], x.shape[2], x.shape[1], x.shape[3]), np.float32).transpose(0, 2, 1, 3)
-        for x in (q_BHTD, k_BKSD, v_BKSD)
-    ]
+    gradients = _gradients(q_BHTD, k_BKSD, v_BKSD)
     added = _added_mask(mask, (batch, heads, queries, keys))
     numbers = (mask is not None, is_causal, _F(scale))
 
@@ -83,6 +80,16 @@ def attention_gradient(
 
     in_parts(batch * kv_heads, logsumexp_BHT.size * keys, work)
     return gradients[0], gradients[1], gradients[2]
+
+
+def _gradients(*operands: Array) -> list[Array]:
+    """Empty dq, dk and dv, (B, T, heads, D) in memory; of one array, as `self_attention` wants them, where they fit."""
+    if len({x.shape[2:] for x in operands}) > 1:
+        return [np.empty(x.transpose(0, 2, 1, 3).shape, np.float32).transpose(0, 2, 1, 3) for x in operands]
+    batch, _, length, width = operands[0].shape
+    heads = [x.shape[1] for x in operands]
+    whole_BHTD = np.empty((batch, length, sum(heads), width), np.float32).transpose(0, 2, 1, 3)
+    return np.split(whole_BHTD, np.cumsum(heads[:-1]), axis=1)
 
 
 def _is_compiled(dropout: Any, *operands: Array) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
+from tensorgrad.kernels.packing import is_side_by_side
 from tensorgrad.kernels.threads import threads
 from tensorgrad.random import Key
 
@@ -185,6 +186,13 @@ def test_attention_of_views_on_any_number_of_threads() -> None:
         with threads(count):
             for got, want in zip(results(), expected, strict=True):
                 np.testing.assert_array_equal(got, want)
+
+
+def test_attention_s_gradients_lie_side_by_side_where_they_fit() -> None:
+    q, k, v, g, out = (normal((2, heads, 9, 8), "float32", heads) for heads in (4, 2, 2, 4, 4))
+    rest = (normal((2, 4, 9), "float32", 0), None, True, 1.0, None)
+    assert is_side_by_side(compiled.attention_gradient(g, q, k, v, out, *rest))
+    assert not is_side_by_side(compiled.attention_gradient(g, q, k[:, :, :7], v[:, :, :7], out, *rest))
 
 
 def test_attention_of_other_dtypes_nothing_and_with_dropout_is_the_reference_s() -> None:
