@@ -26,6 +26,8 @@ constexpr int STREAM = COLUMNS * PITCH;          // elements of one streamed til
 constexpr float LOG2E = 1.4426950408889634f;
 constexpr float LN2 = 0.6931471805599453f;
 
+__device__ inline float infinity() { return __int_as_float(0x7F800000); }
+
 struct Head {  // the rows of one head of one sample
     SCALAR* data;
     int64 row;
@@ -135,7 +137,7 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
 
     float sum[TILES][HEAD_DIM / 8][4] = {}, largest[TILES][2], total[TILES][2] = {};
 #pragma unroll
-    for (int m = 0; m < TILES; ++m) largest[m][0] = largest[m][1] = -INFINITY;
+    for (int m = 0; m < TILES; ++m) largest[m][0] = largest[m][1] = -infinity();
     const int own = warp_id() * TILES * 16;
     int turn = 0;
     for (int start = 0; start < key_end; start += COLUMNS, turn ^= 1) {
@@ -156,7 +158,7 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
 #pragma unroll
             for (int half = 0; half < 2; ++half) {  // the rows lane / 4 and 8 below
                 const int row = first + own + m * 16 + half * 8 + lane_id() / 4;
-                float top = -INFINITY;
+                float top = -infinity();
 #pragma unroll
                 for (int n = 0; n < COLUMNS / 8; ++n)
 #pragma unroll
@@ -164,11 +166,11 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
                         const int key = start + n * 8 + lane_id() % 4 * 2 + i % 2;
                         float& score = weights[m][n][i];
                         score *= scale * LOG2E;
-                        if (is_edge && (key >= keys || (is_causal && key > row))) score = -INFINITY;
+                        if (is_edge && (key >= keys || (is_causal && key > row))) score = -infinity();
                         top = fmaxf(top, score);
                     }
                 top = fmaxf(largest[m][half], over_row(top, true));
-                const float base = top == -INFINITY ? 0 : top;  // nothing seen: every weight is to be 0, not nan
+                const float base = top == -infinity() ? 0 : top;  // nothing seen: every weight is to be 0, not nan
                 const float shrink = power_of_2(largest[m][half] - base);
                 largest[m][half] = top;
                 total[m][half] *= shrink;
@@ -226,9 +228,9 @@ struct Row {  // what of a query's row makes its probabilities and their gradien
 
 // Past the end, and where a query sees nothing, every probability comes out as 0.
 __device__ inline Row row_of(const float* logsumexp, const float* delta, int query, int queries) {
-    if (query >= queries) return {INFINITY, 0};
+    if (query >= queries) return {infinity(), 0};
     const float x = logsumexp[query];
-    return {x == -INFINITY ? INFINITY : x * LOG2E, delta[query]};
+    return {x == -infinity() ? infinity() : x * LOG2E, delta[query]};
 }
 
 // From scores and from g v^T, in place, the probabilities and the gradients of the scores (without `scale`).

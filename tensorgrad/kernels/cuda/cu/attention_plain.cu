@@ -13,6 +13,8 @@ constexpr int SPREAD = (HEAD_DIM + TILE - 1) / TILE;  // columns of a row's sums
 constexpr int ROWS_SIZE = TILE * PITCH;
 constexpr int SCORES_SIZE = TILE * (TILE + 1);
 
+__device__ inline SCALAR infinity() { return SCALAR(__int_as_float(0x7F800000)); }
+
 struct Head {
     SCALAR* data;
     int64 row;
@@ -77,7 +79,7 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), SCALAR* logsumex
     const int64 sample = blockIdx.x / blocks / heads;
     const int key_end = is_causal ? min(keys, first + TILE) : keys;
     load_rows(held, HEAD(q, sample, head), first, queries);
-    SCALAR sum[SPREAD] = {}, largest = -INFINITY, total = 0;
+    SCALAR sum[SPREAD] = {}, largest = -infinity(), total = 0;
     for (int start = 0; start < key_end; start += TILE) {
         __syncthreads();
         load_rows(k_tile, HEAD(k, sample, head / group), start, keys);
@@ -85,11 +87,11 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), SCALAR* logsumex
         __syncthreads();
         const int key = start + column();
         const bool is_seen = key < keys && (!is_causal || key <= row);
-        SCALAR score = -INFINITY;
+        SCALAR score = -infinity();
         if (is_seen) score = dot(held + held_row() * PITCH, k_tile + column() * PITCH) * scale;
         const SCALAR before = largest, top = over_row(score, true);
         largest = top > before ? top : before;
-        const SCALAR base = largest == SCALAR(-INFINITY) ? SCALAR(0) : largest;
+        const SCALAR base = largest == -infinity() ? SCALAR(0) : largest;
         const SCALAR weight = exp(score - base), shrink = exp(before - base);
         total = total * shrink + over_row(weight, false);
         weights[held_row() * (TILE + 1) + column()] = weight;
@@ -114,7 +116,7 @@ attention_delta(TENSOR(g), TENSOR(out), SCALAR* delta, int heads, int queries, i
 
 // The probability of a score, from its query's log-sum-exp: 0 where the query sees nothing.
 __device__ inline SCALAR probability(SCALAR score, SCALAR logsumexp) {
-    return logsumexp == SCALAR(-INFINITY) ? SCALAR(0) : exp(score - logsumexp);
+    return logsumexp == -infinity() ? SCALAR(0) : exp(score - logsumexp);
 }
 
 extern "C" __global__ void __launch_bounds__(TILE * TILE, 1)

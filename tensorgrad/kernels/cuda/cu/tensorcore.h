@@ -79,6 +79,5 @@ template <class T> unsigned pair(float first, float second) {
 #endif
 
 template <class T> __device__ inline void store_pair(T* to, float first, float second) {
-    const unsigned word = pair<T>(first, second);
-    memcpy(to, &word, 4);
+    *reinterpret_cast<unsigned*>(to) = pair<T>(first, second);
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,6 +73,31 @@ def test_nothing_is_spilled(variant: tuple[str, dict[str, str | int]], reports: 
     assert all("0 bytes spill stores, 0 bytes spill loads" in line for line in spills), report
     used = [int(line.split("Used ")[1].split()[0]) for line in report.splitlines() if "Used " in line]
     assert max(used) <= REGISTERS.get(variant[0], 96 if variant[1].get("SCALAR") == "double" else 64)
+
+
+@pytest.fixture(scope="module")
+def nvrtc() -> ctypes.CDLL:
+    """NVRTC, from the package nvidia-cuda-nvrtc."""
+    found = next((p for p in Path(sysconfig.get_path("purelib")).glob("nvidia/*/lib/libnvrtc.so.1*")), None)
+    if found is None:
+        pytest.skip("needs NVRTC")
+    return ctypes.CDLL(str(found))
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_nvrtc_takes_it_too(variant: tuple[str, dict[str, str | int]], nvrtc: ctypes.CDLL) -> None:
+    """It is what compiles on a user's machine, and it has none of the host's headers that nvcc includes unasked."""
+    source, defines = variant
+    text = "".join(f"#define {name} {value}\n" for name, value in defines.items()) + compiling.source_text(source)
+    program, size = ctypes.c_void_p(), ctypes.c_size_t()
+    nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), source.encode(), 0, None, None)
+    options = [option.encode() for option in (*compiling._OPTIONS, "--gpu-architecture=compute_90")]
+    problem = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    messages = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, messages)
+    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    assert problem == 0, messages.value.decode()
 
 
 @needs_nvcc
