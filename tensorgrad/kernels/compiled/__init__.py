@@ -16,6 +16,7 @@ from tensorgrad.kernels.compiled.activation import gelu, gelu_gradient, silu, si
 from tensorgrad.kernels.compiled.attention import attention, attention_gradient
 from tensorgrad.kernels.compiled.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.compiled.optimizer import adamw, global_norm
+from tensorgrad.kernels.compiled.rope import rope
 from tensorgrad.kernels.compiled.softmax import (
     cross_entropy,
     cross_entropy_gradient,
@@ -24,7 +25,7 @@ from tensorgrad.kernels.compiled.softmax import (
     softmax,
     softmax_gradient,
 )
-from tensorgrad.kernels.reference import erf, erfc, rope, scatter_add
+from tensorgrad.kernels.reference import erf, erfc, scatter_add
 
 __all__ = [
     "adamw",

@@ -17,7 +17,7 @@ from tensorgrad.array import Array
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.elementary import exp
 from tensorgrad.kernels.compiled.jit import in_parts, summing, summing_any_strides
-from tensorgrad.kernels.compiled.softmax import LANES, largest_of
+from tensorgrad.kernels.compiled.softmax import largest_of
 from tensorgrad.kernels.compiled.tile import COLUMNS, ROWS, add_product, set_product
 from tensorgrad.random import Key, RowKeys
 
@@ -212,7 +212,7 @@ def _attention(q_BHTD, k_BKSD, v_BKSD, mask, out_BHTD, logsumexp_BHT, has_mask, 
     q = np.empty((QUERY_BLOCK, depth), np.float32)
     scores = np.empty((QUERY_BLOCK, k_DS.shape[1]), np.float32)
     out = np.empty((QUERY_BLOCK, v_SE.shape[1]), np.float32)
-    factors, lanes = np.empty(QUERY_BLOCK, np.float32), np.empty(LANES, np.float32)
+    factors = np.empty(QUERY_BLOCK, np.float32)
     for pair in range(start, stop):
         b, kv_head = pair // kv_heads, pair % kv_heads
         _pack_transposed(k_BKSD[b, kv_head], k_DS)
@@ -226,21 +226,23 @@ def _attention(q_BHTD, k_BKSD, v_BKSD, mask, out_BHTD, logsumexp_BHT, has_mask, 
                 for r in range(count):
                     t = first + r
                     seen = min(t + 1, num_keys) if is_causal else num_keys
-                    row = scores[r, :seen]
+                    # Up to the end of the tile: a loop over whole vectors.
+                    row = scores[r, : _tile_end(t // ROWS * ROWS, num_keys, is_causal)]
+                    for s in range(seen, row.shape[0]):
+                        row[s] = -np.inf
                     if has_mask:
                         row_mask = mask[b, head, t]
                         for s in range(seen):
                             row[s] += row_mask[s]
-                    largest = largest_of(row, lanes)
+                    largest = largest_of(row)
                     # A query that may see nothing has only -inf: its weights are 0, and so is its output.
                     base = _F(0) if largest == -np.inf else largest
                     total = _F(0)
-                    for s in range(seen):
+                    for s in range(row.shape[0]):
                         x = row[s] - base
                         weight = _F(0) if x < _LEAST else exp(x)
                         row[s] = weight
                         total += weight
-                    scores[r, seen : _tile_end(t // ROWS * ROWS, num_keys, is_causal)] = 0
                     logsumexp_BHT[b, head, t] = base + np.log(total)
                     factors[r] = _F(0) if total == 0 else _F(1) / total
                 _times_rows(scores, v_SE, out[:padded], first, num_keys, is_causal)
@@ -290,7 +292,10 @@ def _attention_gradient(
                 for r in range(count):
                     t = first + r
                     seen = min(t + 1, num_keys) if is_causal else num_keys
-                    row, drow = weights[r, :seen], dscores[r, :seen]
+                    end = _tile_end(t // ROWS * ROWS, num_keys, is_causal)
+                    row, drow = weights[r, :end], dscores[r, :end]
+                    for s in range(seen, row.shape[0]):
+                        row[s] = -np.inf
                     if has_mask:
                         row_mask = mask[b, head, t]
                         for s in range(seen):
@@ -300,14 +305,13 @@ def _attention_gradient(
                         delta += g_row[e] * out_row[e]
                     logsumexp = logsumexp_BHT[b, head, t]
                     base = _F(np.inf) if logsumexp == -np.inf else logsumexp  # sees nothing: no weight
-                    for s in range(seen):
+                    for s in range(end):
                         x = row[s] - base
                         weight = _F(0) if x < _LEAST else exp(x)
                         row[s] = weight
                         drow[s] = weight * (drow[s] - delta)
-                    end = _tile_end(t // ROWS * ROWS, num_keys, is_causal)
-                    weights[r, seen:end] = 0
-                    dscores[r, seen:end] = 0
+                    for s in range(seen, end):
+                        drow[s] = 0  # 0 times what a hidden value may be is not always 0
                 _times_rows(dscores, k_SD, dq[:padded], first, num_keys, is_causal)
                 _transposed_times(dscores, q, count, dk, first, num_keys, is_causal)
                 _transposed_times(weights, g, count, dv, first, num_keys, is_causal)

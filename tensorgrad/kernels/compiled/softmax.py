@@ -11,32 +11,25 @@ from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.elementary import exp
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain, summing
 
-LANES = 64  # a row's maximum is that of so many, each over every 64th element: so it is found by vector units
 _CHUNK = 1024  # elements that are summed in float32; the chunks' sums are added in float64
 _F = np.float32
+_ALL_BUT_SIGN = np.int32(0x7FFFFFFF)
+_MINUS_INFINITY = np.int32(-0x7F800001)  # as `largest_of` compares it
 
 
-@inlined
-def largest_of(x, lanes):
-    """The largest element that is not nan, -inf without any."""
-    for j in range(LANES):
-        lanes[j] = -np.inf
-    for start in range(0, x.shape[0] - LANES + 1, LANES):
-        part = x[start : start + LANES]
-        for j in range(LANES):
-            lanes[j] = part[j] if part[j] > lanes[j] else lanes[j]
-    rest = x[x.shape[0] // LANES * LANES :]
-    for j in range(rest.shape[0]):
-        lanes[j] = rest[j] if rest[j] > lanes[j] else lanes[j]
-    width = LANES // 2
-    while width >= 8:
-        for j in range(width):
-            lanes[j] = lanes[j + width] if lanes[j + width] > lanes[j] else lanes[j]
-        width //= 2
-    largest = lanes[0]
-    for j in range(1, 8):
-        largest = lanes[j] if lanes[j] > largest else largest
-    return largest
+@compiled
+def largest_of(x):
+    """The largest element; nan if there is one with its sign bit unset, -inf if there is none.
+
+    Compared as integers, whose order is that of floats once those of a negative number are inverted: a maximum
+    of integers is found by vector units, one of floats only where NaN does not matter.
+    """
+    largest = _MINUS_INFINITY
+    for i in range(x.shape[0]):
+        bits = _F(x[i]).view(np.int32)
+        key = np.int32(bits ^ np.int32((bits >> np.int32(31)) & _ALL_BUT_SIGN))
+        largest = key if key > largest else largest
+    return np.int32(largest ^ np.int32((largest >> np.int32(31)) & _ALL_BUT_SIGN)).view(np.float32)
 
 
 def softmax(x_NC: Array) -> Array:
@@ -65,10 +58,9 @@ def _rows(kernel: Callable[..., None], otherwise: Callable[..., Array], *operand
 
 @summing
 def _softmax(x_NC, out_NC):
-    lanes = np.empty(LANES, np.float32)
     for n in range(x_NC.shape[0]):
         x, out = x_NC[n], out_NC[n]
-        largest, total = largest_of(x, lanes), 0.0
+        largest, total = largest_of(x), 0.0
         for start in range(0, x.shape[0], _CHUNK):
             part, part_out, part_total = x[start : start + _CHUNK], out[start : start + _CHUNK], _F(0)
             for i in range(part.shape[0]):
@@ -109,10 +101,9 @@ def _exp_sum_of_chunk(x, largest):
 
 @compiled
 def _log_softmax(x_NC, out_NC):
-    lanes = np.empty(LANES, np.float32)
     for n in range(x_NC.shape[0]):
         x, out = x_NC[n], out_NC[n]
-        largest = largest_of(x, lanes)
+        largest = largest_of(x)
         log_total = _F(np.log(_exp_sum(x, largest)))
         for i in range(x.shape[0]):
             # In this order: large elements of one size cancel without rounding.
@@ -146,10 +137,9 @@ def cross_entropy(
 
 @compiled
 def _cross_entropy(logits_NV, targets_N, losses_N, largest_N, total_N):
-    lanes = np.empty(LANES, np.float32)
     for n in range(logits_NV.shape[0]):
         x, target = logits_NV[n], targets_N[n]
-        largest = largest_of(x, lanes)
+        largest = largest_of(x)
         total = _exp_sum(x, largest)
         largest_N[n], total_N[n] = largest, total
         losses_N[n] = np.log(total) - (x[target] - largest)

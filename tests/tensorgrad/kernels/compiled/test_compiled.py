@@ -207,6 +207,20 @@ def test_attention_of_other_dtypes_nothing_and_with_dropout_is_the_reference_s()
             np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "shape", [(5, 6), (3, 5, 6), (2, 3, 5, 6), (2, 2, 3, 5, 6), (70, 4, 150, 32), (0, 3, 5, 6)], ids=str
+)
+def test_rope(shape: tuple[int, ...], dtype: str) -> None:
+    x, angles = normal(shape, dtype, 0), normal((shape[-2], shape[-1] // 2), dtype, 1)
+    tables = np.cos(angles), np.sin(angles)
+    views = [x] if len(shape) < 3 else [x, np.ascontiguousarray(x.swapaxes(-2, -3)).swapaxes(-2, -3)]
+    for view in views:
+        out, expected = compiled.rope(view, *tables), reference.rope(view, *tables)
+        assert (out.dtype, out.strides) == (expected.dtype, expected.strides)
+        np.testing.assert_allclose(out, expected, rtol=0, atol=8 * tolerance(dtype))
+
+
 # --- compiling ---------------------------------------------------------------------------------
 
 
