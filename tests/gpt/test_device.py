@@ -151,6 +151,7 @@ def test_what_is_slow_is_refused_before_the_first_step(text, tmp_path, cupy):
     def missing() -> None:
         raise ImportError("No module named 'fast'")
 
+    providers.forget()
     try:
         providers.choose("gemm", [("fast", missing), ("slow", lambda: None)])
         with pytest.raises(DeviceError, match=r"gemm: expected fast, as the fast provider is required, got slow"):
