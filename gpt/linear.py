@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import tensorgrad
 from gpt.initializer import INIT_STD, Initializer
 from tensorgrad import Tensor
-from tensorgrad.dtype import DType
+from tensorgrad.dtype import DType, accumulation_dtype
 
 __all__ = ["Linear", "cast"]
 
@@ -29,8 +29,11 @@ class Linear:
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else cast(self.bias, x.dtype)
-        return tensorgrad.linear(x, cast(self.weight, x.dtype), bias, product_dtype=self.product_dtype)
+        weight, bias = self.weight, self.bias
+        if weight.dtype != accumulation_dtype(x.dtype):
+            # What `tensorgrad.linear` does not convert itself, to give gradients that were never rounded.
+            weight, bias = cast(weight, x.dtype), None if bias is None else cast(bias, x.dtype)
+        return tensorgrad.linear(x, weight, bias, product_dtype=self.product_dtype)
 
 
 def cast(x: Tensor, dtype: DType) -> Tensor:

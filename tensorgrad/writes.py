@@ -110,7 +110,11 @@ def _changes() -> list[tuple[Array, int]]:
 
 def _fingerprint(array: Array) -> int:
     """Of the bytes; 0 on a GPU, where looking at them would wait for the device."""
-    return zlib.crc32(np.ascontiguousarray(array).data.cast("B")) if type(array) is np.ndarray and array.size else 0
+    return (
+        zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        if type(array) is np.ndarray and array.size
+        else 0
+    )
 
 
 def _overlap(x: Array, y: Array) -> bool:

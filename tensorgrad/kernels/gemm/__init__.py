@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from tensorgrad.array import Array, ForeignArray
+from tensorgrad.array import Array, ForeignArray, module_of
+from tensorgrad.dtype import DType
 from tensorgrad.kernels.gemm import cpu, onednn
 from tensorgrad.kernels.gemm.cpu import matmul_bfloat16, to_bfloat16
 
 __all__ = [
     "add_matmul",
+    "affine",
     "bfloat16_problem",
     "cpu_provider",
     "from_bfloat16",
     "has_fast_bfloat16",
     "matmul",
     "matmul_bfloat16",
+    "matmul_in",
+    "matmul_with_sums",
+    "sums_beside_products",
     "to_bfloat16",
 ]
 
@@ -27,8 +32,8 @@ def matmul(a: Array, b: Array) -> Array:
     """The product over the last two axes, leading axes broadcast; ValueError if the shapes do not fit."""
     if isinstance(a, np.ndarray):
         return cpu.matmul(a, b)
-    if isinstance(a, ForeignArray):
-        return a.module.matmul(a, b)
+    if not _is_on_cuda(a):
+        return module_of(a).matmul(a, b)
     from tensorgrad.kernels.gemm import cuda  # not where there is no device
 
     return cuda.matmul(a, b)
@@ -40,12 +45,60 @@ def cpu_provider() -> str:
     return f"NumPy (oneDNN: {problem})" if problem else f"oneDNN {onednn.version()}"
 
 
+def affine(a: Array, b: Array, bias: Array) -> Array:
+    """a b + bias, for matrices of one dtype and a bias (N,) of it; on CUDA devices rounded once."""
+    if _is_on_cuda(a):
+        from tensorgrad.kernels.gemm import cuda
+
+        return cuda.matmul(a, b, bias=bias)
+    out = matmul(a, b)
+    out += bias
+    return out
+
+
+def matmul_in(a: Array, b: Array, dtype: DType) -> Array:
+    """a b in `dtype`, for matrices of one dtype that is no wider; not rounded to theirs."""
+    if a.dtype == dtype:
+        return matmul(a, b)
+    if _is_on_cuda(a):
+        from tensorgrad.kernels.gemm import cuda
+
+        return cuda.matmul(a, b, out=module_of(a).empty((a.shape[0], b.shape[1]), dtype))
+    return matmul(a.astype(dtype), b.astype(dtype))
+
+
+def sums_beside_products(a: Array) -> bool:
+    """Whether `matmul_with_sums` of such arrays reads `a` once, for both."""
+    return _is_on_cuda(a)
+
+
+def matmul_with_sums(a: Array, b: Array, dtype: DType, out: Array | None = None) -> tuple[Array, Array]:
+    """a b, and the sums of a's rows, both in `dtype`, for matrices on a CUDA device; with `out` (M, N), added to it."""
+    from tensorgrad.kernels.gemm import cuda
+
+    xp = module_of(a)
+    sums = xp.empty(a.shape[0], dtype)
+    is_added = out is not None
+    if out is None:
+        out = xp.empty((a.shape[0], b.shape[1]), dtype)
+    return cuda.matmul(a, b, out=out, row_sums=sums, accumulate=is_added), sums
+
+
 def add_matmul(a: Array, b: Array, out: Array) -> None:
-    """out += a b, for matrices of one dtype; on the CPU also of bfloat16 operands and a float32 `out`."""
+    """out += a b, for matrices of one dtype, `out` of it or a wider one; on the CPU also of bfloat16 as uint16."""
     if isinstance(out, np.ndarray):
-        cpu.add_matmul(a, b, out)
+        wide = out.dtype if a.dtype.kind != "u" else a.dtype
+        cpu.add_matmul(a.astype(wide, copy=False), b.astype(wide, copy=False), out)
+    elif _is_on_cuda(a):
+        from tensorgrad.kernels.gemm import cuda
+
+        cuda.matmul(a, b, out=out, accumulate=True)
     else:
-        out += matmul(a, b)
+        out += matmul_in(a, b, out.dtype)
+
+
+def _is_on_cuda(a: Array) -> bool:
+    return not isinstance(a, (np.ndarray, ForeignArray))
 
 
 def bfloat16_problem() -> str:

@@ -2,8 +2,8 @@
 
 For each plan the library proposes algorithms; the first time they are timed on the plan's own
 arrays, and the fastest is remembered on disk for the device and the library's version. Only
-algorithms that add in a fixed order are asked for. Everything runs on the current stream and in one
-workspace of ours, so that it can be captured in a CUDA graph.
+algorithms that add in a fixed order, in float32 or better, are asked for. Everything runs on the current
+stream, in a workspace of ours for each stream, so that it can be captured in a CUDA graph once it has run.
 
 Source: cublasLt documentation; `nvmath.bindings.cublasLt`.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 
 from tensorgrad.array import Array, address_of, cuda_module
 from tensorgrad.kernels.cuda.compile import cache_folder
+from tensorgrad.kernels.gemm.extras import apart
 from tensorgrad.kernels.gemm.plan import Matrix, Plan, Product
 
 __all__ = ["CublasLt"]
@@ -30,9 +32,12 @@ WORKSPACE_BYTES = 32 << 20  # what cublasLt asks for on Hopper
 CANDIDATES = 8  # proposals that are timed
 RUNS = 3  # of each, of which the median counts
 
+_log = logging.getLogger("tensorgrad")
+
 # Numbers of the C interface: cudaDataType_t, cublasComputeType_t, and the layout of cublasLtMatmulHeuristicResult_t.
 _DATA_TYPES = {"float64": 1, "float32": 0, "float16": 2, "bfloat16": 14}
 _COMPUTE_64F, _COMPUTE_32F, _COMPUTE_32F_TF32 = 70, 68, 77
+_NOT_SUPPORTED = 15  # of cublasStatus_t
 _ALGORITHM_BYTES = 64
 _RESULT_FIELDS = {
     "algorithm": (np.uint8, _ALGORITHM_BYTES),
@@ -53,7 +58,7 @@ class CublasLt:
         self._lt = cublasLt
         self._cupy = cuda_module()
         self._handle = cublasLt.create()
-        self._workspace = self._cupy.cuda.alloc(WORKSPACE_BYTES)
+        self._workspaces: dict[int, Any] = {}  # by stream: two at work at once must not share one
         self._prepared: dict[tuple[Plan, bool], _Prepared] = {}
         self._tuned = TunedAlgorithms(self._signature())
 
@@ -68,10 +73,16 @@ class CublasLt:
             prepared.algorithm = self._algorithm(prepared, product, key)
         else:
             prepared.point_to(product)
-        self._run(prepared, product, prepared.algorithm)
+        if prepared.algorithm is None:
+            apart(self, product)
+        else:
+            self._run(prepared, product, prepared.algorithm)
 
     def _run(self, prepared: _Prepared, product: Product, algorithm: np.ndarray[Any, Any], out: Any = None) -> None:
         a, b, d = map(address_of, (product.a, product.b, product.out if out is None else out))
+        stream = self._cupy.cuda.get_current_stream().ptr
+        if stream not in self._workspaces:
+            self._workspaces[stream] = self._cupy.cuda.alloc(WORKSPACE_BYTES)
         self._lt.matmul(
             self._handle,
             prepared.description,
@@ -80,19 +91,29 @@ class CublasLt:
             prepared.beta.ctypes.data,
             *(d, prepared.d, d, prepared.d),
             algorithm.ctypes.data,
-            self._workspace.ptr,
+            self._workspaces[stream].ptr,
             WORKSPACE_BYTES,
-            self._cupy.cuda.get_current_stream().ptr,
+            stream,
         )
 
-    def _algorithm(self, prepared: _Prepared, product: Product, key: tuple[Plan, bool]) -> np.ndarray[Any, Any]:
+    def _algorithm(self, prepared: _Prepared, product: Product, key: tuple[Plan, bool]) -> np.ndarray[Any, Any] | None:
+        """The fastest, None if there is none for a plan with extras, which the library does not have for all dtypes.
+
+        Raises RuntimeError if there is none for a plan without.
+        """
         known = self._tuned.get(*key)
-        if known is not None:
+        if known is not None and self._is_usable(prepared, known):
             return known
-        proposals = self._proposals(prepared, product.plan)
+        plan = product.plan
+        proposals = self._proposals(prepared, plan)
+        if not proposals:
+            if plan.has_bias or plan.has_row_sums:
+                _log.info("cublasLt: no algorithm with bias or sums, which take a pass of their own, for %s", plan)
+                return None
+            raise RuntimeError(f"cublasLt has no algorithm for {plan}")
         if len(proposals) > 1 and not self._is_capturing():
             # Into a buffer of its own: what is added to is not to be added to again and again.
-            scratch = self._cupy.empty_like(product.out)
+            scratch = self._cupy.empty(plan.d.extent(plan.batch), product.out.dtype)
             times = [self._time(prepared, product, algorithm, scratch) for algorithm in proposals]
             best = proposals[int(np.argmin(times))]
             self._tuned.put(*key, best)
@@ -107,8 +128,8 @@ class CublasLt:
             alignments = {getattr(wish, f"MIN_ALIGNMENT_{name}_BYTES"): np.uint32(plan.alignment) for name in "ABCD"}
             values = {
                 wish.MAX_WORKSPACE_BYTES: np.uint64(WORKSPACE_BYTES),
-                # Sums of parts in the output itself are made by atomics, in any order.
-                wish.REDUCTION_SCHEME_MASK: np.uint32(lt.ReductionScheme.COMPUTE_TYPE | lt.ReductionScheme.OUTPUT_TYPE),
+                # Sums of parts: not in the output itself, in whatever order, nor rounded to its dtype.
+                wish.REDUCTION_SCHEME_MASK: np.uint32(lt.ReductionScheme.COMPUTE_TYPE),
                 **alignments,
             }
             for attribute, value in values.items():
@@ -116,20 +137,26 @@ class CublasLt:
                 lt.matmul_preference_set_attribute(preference, attribute, held.ctypes.data, held.nbytes)
             results, count = np.zeros(CANDIDATES, _RESULT), np.zeros(1, np.int32)
             lt.matmul_algo_get_heuristic(
-                self._handle,
-                prepared.description,
-                *(prepared.a, prepared.b, prepared.d, prepared.d),
-                preference,
-                CANDIDATES,
+                *(self._handle, *prepared.all, preference, CANDIDATES),
                 results.ctypes.data,
                 count.ctypes.data,
             )
+        except lt.cuBLASLtError as problem:
+            if problem.status != _NOT_SUPPORTED:
+                raise
+            count[0] = 0
         finally:
             lt.matmul_preference_destroy(preference)
-        found = [r["algorithm"].copy() for r in results[: int(count[0])] if r["state"] == 0]
-        if not found:
-            raise RuntimeError(f"cublasLt has no algorithm for {plan}")
-        return found
+        return [r["algorithm"].copy() for r in results[: int(count[0])] if r["state"] == 0]
+
+    def _is_usable(self, prepared: _Prepared, algorithm: np.ndarray[Any, Any]) -> bool:
+        """Whether the library takes an algorithm read from disk, and our workspace is large enough for it."""
+        result = np.zeros(1, _RESULT)
+        try:
+            self._lt.matmul_algo_check(self._handle, *prepared.all, algorithm.ctypes.data, result.ctypes.data)
+        except self._lt.cuBLASLtError:
+            return False
+        return bool(result["state"][0] == 0 and result["workspace"][0] <= WORKSPACE_BYTES)
 
     def _time(self, prepared: _Prepared, product: Product, algorithm: np.ndarray[Any, Any], scratch: Array) -> float:
         cuda = self._cupy.cuda
@@ -155,7 +182,7 @@ class CublasLt:
 class _Prepared:
     """The library's descriptions of one plan."""
 
-    algorithm: np.ndarray[Any, Any]
+    algorithm: np.ndarray[Any, Any] | None
 
     def __init__(self, lt: Any, plan: Plan, is_tf32_allowed: bool) -> None:
         self._lt, self._plan = lt, plan
@@ -176,6 +203,7 @@ class _Prepared:
             self._set(is_attribute.EPILOGUE, np.int32(epilogue))
         self.a, self.b = (self._layout(z, plan.dtype) for z in (plan.a, plan.b))
         self.d = self._layout(plan.d, plan.out_dtype)
+        self.all = (self.description, self.a, self.b, self.d, self.d)
 
     def point_to(self, product: Product) -> None:
         """The one address that is part of a description."""
@@ -208,10 +236,14 @@ class TunedAlgorithms:
     def __init__(self, signature: str) -> None:
         name = hashlib.sha256(signature.encode()).hexdigest()[:16]
         self.path: Path = cache_folder() / f"gemm-{name}.json"
+        self._found = self._stored()
+
+    def _stored(self) -> dict[str, str]:
         try:
-            self._found: dict[str, str] = json.loads(self.path.read_text(encoding="utf-8"))
+            stored = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):  # none yet, or spoilt: it is made anew
-            self._found = {}
+            return {}
+        return stored if isinstance(stored, dict) else {}
 
     def get(self, plan: Plan, is_tf32_allowed: bool) -> np.ndarray[Any, Any] | None:
         code = self._found.get(self._key(plan, is_tf32_allowed))
@@ -222,7 +254,8 @@ class TunedAlgorithms:
         return algorithm if algorithm is not None and algorithm.size == _ALGORITHM_BYTES else None
 
     def put(self, plan: Plan, is_tf32_allowed: bool, algorithm: np.ndarray[Any, Any]) -> None:
-        self._found[self._key(plan, is_tf32_allowed)] = algorithm.tobytes().hex()
+        # With what other processes have found meanwhile.
+        self._found = {**self._stored(), **self._found, self._key(plan, is_tf32_allowed): algorithm.tobytes().hex()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:
             json.dump(self._found, file)

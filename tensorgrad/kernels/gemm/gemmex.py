@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.array import address_of, cuda_module
+from tensorgrad.kernels.gemm.extras import apart
 from tensorgrad.kernels.gemm.plan import Product
 
 __all__ = ["GemmEx"]
@@ -34,6 +35,9 @@ class GemmEx:
         from tensorgrad.kernels.gemm.cuda import is_tf32_allowed
 
         plan = product.plan
+        if plan.has_bias or plan.has_row_sums:
+            apart(self, product)
+            return
         is_double = plan.dtype == "float64"
         if is_double:
             compute = _COMPUTE_64F
@@ -53,8 +57,3 @@ class GemmEx:
             compute,
             _DEFAULT_ALGORITHM,
         )
-        if product.bias is not None:
-            product.out[...] += product.bias
-        if product.row_sums is not None:
-            wide = np.float64 if is_double else np.float32
-            product.row_sums[...] = product.b.astype(wide).sum(axis=-1).astype(product.row_sums.dtype)

@@ -31,6 +31,10 @@ class Matrix:
     batch_stride: int  # elements from one product's matrix to the next; 0: the same one
     is_transposed: bool  # after it has been read
 
+    def extent(self, batch: int) -> int:
+        """How many elements lie from the first one to the last of `batch` such matrices."""
+        return (batch - 1) * self.batch_stride + (self.columns - 1) * self.leading + self.rows
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -92,7 +96,7 @@ def product_of(
             has_bias=bias is not None,
             has_row_sums=row_sums is not None,
             accumulate=accumulate,
-            alignment=_alignment(*parts),
+            alignment=_alignment(*parts, *(z for z in (bias, row_sums) if z is not None)),
         )
         products.append(Product(plan, *parts, bias, row_sums))
     return products

@@ -1,4 +1,4 @@
-"""The affine map of the last axis, in float32 or with its products' operands rounded to bfloat16."""
+"""The affine map of the last axis; its products may take 16-bit floats where parameters are float32."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import device_of
+from tensorgrad.array import Array, device_of, is_array
+from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.errors import ArgumentError, ShapeError, shown
 from tensorgrad.kernels import gemm
 from tensorgrad.ops.broadcast import reshape, sum
-from tensorgrad.ops.common import TensorLike, operands, row_shape, shape_of
+from tensorgrad.ops.common import TensorLike, check_devices, operand, operands, row_shape, shape_of
+from tensorgrad.ops.convert import astype
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.shape import matrix_transpose
 from tensorgrad.tape import AddingVjp, data, record
@@ -22,15 +24,17 @@ def linear(
 ) -> Tensor:
     """x weight^T + bias, over the last axis.
 
-    Args:    x (..., K); weight (N, K); bias (N,) or None, of one dtype; product_dtype: None, or "bfloat16": for
+    Args:    x (..., K); weight (N, K); bias (N,) or None, of one dtype; or x of a 16-bit float with weight and bias of
+             float32, which are rounded to the dtype of x. product_dtype: None, or "bfloat16": for
              float32 on the CPU, the operands of the three products (of the result, dx and dweight) are rounded to
              bfloat16 (8 bits of precision), and their products summed in float32.
-    Returns: (..., N).
+    Returns: (..., N), of the dtype of x.
     Raises:  ShapeError, DTypeError, DeviceError, ArgumentError (product_dtype).
-    Grad:    dx = g weight, dweight = g^T x, dbias = sum of g over the leading axes.
-    Saves:   x, weight; with product_dtype, both rounded, in half the memory.
+    Grad:    dx = g weight, dweight = g^T x, dbias = sum of g over the leading axes; of a 16-bit x and g, dweight and
+             dbias are summed and returned in float32, never rounded to 16 bits.
+    Saves:   x, weight as rounded; with product_dtype, both rounded, in half the memory.
     """
-    a, w = operands("linear", x, weight)
+    a, w = _mixed("linear", x, weight) or operands("linear", x, weight)
     if getattr(w, "ndim", 0) != 2 or not getattr(a, "ndim", 0) or a.shape[-1] != w.shape[1]:
         raise ShapeError(
             f"linear: expected x (..., K) and weight (N, K), got {shape_of(a)} and {shape_of(w)}: "
@@ -45,27 +49,69 @@ def linear(
             )
     if product_dtype is not None:
         return _linear_bfloat16(x, weight, bias, product_dtype)
-    rows = a.reshape(row_shape(a.shape))
-    out = gemm.matmul(rows, w.T)
-    if bias is not None:
-        out += b
-    out = out.reshape(*a.shape[:-1], w.shape[0])
-    x_shape = a.shape
+    x_shape, narrow, wide = a.shape, a.dtype, w.dtype
+    rows = a.reshape(row_shape(x_shape))
+    is_mixed = narrow != wide
+    table = w.astype(narrow) if is_mixed else w
+    if bias is None:
+        out = gemm.matmul(rows, table.T)
+    else:
+        out = gemm.affine(rows, table.T, b.astype(narrow) if is_mixed else b)
+    has_sums = getattr(bias, "node", None) is not None and gemm.sums_beside_products(a)
+    sums: list[Any] = []  # the last cotangent that weight's gradient was computed from, and the sums of its columns
+
+    def x_rows() -> Any:
+        return data(x).reshape(row_shape(x_shape))
 
     def vjp_x(g: Any) -> Any:
-        return reshape(matmul(reshape(g, row_shape(g.shape)), weight), x_shape)
+        if is_mixed:
+            factor: Any = astype(weight, narrow) if type(g) is Tensor else table
+        else:
+            factor = weight
+        return reshape(matmul(reshape(g, row_shape(g.shape)), factor), x_shape)
 
     def vjp_weight(g: Any) -> Any:
-        return matmul(matrix_transpose(reshape(g, row_shape(g.shape))), reshape(x, row_shape(x_shape)))
+        if type(g) is Tensor or not (is_mixed or has_sums):
+            g_NR = matrix_transpose(reshape(g, row_shape(g.shape)))
+            x_RK: Any = reshape(x, row_shape(x_shape))
+            return matmul(astype(g_NR, wide), astype(x_RK, wide)) if is_mixed else matmul(g_NR, x_RK)
+        g_NR = g.reshape(row_shape(g.shape)).T
+        if not has_sums:
+            return gemm.matmul_in(g_NR, x_rows(), wide)
+        product, summed = gemm.matmul_with_sums(g_NR, x_rows(), wide)
+        sums[:] = g, summed
+        return product
 
     def add_weight(g: Any, buffer: Any) -> None:
-        gemm.add_matmul(g.reshape(row_shape(g.shape)).T, data(x).reshape(row_shape(x_shape)), buffer)
+        g_NR = g.reshape(row_shape(g.shape)).T
+        if has_sums:
+            sums[:] = g, gemm.matmul_with_sums(g_NR, x_rows(), wide, buffer)[1]
+        else:
+            gemm.add_matmul(g_NR, x_rows(), buffer)
 
     def vjp_bias(g: Any) -> Any:
-        return sum(reshape(g, row_shape(g.shape)), axis=0)
+        if sums and sums[0] is g:
+            summed = sums[1]
+            sums.clear()
+            return summed
+        g_RN = reshape(g, row_shape(g.shape))
+        return sum(astype(g_RN, wide) if is_mixed else g_RN, axis=0)
 
     to_weight = AddingVjp.of(vjp_weight, add_weight)
+    out = out.reshape(*x_shape[:-1], w.shape[0])
     return record(out, (x, vjp_x), (weight, to_weight), *(() if bias is None else ((bias, vjp_bias),)))
+
+
+def _mixed(op: str, x: Any, weight: Any) -> tuple[Array, Array] | None:
+    """The values of a 16-bit x and a float32 weight; None for any others."""
+    a, w = data(x), data(weight)
+    if getattr(a, "itemsize", 0) != 2 or not is_array(a) or not is_array(w):
+        return None
+    wide = accumulation_dtype(a.dtype)
+    if wide == a.dtype or w.dtype != wide:
+        return None
+    check_devices(op, a, w)
+    return operand(op, a), operand(op, w)
 
 
 def _linear_bfloat16(x: Any, weight: Any, bias: Any, product_dtype: str) -> Tensor:

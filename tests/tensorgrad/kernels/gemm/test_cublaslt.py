@@ -7,6 +7,7 @@ arguments of each are compared.
 from __future__ import annotations
 
 import ctypes
+import inspect
 import sys
 import types
 from collections.abc import Iterator
@@ -56,13 +57,19 @@ class Binding(types.ModuleType):
         BIAS, BGRADB = 4, 512
 
     class ReductionScheme:
-        COMPUTE_TYPE, OUTPUT_TYPE = 2, 4
+        COMPUTE_TYPE = 2
+
+    class cuBLASLtError(Exception):
+        def __init__(self, status: int) -> None:
+            self.status = status
 
     def __init__(self) -> None:
         super().__init__("nvmath.bindings.cublasLt")
         self.objects: dict[int, dict[Any, Any]] = {}
         self.algorithms: list[int] = []  # the first byte of each that was run
         self.num_proposals = 3
+        self.has_no_extras = False
+        self.unusable: set[int] = set()
 
     def _made(self, **fields: Any) -> int:
         self.objects[len(self.objects) + 1] = fields
@@ -80,11 +87,14 @@ class Binding(types.ModuleType):
     def matmul_desc_set_attribute(self, matmul_desc: int, attr: int, buf: int, size_in_bytes: int) -> None:
         self.objects[matmul_desc][attr] = int.from_bytes(ctypes.string_at(buf, size_in_bytes), sys.byteorder)
 
-    def matrix_layout_create(self, data_type: int, rows: int, cols: int, ld: int) -> int:
-        return self._made(type=data_type, rows=rows, cols=cols, ld=ld)
+    def matrix_layout_create(self, type: int, rows: int, cols: int, ld: int) -> int:  # noqa: A002
+        return self._made(type=type, rows=rows, cols=cols, ld=ld)
 
-    matrix_layout_set_attribute = matmul_desc_set_attribute
-    matmul_preference_set_attribute = matmul_desc_set_attribute
+    def matrix_layout_set_attribute(self, mat_layout: int, attr: int, buf: int, size_in_bytes: int) -> None:
+        self.matmul_desc_set_attribute(mat_layout, attr, buf, size_in_bytes)
+
+    def matmul_preference_set_attribute(self, pref: int, attr: int, buf: int, size_in_bytes: int) -> None:
+        self.matmul_desc_set_attribute(pref, attr, buf, size_in_bytes)
 
     def matmul_preference_create(self) -> int:
         return self._made()
@@ -97,11 +107,20 @@ class Binding(types.ModuleType):
         preference: int, requested_algo_count: int, heuristic_results_array: int, return_algo_count: int,
     ) -> None:  # fmt: skip
         assert cdesc == ddesc
+        if not self.num_proposals or (7 in self.objects[operation_desc] and self.has_no_extras):
+            raise self.cuBLASLtError(15)
         results = memory(heuristic_results_array, cublaslt._RESULT, requested_algo_count)
         assert results.itemsize == 96
         for number in range(self.num_proposals):
             results[number]["algorithm"][:] = number + 1
         memory(return_algo_count, np.int32, 1)[0] = self.num_proposals
+
+    def matmul_algo_check(
+        self, light_handle: int, operation_desc: int, adesc: int, bdesc: int, cdesc: int, ddesc: int, algo: int,
+        result: int,
+    ) -> None:  # fmt: skip
+        if memory(algo, np.uint8, 64)[0] in self.unusable:
+            raise self.cuBLASLtError(15)
 
     def matmul(
         self, light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int, b: int, bdesc: int, beta: int,
@@ -150,7 +169,7 @@ class Clock:
             Device=lambda: types.SimpleNamespace(id=0),
             runtime=types.SimpleNamespace(getDeviceProperties=lambda number: {"name": b"a device"}),
         )
-        self.empty_like = np.empty_like
+        self.empty = lambda size, dtype: on_device(np.empty(size, dtype))
 
 
 @pytest.fixture
@@ -198,10 +217,15 @@ def test_the_fastest_algorithm_is_timed_once_and_remembered(binding: Binding, tm
     run(one)
     assert binding.algorithms[10:] == [2]
     assert binding.preference[1] == 32 << 20
-    assert binding.preference[3] == 6  # no sums made in place by atomics
+    assert binding.preference[3] == 2  # no sums of parts made in place, none rounded
     binding.algorithms.clear()
     cublaslt.CublasLt()(one)
     assert binding.algorithms == [2]
+    binding.unusable.add(2)
+    binding.algorithms.clear()
+    cublaslt.CublasLt()(one)
+    assert len(binding.algorithms) == 10
+    binding.unusable.clear()
     (path,) = (tmp_path / "tensorgrad").iterdir()
     for spoilt in ("{", '{"a": 1}', path.read_text().replace("02", "zz")):
         path.write_text(spoilt)
@@ -225,6 +249,24 @@ def test_tf32_only_when_it_is_asked_for(binding: Binding) -> None:
     assert computed_in() == 70
 
 
+def test_what_the_library_has_no_algorithm_for_takes_a_pass_of_its_own(binding: Binding) -> None:
+    binding.has_no_extras = True
+    x, w, bias, sums = np.ones((6, 4), np.float32), np.ones((8, 4), np.float32), np.arange(8.0), np.zeros(6, np.float32)
+    bias = bias.astype(np.float32)
+    np.testing.assert_array_equal(product(x, w.T, np.zeros((6, 8), np.float32), bias=bias), x @ w.T + bias)
+    np.testing.assert_array_equal(product(x, w.T, np.zeros((6, 8), np.float32), row_sums=sums), x @ w.T)
+    np.testing.assert_array_equal(sums, 4)
+
+
+def test_trying_algorithms_leaves_everything_else_alone(binding: Binding) -> None:
+    whole = np.full((6, 20), 7, np.float32)
+    x = np.ones((6, 4), np.float32)
+    product(x, np.ones((4, 8), np.float32), whole[:, 5:13], accumulate=True)
+    expected = np.full((6, 20), 7, np.float32)
+    expected[:, 5:13] += 4
+    np.testing.assert_array_equal(whole, expected)
+
+
 def test_no_algorithm_is_an_error(binding: Binding) -> None:
     binding.num_proposals = 0
     with pytest.raises(RuntimeError, match=r"no algorithm for Plan\(m=4"):
@@ -232,18 +274,20 @@ def test_no_algorithm_is_an_error(binding: Binding) -> None:
 
 
 def test_the_binding_is_nvmath_s() -> None:
+    """Each function that the provider calls exists, with these arguments; each number is the library's."""
     real = pytest.importorskip("nvmath.bindings.cublasLt")
-    ours = Binding()
-    for name in vars(Binding):
+    for name, ours in vars(Binding).items():
         if name.startswith("_"):
             continue
-        if isinstance(vars(Binding)[name], type):
-            for member, value in vars(vars(Binding)[name]).items():
-                if not member.startswith("_"):
-                    assert getattr(getattr(real, name), member) == value
+        theirs = getattr(real, name)
+        if not isinstance(ours, type):
+            own = ours.__code__.co_varnames[1 : ours.__code__.co_argcount]
+            assert tuple(inspect.signature(theirs).parameters) == own, name
+        elif issubclass(ours, Exception):
+            assert issubclass(theirs, Exception)
         else:
-            signature = getattr(real, name).__doc__.split("\n")[0]
-            code = getattr(ours, name).__func__.__code__
-            expected = [word.split()[-1] for word in signature.split("(")[1].split(")")[0].split(", ") if word]
-            own = code.co_varnames[1 : code.co_argcount]
-            assert len(own) == len(expected), name
+            for member, value in vars(ours).items():
+                assert member.startswith("_") or getattr(theirs, member) == value, member
+    assert real.matmul_heuristic_result_dtype.itemsize == cublaslt._RESULT.itemsize
+    for ours, theirs in zip(cublaslt._RESULT.names, real.matmul_heuristic_result_dtype.names, strict=True):
+        assert cublaslt._RESULT.fields[ours][1] == real.matmul_heuristic_result_dtype.fields[theirs][1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tensorgrad.kernels.gemm import cuda
 from tensorgrad.kernels.gemm.plan import product_of
-from tests.interpreter import interpret
+from tests.gemm_interpreter import interpret
 
 
 @st.composite

@@ -1,4 +1,4 @@
-"""linear with operands rounded to bfloat16: its values, its gradients, and what it refuses."""
+"""linear of 16-bit floats and of operands rounded to them: its values, its gradients, and what it refuses."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.kernels import gemm
+from tests.cupy_stand_in.products import interpreting
 
 needs_bfloat16 = pytest.mark.skipif(bool(gemm.bfloat16_problem()), reason=f"oneDNN: {gemm.bfloat16_problem()}")
 SHAPES = [((5, 7), (3, 7)), ((2, 3, 40), (50, 40)), ((7,), (4, 7)), ((6, 1), (2, 1)), ((600, 200), (300, 200))]
@@ -106,6 +107,91 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tensorgrad.kernels.gemm.onednn.problem", lambda: "not installed")
     with pytest.raises(tg.ArgumentError, match="expected oneDNN for product_dtype bfloat16, got not installed"):
         tg.linear(a, w, product_dtype="bfloat16")
+
+
+def narrow_case(dtype: str) -> list[Any]:
+    """x and g of 16 bits, weight and bias of float32, and what the gradients are in float64, of the rounded values."""
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    x, w, b, g = drawn((4, 300, 24), (16, 24), (16,), (4, 300, 16))
+    narrow = tg.asarray(x).astype(dtype).array.dtype
+    x, g = x.astype(narrow), g.astype(narrow)
+    rows, g_rows = x.astype(np.float64).reshape(-1, 24), g.astype(np.float64).reshape(-1, 16)
+    return [x, w, b, g, g_rows @ w.astype(narrow).astype(np.float64), g_rows.T @ rows, g_rows.sum(0)]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("is_added", [False, True])
+def test_float32_parameters_of_a_16_bit_input(dtype: str, device: str, is_added: bool, cupy: Any) -> None:
+    x, w, b, g, dx, dweight, dbias = narrow_case(dtype)
+    given, weight, bias = (tg.tensor(z, device=device, requires_grad=True) for z in (x, w, b))
+    before = float(is_added)
+    if is_added:
+        weight.grad, bias.grad = (tg.ones(z.shape, dtype="float32", device=device) for z in (w, b))
+    y = tg.linear(given, weight, bias)
+    assert y.dtype == x.dtype
+    exact = x.astype(float) @ w.astype(x.dtype).astype(float).T + b.astype(x.dtype).astype(float)
+    np.testing.assert_allclose(y.numpy().astype(float), exact, rtol=1e-2, atol=3e-2)
+    y.backward(tg.tensor(g, device=device))
+    assert (given.grad.dtype, weight.grad.dtype, bias.grad.dtype) == (x.dtype, "float32", "float32")
+    np.testing.assert_allclose(given.grad.numpy().astype(float).reshape(dx.shape), dx, rtol=1e-2, atol=3e-2)
+    # Sums over 1200 rows: float32's error, which 16 bits would exceed a thousand times.
+    np.testing.assert_allclose(weight.grad.numpy(), before + dweight, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(bias.grad.numpy(), before + dbias, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_gradient_of_such_a_gradient(device: str, cupy: Any) -> None:
+    x, w, b, *_ = narrow_case("float16")
+    given, weight, bias = (tg.tensor(z, device=device, requires_grad=True) for z in (x, w, b))
+    (dweight,) = tg.grad((tg.linear(given, weight, bias) ** 2 * 1e-3).sum(), weight, create_graph=True)
+    assert dweight.dtype == "float32"
+    (second,) = tg.grad(dweight.sum(), weight)
+    assert second.dtype == "float32"
+    moment = (x.astype(float).reshape(-1, 24)).sum(1)[:, None] * x.astype(float).reshape(-1, 24)
+    np.testing.assert_allclose(second.numpy(), np.tile(2e-3 * moment.sum(0), (16, 1)), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_on_a_device_biases_and_their_gradients_are_parts_of_products(dtype: str, cupy: Any) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    x, w, b, g = drawn((2, 6, 7), (3, 7), (3,), (2, 6, 3))
+    parameter = "float64" if dtype == "float64" else "float32"
+    given = tg.tensor(tg.tensor(x).astype(dtype).numpy(), device="cuda", requires_grad=True)
+    weight, bias = (tg.tensor(z.astype(parameter), device="cuda", requires_grad=True) for z in (w, b))
+    cotangent = tg.tensor(g, device="cuda").astype(dtype)
+    with interpreting() as products:
+        for _ in range(2):
+            tg.linear(given, weight, bias).backward(cotangent)
+    forward, d_x, d_weight, _, _, d_weight_again = (product.plan for product in products)
+    assert (forward.has_bias, forward.dtype, forward.out_dtype) == (True, dtype, dtype)
+    assert (d_x.has_bias, d_x.has_row_sums, d_x.out_dtype) == (False, False, dtype)
+    for plan in (d_weight, d_weight_again):
+        assert (plan.has_row_sums, plan.dtype, plan.out_dtype) == (True, dtype, parameter)
+        assert (plan.m, plan.n, plan.k) == (7, 3, 12)
+    assert (d_weight.accumulate, d_weight_again.accumulate) == (False, True)
+    np.testing.assert_allclose(bias.grad.numpy(), 2 * g.sum((0, 1)), rtol=2e-2, atol=2e-2)
+    # Without a bias that learns nothing is summed beside.
+    with interpreting() as products:
+        tg.linear(given, weight, bias.detach()).backward(cotangent)
+    assert not any(product.plan.has_row_sums for product in products)
+    # And a bias whose weight does not learn has its gradient too.
+    bias.grad = None
+    tg.linear(given, weight.detach(), bias).backward(cotangent)
+    np.testing.assert_allclose(bias.grad.numpy(), g.sum((0, 1)), rtol=2e-2, atol=2e-2)
+
+
+def test_other_mixtures_are_refused(cupy: Any) -> None:
+    x, w = (tg.ones((2, 2), dtype=dtype) for dtype in ("float16", "float64"))
+    for pair in ((x, w), (w, x), (w, w.astype("float32")), (x.astype("int16"), w.astype("float32"))):
+        with pytest.raises(tg.DTypeError, match="linear: expected operands of one dtype"):
+            tg.linear(*pair)
+    with pytest.raises(tg.DTypeError, match="linear: expected operands of one dtype, got float32 and float16"):
+        tg.linear(x, w.astype("float32"), x[0])
+    with pytest.raises(tg.DeviceError, match="linear: expected operands on one device"):
+        tg.linear(x, tg.ones((2, 2), dtype="float32", device="cuda"))
 
 
 PRODUCT_DTYPES = [None, pytest.param("bfloat16", marks=needs_bfloat16)]

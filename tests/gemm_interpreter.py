@@ -35,8 +35,7 @@ def interpret(product: Product) -> None:
 
 def flat(array: np.ndarray, matrix: Matrix, batch: int) -> np.ndarray:
     """The memory from an array's first element to the last one that a plan touches."""
-    size = (batch - 1) * matrix.batch_stride + (matrix.columns - 1) * matrix.leading + matrix.rows
-    return np.lib.stride_tricks.as_strided(array, (size,), (array.itemsize,))
+    return np.lib.stride_tricks.as_strided(array, (matrix.extent(batch),), (array.itemsize,))
 
 
 def as_columns(memory: np.ndarray, matrix: Matrix, index: int) -> np.ndarray:

@@ -1,0 +1,35 @@
+"""Matrix products of the stand-in's arrays: their plans, carried out by the interpreter on their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from tensorgrad.kernels.gemm import cuda
+from tensorgrad.kernels.gemm.plan import Product
+from tests.cupy_stand_in.array import ndarray
+from tests.gemm_interpreter import interpret
+
+__all__ = ["interpreting"]
+
+
+@contextmanager
+def interpreting() -> Iterator[list[Product]]:
+    """Within it every product on a device is a plan that the interpreter carries out; gives those so far."""
+    products: list[Product] = []
+
+    def host(array: Any) -> Any:
+        if type(array) is not ndarray:
+            raise TypeError(f"a product's operand is {type(array)}, not memory of the device")
+        return array._host
+
+    def run(product: Product) -> None:
+        names = ("a", "b", "out", "bias", "row_sums")
+        arrays = {name: getattr(product, name) for name in names}
+        interpret(replace(product, **{name: host(array) for name, array in arrays.items() if array is not None}))
+        products.append(replace(product, a=None, b=None, out=None, bias=None, row_sums=None))
+
+    with cuda.running_with(run):
+        yield products
