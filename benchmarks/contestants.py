@@ -6,6 +6,7 @@ Reads commands from the standard input, a JSON list [command, argument] a line, 
 
     gradients FILE    the loss of the initial weights; their gradients are written to FILE (npz)
     steps N           N training steps: their median time, and the median CPU time of all threads
+    generate [IDS, N] the likeliest N tokens after IDS, one after the other: which, and in how many seconds
     products          the share of a step's time that is spent in matrix products
     memory            the largest resident memory so far, of the process and above what was loaded before
 """
@@ -39,6 +40,8 @@ class Trainer(Protocol):
 
     def products_share(self) -> float: ...
 
+    def generate(self, ids: list[int], count: int) -> list[int]: ...
+
 
 class TensorgradTrainer:
     """What `gpt train` does in a step."""
@@ -58,7 +61,7 @@ class TensorgradTrainer:
         self.optimizer = AdamW(self.model, config)
 
     def step(self, number: int) -> float:
-        from gpt.train import train_step
+        from gpt.step import train_step
 
         ids, targets = self.workload.batch(number)
         size = self.workload.batch_size
@@ -69,6 +72,11 @@ class TensorgradTrainer:
         loss = self.model.loss(*self.workload.batch(0))
         loss.backward()
         return loss.item(), {name: x.grad.numpy() for name, x in self.tensors.items() if x.grad is not None}
+
+    def generate(self, ids: list[int], count: int) -> list[int]:
+        from gpt.generate import Sampling, generate_ids
+
+        return list(generate_ids(self.model, ids, sampling=Sampling(temperature=0.0, max_tokens=count)))
 
     def products_share(self) -> float:
         """Products that go through `kernels.gemm`; those inside of an attention kernel are not seen."""
@@ -117,6 +125,11 @@ class TorchTrainer:
         self.loss: Callable[..., Any] = torch.compile(self._loss) if is_compiled else self._loss
 
     def _loss(self, ids: Any, targets: Any) -> Any:
+        logits = self._logits(ids, None, 0)
+        return self.torch.nn.functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
+
+    def _logits(self, ids: Any, cache: list[tuple[Any, Any]] | None, start: int) -> Any:
+        """With a cache, of ids at the positions from `start` on: one, or the first ones; and of the last id only."""
         functional = self.torch.nn.functional
         weights, model = self.weights, self.workload.model
 
@@ -128,18 +141,36 @@ class TorchTrainer:
             return functional.layer_norm(x, (x.shape[-1],), weight, bias, model.norm_eps)
 
         batch, time_, width = *ids.shape, model.model_dim
-        x = functional.embedding(ids, weights["embedding.tokens"]) + weights["embedding.positions"]
+        end = start + time_
+        x = functional.embedding(ids, weights["embedding.tokens"]) + weights["embedding.positions"][start:end]
         for layer in range(model.num_layers):
             name = f"blocks.{layer}"
             qkv = linear(norm(x, f"{name}.attention_norm"), f"{name}.attention.qkv").split(width, dim=2)
             q, k, v = (part.view(batch, time_, model.num_heads, -1).transpose(1, 2) for part in qkv)
-            attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            if cache is not None:
+                keys, values = cache[layer]
+                keys[:, :, start:end], values[:, :, start:end] = k, v
+                k, v = keys[:, :, :end], values[:, :, :end]
+            attended = functional.scaled_dot_product_attention(q, k, v, is_causal=time_ > 1)
             attended = attended.transpose(1, 2).contiguous().view(batch, time_, width)
             x = x + linear(attended, f"{name}.attention.out")
             hidden = linear(norm(x, f"{name}.mlp_norm"), f"{name}.mlp.up")
             x = x + linear(functional.gelu(hidden, approximate="tanh"), f"{name}.mlp.down")
-        logits = functional.linear(norm(x, "norm"), weights["embedding.tokens"])
-        return functional.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
+        x = x if cache is None else x[:, -1:]
+        return functional.linear(norm(x, "norm"), weights["embedding.tokens"])
+
+    def generate(self, ids: list[int], count: int) -> list[int]:
+        torch, model = self.torch, self.workload.model
+        shape = (1, model.num_heads, model.context_length, model.head_dim)
+        cache = [(torch.empty(shape), torch.empty(shape)) for _ in range(model.num_layers)]
+        found: list[int] = []
+        with torch.inference_mode():
+            new = torch.tensor([ids])
+            for _ in range(count):
+                logits = self._logits(new, cache, len(ids) + len(found) - new.shape[1])
+                new = logits[:, -1].argmax(dim=-1, keepdim=True)
+                found.append(int(new))
+        return found
 
     def _forward(self, number: int) -> Any:
         ids, targets = (self.torch.from_numpy(x) for x in self.workload.batch(number))
@@ -218,6 +249,10 @@ def main(name: str, workload: str, threads: str) -> None:
                     cpu.append(time.process_time() - cpu_start)
                     number += 1
                 answer = {"step_ms": statistics.median(wall) * 1000, "cpu_ms": statistics.median(cpu) * 1000}
+            elif command == "generate":
+                start = time.perf_counter()
+                ids = trainer.generate(*argument)
+                answer = {"ids": ids, "seconds": time.perf_counter() - start}
             elif command == "products":
                 answer = trainer.products_share()
             else:

@@ -114,7 +114,7 @@ def compared(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--configurations", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--configurations", nargs="+", choices=STEPS_PER_TURN, default=list(STEPS_PER_TURN))
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))

@@ -73,4 +73,5 @@ WORKLOADS = {
     "baby": gpt2_workload(65, 256, 6, 6, 384, 16, has_bias=False),
     "mid": gpt2_workload(8192, 256, 6, 8, 512, 8, has_bias=False),
     "gpt2": gpt2_workload(50257, 256, 12, 12, 768, 2, has_bias=True),
+    "gpt2-1024": gpt2_workload(50257, 1024, 12, 12, 768, 1, has_bias=True),
 }

@@ -7,7 +7,6 @@ on one of them. How they are cut depends on shapes alone, so results do not depe
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +19,8 @@ __all__ = ["add_matmul", "matmul", "matmul_bfloat16", "to_bfloat16"]
 
 _PARTS = 4
 _MIN_PART_FLOPS = 1 << 22  # below it, handing a part to a thread costs more than it saves
+_FLOPS_PER_READ = 32  # what a core computes while it reads an element: all that counts where there are few rows
+_MIN_ROWS = 8  # below it, BLAS reads a matrix faster than oneDNN
 _MIN_PART_ELEMENTS = 1 << 15  # the same of a conversion
 
 Product = Callable[[Array, Array, Array], None]  # of a and b, into the third
@@ -30,11 +31,10 @@ def matmul(a: Array, b: Array) -> Array:
     if is_threaded() and a.ndim == b.ndim >= 2 and a.dtype.kind == "f" and a.dtype == b.dtype:
         *lead, rows, inner = a.shape
         columns = b.shape[-1]
-        flops = 2 * math.prod(a.shape) * columns
-        if flops >= _PARTS * _MIN_PART_FLOPS and b.shape == (*lead, inner, columns):
+        if b.shape == (*lead, inner, columns) and _is_large(a, b):
             out = np.empty((*lead, rows, columns), a.dtype)
             product = _blas
-            if a.dtype == np.float32 and not onednn.problem():
+            if a.dtype == np.float32 and rows >= _MIN_ROWS and not onednn.problem():
                 a, b, product = _readable(a), _readable(b), onednn.matmul
             _in_parts(product, a, b, out)
             return out
@@ -45,7 +45,7 @@ def matmul(a: Array, b: Array) -> Array:
 def matmul_bfloat16(a: Array, b: Array) -> Array:
     """The float32 product of two matrices whose elements are bfloat16, kept as uint16; by oneDNN."""
     out = np.empty((a.shape[0], b.shape[1]), np.float32)
-    if 2 * a.size * b.shape[1] >= _PARTS * _MIN_PART_FLOPS:
+    if _is_large(a, b):
         _in_parts(onednn.matmul, a, b, out)
     elif a.size and b.size:
         onednn.matmul(a, b, out)
@@ -64,7 +64,7 @@ def add_matmul(a: Array, b: Array, out: Array) -> None:
     if by_onednn:
         a, b = _readable(a), _readable(b)
     product = functools.partial(onednn.matmul, accumulate=True) if by_onednn else _add_blas
-    if 2 * a.size * b.shape[1] >= _PARTS * _MIN_PART_FLOPS:
+    if _is_large(a, b):
         _in_parts(product, a, b, out)
     else:
         product(a, b, out)
@@ -81,6 +81,12 @@ def to_bfloat16(a: Array) -> Array:
     parts = [slice(start, start + step) for start in starts]
     run_all([functools.partial(onednn.to_bfloat16, source[part], target[part]) for part in parts])
     return out
+
+
+def _is_large(a: Array, b: Array) -> bool:
+    """Whether the product is worth being shared by threads."""
+    flops = 2 * a.size * b.shape[-1] + _FLOPS_PER_READ * (a.size + b.size)
+    return flops >= _PARTS * _MIN_PART_FLOPS  # type: ignore[no-any-return]
 
 
 def _in_parts(product: Product, a: Array, b: Array, out: Array) -> None:

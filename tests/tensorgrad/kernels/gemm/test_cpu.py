@@ -49,3 +49,16 @@ def test_a_product_is_added(dtype: str, shape: tuple[int, int, int], count: int 
             with contextlib.nullcontext() if count is None else threads(count):
                 gemm.add_matmul(x, b, out)
             np.testing.assert_allclose(out, before + a.astype(np.float64) @ b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8])
+def test_few_rows_are_shared_by_threads_too(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    a, w = (rng.normal(size=shape).astype(np.float32) for shape in ((rows, 768), (1100, 768)))
+    found = []
+    for count in (1, 2, 3):
+        with threads(count):
+            found.append(gemm.matmul(a, w.T))
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+    np.testing.assert_allclose(found[0], a.astype(np.float64) @ w.T, rtol=1e-4, atol=1e-4)
