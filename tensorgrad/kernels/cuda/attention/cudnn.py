@@ -141,7 +141,7 @@ class CuDNN:
         self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, *, is_causal: bool, scale: float
     ) -> tuple[Array, Array]:
         check_widths(q_BHTD, v_BKSD, 8, MAX_HEAD_DIM)
-        q, k, v = (aligned(x, self._xp) for x in (q_BHTD, k_BKSD, v_BKSD))
+        q, k, v = (aligned(x) for x in (q_BHTD, k_BKSD, v_BKSD))
         out = heads_last(q.shape, q.dtype, self._xp)
         stats = self._xp.empty(q.shape[:3], np.float32)
         problem = self._problem((q, k, v, out), is_causal, scale)
@@ -161,7 +161,7 @@ class CuDNN:
         scale: float,
     ) -> tuple[Array, Array, Array]:
         check_widths(q_BHTD, v_BKSD, 8, MAX_HEAD_DIM)
-        g, q, k, v, out = (aligned(x, self._xp) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
+        g, q, k, v, out = (aligned(x) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
         dq, dk, dv = gradients_like(q, k, v, self._xp)
         problem = self._problem((q, k, v, out, g, dq, dk, dv), is_causal, scale)
         stats = self._xp.ascontiguousarray(logsumexp_BHT)
@@ -178,15 +178,15 @@ class CuDNN:
         device = cuda.Device().id
         handle = self._handle(device)
         plan = self._plan(make, problem, device)
-        if isinstance(plan, Unsupported):
-            raise plan
+        if isinstance(plan, str):
+            raise Unsupported(plan)
         graph, workspace_bytes = plan
         self._cudnn.set_stream(handle=handle, stream=cuda.get_current_stream().ptr)
         # From CuPy's pool, in the order of the stream: free again for what is enqueued after this call.
         workspace = self._xp.empty(max(1, workspace_bytes), np.uint8)
         graph.execute({uid: address(x) for uid, x in tensors.items()}, address(workspace), handle=handle)
 
-    def _make_plan(self, make: Callable[..., Any], problem: Problem, device: int) -> tuple[Any, int] | Unsupported:
+    def _make_plan(self, make: Callable[..., Any], problem: Problem, device: int) -> tuple[Any, int] | str:
         """The graph, planned, and the bytes that it works in; or why there is none, kept as well."""
         graph = make(self._cudnn, problem, handle=self._handle(device))
         try:
@@ -196,5 +196,5 @@ class CuDNN:
             graph.check_support()
             graph.build_plans()
         except self._cudnn.cudnnGraphNotSupportedError as error:
-            return Unsupported(f"cuDNN has no plan: {error}")
+            return f"cuDNN has no plan: {error}"
         return graph, graph.get_workspace_size()

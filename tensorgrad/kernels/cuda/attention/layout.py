@@ -30,11 +30,11 @@ def check_widths(q_BHTD: Array, v_BKSD: Array, multiple: int, largest: int) -> N
         raise Unsupported(f"heads of width {width}")
 
 
-def aligned(x_BHTD: Array, xp: Any) -> Array:
+def aligned(x_BHTD: Array) -> Array:
     """x if its last axis is dense and its rows begin at multiples of 16 bytes, else a copy of which that holds."""
     *outer, inner = x_BHTD.strides
     fits = inner == x_BHTD.dtype.itemsize and all(stride > 0 and stride % _ALIGNMENT == 0 for stride in outer)
-    return x_BHTD if fits and address(x_BHTD) % _ALIGNMENT == 0 else xp.ascontiguousarray(x_BHTD)
+    return x_BHTD if fits and address(x_BHTD) % _ALIGNMENT == 0 else x_BHTD.copy()
 
 
 def heads_last(shape_BHTD: tuple[int, ...], dtype: Any, xp: Any) -> Array:

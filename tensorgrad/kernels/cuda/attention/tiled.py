@@ -127,7 +127,7 @@ class Tiled:
     def _rows(self, x_BHTD: Array) -> Array:
         """x with rows as the kernels read them: 16 bytes at a time where elements are 16-bit."""
         if x_BHTD.dtype.itemsize == 2:
-            return aligned(x_BHTD, self._xp)
+            return aligned(x_BHTD)
         is_dense = x_BHTD.strides[-1] == x_BHTD.dtype.itemsize
         return x_BHTD if is_dense else self._xp.ascontiguousarray(x_BHTD)
 

@@ -107,12 +107,20 @@ def test_gradients_of_one_projection_are_views_of_one_buffer(element: str, width
     assert address(joined(copies)) != address(copies[0])
 
 
+def at_an_odd_address(x: np.ndarray) -> np.ndarray:
+    """A dense copy of x that begins one element after its memory does."""
+    copy = np.empty(x.size + 1, x.dtype)[1:].reshape(x.shape)
+    copy[...] = x
+    return copy
+
+
 def test_rows_that_do_not_begin_at_multiples_of_16_bytes_are_copied() -> None:
     g, q, k, v = attention_inputs("float16", 32, 1, 1, 20, 30)
     wanted = both((g, q, k, v), False, seed=5)
     padded = tuple(np.concatenate([x[..., :1], x], -1)[..., 1:] for x in (g, q, k, v))
     strided = tuple(np.repeat(x, 2, -1)[..., ::2] for x in (g, q, k, v))
-    for others in (padded, strided):
+    shifted = tuple(at_an_odd_address(x) for x in (g, q, k, v))
+    for others in (padded, strided, shifted):
         for a, b in zip(both(others, False, seed=5), wanted, strict=True):
             np.testing.assert_array_equal(a, b)
     g, q, k, v = attention_inputs("float64", 24, 1, 1, 20, 30)
