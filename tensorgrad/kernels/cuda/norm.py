@@ -12,7 +12,9 @@ from tensorgrad.kernels.cuda.operand import WARP, blocks_for, dense, scalar, vec
 __all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
 
 _WARPS = 4  # of a block
-_GRADIENT_BLOCKS = 256  # at most: each leaves a row of sums to add up
+_GRADIENT_BLOCKS = 512  # at most: each leaves a row of sums to add up
+_ADDING_WARPS = 8  # of a block that does
+_PLACES = WARP * 8  # columns that a warp reads at once, at most
 _MAX_SHARED_BYTES = 96 * 1024  # what every architecture from sm_80 on has for a block
 
 
@@ -69,19 +71,29 @@ def _gradient(
         (blocks,),
         (warps * WARP,),
         *(g, x, weight, *map(dense, statistics), dx, partials, np.int64(rows), np.int64(width)),
-        shared_bytes=warps * partials[0].nbytes,
+        shared_bytes=warps * _sums_bytes(x, kinds),
     )
     sums = xp.empty((kinds, width), weight.dtype)
-    size = kinds * width
-    adding = _kernel("add_partials", x, 1)
-    launch(adding, blocks_for(size, 128), (128,), partials, sums, np.int64(blocks), np.int64(size))
+    threads, size = _ADDING_WARPS * WARP, kinds * width
+    launch(
+        _kernel("add_partials", x, 1),
+        blocks_for(size, WARP),
+        (threads,),
+        *(partials, sums, np.int64(blocks), np.int64(size)),
+        shared_bytes=threads * np.dtype(wide).itemsize,
+    )
     return dx, sums
 
 
 def _warps(x_NC: Array, kinds: int) -> int:
     """How many warps of a block have room for their sums in shared memory; 0 for too wide rows."""
-    bytes_each: int = kinds * x_NC.shape[1] * np.dtype(wide_dtype(x_NC)).itemsize
-    return min(_WARPS, _MAX_SHARED_BYTES // max(1, bytes_each))
+    return min(_WARPS, _MAX_SHARED_BYTES // _sums_bytes(x_NC, kinds))
+
+
+def _sums_bytes(x_NC: Array, kinds: int) -> int:
+    """Of a warp's sums, rounded up to what its lanes can read at once."""
+    places: int = -(-x_NC.shape[1] // _PLACES) * _PLACES
+    return max(1, kinds * places * np.dtype(wide_dtype(x_NC)).itemsize)
 
 
 def _kernel(name: str, x: Array, width: int, *arrays: Array | None) -> Kernel:

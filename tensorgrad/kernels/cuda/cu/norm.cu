@@ -2,8 +2,8 @@
 //
 // A warp takes a row; the second time that it goes over one, the row comes from the cache. The backward's
 // warps walk over the rows, a grid apart, and keep what each adds up for weight and bias in shared
-// memory, where a lane owns its columns; a block's warps are then added in their order, and by
-// `add_partials` the blocks. The grid is fixed, and so are all sums.
+// memory, where a lane owns its columns, and its bank; a block's warps are then added in their order, and
+// by `add_partials` the blocks. The grid is fixed, and so are all sums.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;
@@ -34,8 +34,9 @@ extern "C" __global__ void layer_norm(const T* x, const T* weight, const T* bias
     const Sum scale = 1 / sqrt(warp_sum(square) / width + eps);
     FOR_COLUMNS(i) {
         const Vector<T, VECTOR> a = load<VECTOR>(in + i), w = load<VECTOR>(weight + i);
-        Vector<T, VECTOR> y;
-        EACH(v) y.at[v] = narrow<T>((wide(a.at[v]) - centre) * scale * wide(w.at[v]) + (bias ? wide(bias[i + v]) : 0));
+        Vector<T, VECTOR> b = {}, y;
+        if (bias) b = load<VECTOR>(bias + i);
+        EACH(v) y.at[v] = narrow<T>((wide(a.at[v]) - centre) * scale * wide(w.at[v]) + wide(b.at[v]));
         store(out + row * width + i, y);
     }
     if (lane_id() == 0) {
@@ -63,15 +64,23 @@ extern "C" __global__ void rms_norm(const T* x, const T* weight, T* out, Sum* rs
     if (lane_id() == 0) rstd[row] = scale;
 }
 
+// Where a column's sum is: at once the lanes of a warp reach for 32 neighbours, one in each bank.
+__device__ inline int64 place_of(int64 column) {
+    const int within = column & (STEP - 1);
+    return column - within + within % VECTOR * 32 + within / VECTOR;
+}
+
 // What both backwards do; mean is null for rms_norm, and bias sums are then not kept.
 //   dx = rstd (t - mean(t) - n mean(t n)),  t = g weight,  n = (x - mean) rstd
-// partials (blocks, 1 or 2, width): each block's sums of g n, and of g. Shared memory: as much for each warp.
+// partials (blocks, 1 or 2, width): each block's sums of g n, and of g. Shared memory: as much for each
+// warp, the width rounded up to a multiple of STEP.
 __device__ inline void gradient(const T* g, const T* x, const T* weight, const Sum* mean, const Sum* rstd, T* dx,
                                 Sum* partials, int64 rows, int64 width) {
     SHARED(Sum, sums);
     const int warps = blockDim.x / 32, kinds = mean ? 2 : 1;
-    Sum* const own = sums + warp_id() * kinds * width;
-    for (int64 i = lane_id(); i < kinds * width; i += 32) own[i] = 0;
+    const int64 places = (width + STEP - 1) / STEP * STEP;
+    Sum* const own = sums + warp_id() * kinds * places;
+    for (int64 i = lane_id(); i < kinds * places; i += 32) own[i] = 0;
     __syncwarp();
     for (int64 row = (int64)blockIdx.x * warps + warp_id(); row < rows; row += (int64)gridDim.x * warps) {
         const T* const in = x + row * width;
@@ -90,21 +99,23 @@ __device__ inline void gradient(const T* g, const T* x, const T* weight, const S
         FOR_COLUMNS(i) {
             const Vector<T, VECTOR> a = load<VECTOR>(in + i), b = load<VECTOR>(up + i), w = load<VECTOR>(weight + i);
             Vector<T, VECTOR> d;
+            Sum* const at = own + i - lane_id() * (VECTOR - 1);  // place_of(i)
             EACH(v) {
                 const Sum n = (wide(a.at[v]) - centre) * scale, up_v = wide(b.at[v]);
                 d.at[v] = narrow<T>(scale * (up_v * wide(w.at[v]) - t_mean - n * tn_mean));
-                own[i + v] += up_v * n;
-                if (mean) own[width + i + v] += up_v;
+                at[v * 32] += up_v * n;
+                if (mean) at[places + v * 32] += up_v;
             }
             store(dx + row * width + i, d);
         }
     }
     __syncthreads();
-    for (int64 i = threadIdx.x; i < kinds * width; i += blockDim.x) {
-        Sum total = 0;
-        for (int w = 0; w < warps; ++w) total += sums[w * kinds * width + i];
-        partials[blockIdx.x * kinds * width + i] = total;
-    }
+    for (int kind = 0; kind < kinds; ++kind)
+        for (int64 i = threadIdx.x; i < width; i += blockDim.x) {
+            Sum total = 0;
+            for (int w = 0; w < warps; ++w) total += sums[(w * kinds + kind) * places + place_of(i)];
+            partials[((int64)blockIdx.x * kinds + kind) * width + i] = total;
+        }
 }
 
 extern "C" __global__ void layer_norm_gradient(const T* g, const T* x, const T* weight, const Sum* mean,
@@ -117,11 +128,20 @@ extern "C" __global__ void rms_norm_gradient(const T* g, const T* x, const T* we
     gradient(g, x, weight, nullptr, rstd, dx, partials, rows, width);
 }
 
-// out[i] = the sum over blocks of partials (blocks, size), in their order.
+// out[i] = the sum over blocks of partials (blocks, size): each warp of a block, which has 32 columns,
+// adds every so many, and then the warps' sums are added, in their order. Shared memory: a Sum for each thread.
 extern "C" __global__ void add_partials(const Sum* partials, T* out, int64 blocks, int64 size) {
-    const int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= size) return;
+    SHARED(Sum, sums);
+    const int64 i = (int64)blockIdx.x * 32 + lane_id();
+    const int warps = blockDim.x / 32;
     Sum total = 0;
-    for (int64 b = 0; b < blocks; ++b) total += partials[b * size + i];
+    if (i < size) {
+#pragma unroll 8
+        for (int64 b = warp_id(); b < blocks; b += warps) total += partials[b * size + i];
+    }
+    sums[threadIdx.x] = total;
+    __syncthreads();
+    if (warp_id() > 0 || i >= size) return;
+    for (int w = 1; w < warps; ++w) total += sums[w * 32 + lane_id()];
     out[i] = narrow<T>(total);
 }

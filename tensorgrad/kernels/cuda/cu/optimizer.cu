@@ -1,15 +1,23 @@
-// AdamW over flat buffers of SCALAR, and their norm. Nothing waits for the host: rates are read from memory.
+// AdamW over flat buffers of SCALAR, and their norm, VECTOR elements at a time. Nothing waits for the
+// host: rates are read from memory.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;
+typedef Vector<T, VECTOR> V;
+
+// The elements of this thread of a grid that walks over `count`, a multiple of VECTOR.
+#define FOR_ELEMENTS(i)                                                                        \
+    for (int64 i = ((int64)blockIdx.x * blockDim.x + threadIdx.x) * VECTOR; i < count;         \
+         i += (int64)gridDim.x * blockDim.x * VECTOR)
+#define EACH(v) _Pragma("unroll") for (int v = 0; v < VECTOR; ++v)
 
 // partials[block] = the sum of squares of the block's elements, in float64.
 extern "C" __global__ void squares(const T* x, double* partials, int64 count) {
     SHARED(double, scratch);
     double total = 0;
-    for (int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (int64)gridDim.x * blockDim.x) {
-        const double a = wide(x[i]);
-        total += a * a;
+    FOR_ELEMENTS(i) {
+        const V a = load<VECTOR>(x + i);
+        EACH(v) total += (double)wide(a.at[v]) * wide(a.at[v]);
     }
     total = block_sum(total, scratch);
     if (threadIdx.x == 0) partials[blockIdx.x] = total;
@@ -30,14 +38,22 @@ extern "C" __global__ void root_of_sum(const double* partials, double* out, int6
 extern "C" __global__ void adamw(T* parameters, const T* gradients, T* first_moment, T* second_moment,
                                  const double* rates, double beta1, double beta2, double eps, double decay,
                                  int64 count) {
-    const int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
     const double factor = rates[3];
-    if (i >= count || !isfinite(factor)) return;
-    const Sum rate = rates[0] / rates[1], correction = rates[2], kept = 1 - rates[0] * decay;
-    const Sum g = wide(gradients[i]) * Sum(factor);
-    const Sum m = Sum(beta1) * wide(first_moment[i]) + Sum(1 - beta1) * g;
-    const Sum v = Sum(beta2) * wide(second_moment[i]) + Sum(1 - beta2) * (g * g);
-    first_moment[i] = narrow<T>(m);
-    second_moment[i] = narrow<T>(v);
-    parameters[i] = narrow<T>(wide(parameters[i]) * kept - rate * (m / (sqrt(v / correction) + Sum(eps))));
+    if (!isfinite(factor)) return;
+    const Sum rate = rates[0] / rates[1], correction = rates[2], kept = 1 - rates[0] * decay, scale = factor;
+    FOR_ELEMENTS(i) {
+        const V up = load<VECTOR>(gradients + i);
+        V p = load<VECTOR>(parameters + i), m = load<VECTOR>(first_moment + i), s = load<VECTOR>(second_moment + i);
+        EACH(v) {
+            const Sum g = wide(up.at[v]) * scale;
+            const Sum first = Sum(beta1) * wide(m.at[v]) + Sum(1 - beta1) * g;
+            const Sum second = Sum(beta2) * wide(s.at[v]) + Sum(1 - beta2) * (g * g);
+            m.at[v] = narrow<T>(first);
+            s.at[v] = narrow<T>(second);
+            p.at[v] = narrow<T>(wide(p.at[v]) * kept - rate * (first / (sqrt(second / correction) + Sum(eps))));
+        }
+        store(first_moment + i, m);
+        store(second_moment + i, s);
+        store(parameters + i, p);
+    }
 }

@@ -22,12 +22,13 @@ struct Norm {
 
 __device__ inline Sum infinity() { return Sum(__int_as_float(0x7F800000)); }
 
-// exp(x - largest), 0 for nothing seen yet, where both are -inf.
-__device__ inline Sum shifted_exp(Sum x, Sum largest) { return x == -infinity() && largest == x ? Sum(0) : exp_of(x - largest); }
+// What exp's arguments are relative to: the largest element, but 0 where nothing is above -inf yet.
+__device__ inline Sum base_of(Sum largest) { return largest == -infinity() ? Sum(0) : largest; }
 
 __device__ inline Norm merged(Norm a, Norm b) {
     const Sum largest = a.largest > b.largest || a.largest != a.largest ? a.largest : b.largest;
-    return {largest, a.total * shifted_exp(a.largest, largest) + b.total * shifted_exp(b.largest, largest)};
+    const Sum base = base_of(largest);
+    return {largest, a.total * exp_of(a.largest - base) + b.total * exp_of(b.largest - base)};
 }
 
 // The row's largest element and sum, in every thread. Shared memory: a Norm for each warp.
@@ -41,8 +42,9 @@ __device__ inline Norm norm_of(const T* x, int64 width) {
             const Sum value = wide(a.at[v]);
             largest = value > largest || value != value ? value : largest;
         }
-        Sum total = norm.total * shifted_exp(norm.largest, largest);
-        EACH(v) total += shifted_exp(wide(a.at[v]), largest);
+        const Sum base = base_of(largest);
+        Sum total = norm.total * exp_of(norm.largest - base);
+        EACH(v) total += exp_of(wide(a.at[v]) - base);
         norm = {largest, total};
     }
 #pragma unroll

@@ -27,7 +27,7 @@ SOURCES: dict[str, list[dict[str, str | int]]] = {
     ],
     "attention_plain.cu": [{"SCALAR": name, "HEAD_DIM": width} for name, width in (("float", 64), ("double", 128))],
     "norm.cu": VECTORS,
-    "optimizer.cu": SCALARS[:1],
+    "optimizer.cu": VECTORS,
     "random.cu": [{}],
     "rope.cu": SCALARS,
     "scatter.cu": SCALARS,
