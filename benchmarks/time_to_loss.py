@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=1.886)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    rounds = []
+    rounds: list[dict[str, Any]] = []
     for number in range(arguments.rounds):
         theirs = nanogpt(arguments.text, arguments.target, seed=1337 + number)
         mine = ours(arguments.text, arguments.target, seed=number)
@@ -43,11 +43,12 @@ def main() -> None:
             f"ours {mine['seconds']:5.1f} s (loss {mine['loss']:.4f})   ratio {rounds[-1]['ratio']:.3f}",
             flush=True,
         )
-    ratio = statistics.median(r["ratio"] for r in rounds)
+        ratio = statistics.median(r["ratio"] for r in rounds)
+        result = {"target": arguments.target, "preset": PRESET, "median_ratio": ratio, "rounds": rounds}
+        path = store("time_to_loss", result, ("numpy", "numba", "onednn-cpu-gomp", "torch"))
     is_reached = all(r[who]["is_reached"] for r in rounds for who in ("nanogpt", "ours"))
     print(f"median ratio {ratio:.3f}" + ("" if is_reached else "; the target was not always reached"))
-    result = {"target": arguments.target, "preset": PRESET, "median_ratio": ratio, "rounds": rounds}
-    print(store("time_to_loss", result, ("numpy", "numba", "onednn-cpu-gomp", "torch")))
+    print(path)
 
 
 def nanogpt(text: Path, target: float, *, seed: int) -> dict[str, Any]:
