@@ -82,6 +82,7 @@ def one_map(name: str, rows: int, columns: int) -> list[slice]:
 SHAKESPEARE = {
     # what the preset has, taken away
     "adamw": Change({"optim.optimizer": "adamw"}),
+    "adamw, half its rate": Change({"optim.optimizer": "adamw", "optim.learning_rate": 3e-3}),
     "adamw, twice its rate": Change({"optim.optimizer": "adamw", "optim.learning_rate": 12e-3}),
     "queries, keys, values as one": Change(muon={"_maps": one_map}),
     "momentum 0.95": Change({"optim.muon_momentum": 0.95}),
@@ -129,6 +130,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--length", type=float, default=1.0, help="of all runs, over the preset's")
     parser.add_argument("--equal", choices=("steps", "time"), default="steps")
+    parser.add_argument("--name", default="", help="what to put after the name of the result's file")
     arguments = parser.parse_args()
     changes = CHANGES[arguments.preset]
     chosen = {name: changes[name] for name in arguments.only or changes}
@@ -137,7 +139,7 @@ def main() -> None:
         base = _prepare(base, read_corpus(arguments.paths), Path(folder))
         lab = Lab(arguments.preset, base, Path(folder) / "data", arguments.seeds, arguments.length)
         result = lab.compare(chosen, is_equal_time=arguments.equal == "time")
-    name = f"ablation_{arguments.preset}" + ("_equal_time" if arguments.equal == "time" else "")
+    name = f"ablation_{arguments.preset}" + ("_equal_time" if arguments.equal == "time" else "") + arguments.name
     print(store(name, result, ("numpy", "numba", "onednn-cpu-gomp")))
 
 
