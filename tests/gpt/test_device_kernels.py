@@ -1,0 +1,77 @@
+"""A whole training step on a device, kernel by kernel: CUDA's sources in the shim, products by their plans."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gpt.config import ModelConfig, OptimConfig
+from gpt.model import GPT
+from gpt.optim import AdamW, rates
+from gpt.step import Batch, host_batch, run_step
+from tensorgrad import Key
+from tensorgrad.array import to_device
+from tensorgrad.kernels import cuda_kernels
+from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels.cuda.attention.choice import provider_for
+from tests.cupy_stand_in import syncs
+
+GPT2 = ModelConfig(
+    vocab_size=37,
+    context_length=16,
+    num_layers=2,
+    num_heads=2,
+    model_dim=32,
+    positions="learned",
+    norm="layer_norm",
+    activation="gelu_tanh",
+    has_bias=True,
+)
+LLAMA = replace(GPT2, positions="rope", norm="rms_norm", activation="swiglu", has_bias=False, num_kv_heads=1)
+KERNELS = {"cross_entropy", "cross_entropy_gradient", "add_runs", "adamw", "squares", "root_of_sum"}
+OWN = {
+    "gpt2": KERNELS | {"layer_norm", "layer_norm_gradient", "gelu_tanh", "gelu_tanh_gradient"},
+    "llama": KERNELS | {"rms_norm", "rms_norm_gradient", "swiglu", "swiglu_gradient", "rope"},
+}
+STEPS = 10
+
+
+def train(config: ModelConfig, device: str) -> np.ndarray:
+    """Loss and gradient norm of each step; on a device nothing is copied or waited for within one."""
+    model = GPT.init(config, Key(0)).to(device)
+    optimizer = AdamW(model, OptimConfig())
+    rng = np.random.default_rng(0)
+    reports = []
+    for number in range(1, STEPS + 1):
+        ids = rng.integers(0, config.vocab_size, (2, config.context_length + 1))
+        numbers = rates(optimizer.config, 1e-3, number)
+        values = host_batch(ids[:, :-1], ids[:, 1:], numbers, vocab_size=config.vocab_size, micro_batch_size=2)
+        batch = Batch(**{name: to_device(value, device) for name, value in values.items()})
+        copied = syncs.copies.copy()
+        with syncs.forbidden():
+            report_3 = run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=number % 5 == 0)
+        assert number == 1 or syncs.copies == copied  # the first makes RoPE's tables
+        reports.append(report_3 if device == "cpu" else report_3.get())
+    return np.array(reports)[:, :2]
+
+
+@pytest.mark.parametrize(("name", "config"), [("gpt2", GPT2), ("llama", LLAMA)])
+def test_ten_steps_are_numpy_s(name, config, cupy_kernels):
+    like = to_device(np.zeros(1, np.float32), "cuda")
+    cuda_kernels(), provider_for(like)  # who try themselves out, and wait for that
+    cupy_kernels.launched.clear()
+    on_device = train(config, "cuda")
+    launched = Counter(kernel.name for kernel in cupy_kernels.launched)
+    assert OWN[name] <= launched.keys()
+    assert all(choice.rejected == () for choice in providers.choices())
+    assert not providers.fallbacks()
+    on_cpu = train(config, "cpu")
+    np.testing.assert_allclose(on_device[:, 0], on_cpu[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(on_device[:, 1], on_cpu[:, 1], rtol=1e-5)
+    assert {choice.need: choice.chosen for choice in providers.choices()} == {
+        "kernels": "cuda",
+        "attention in float32": "plain",
+    }
