@@ -1,4 +1,4 @@
-"""The command line: `gpt train | sample | eval | export`.
+"""The command line: `gpt train | sample | eval | export | doctor`.
 
 Each command is a dataclass: its fields are the options, the comments beside them the help. `tyro`
 parses, and this module only calls what does the work. `gpt train` takes every field of the
@@ -87,7 +87,12 @@ class Export:
     folder: Path  # a new folder
 
 
-_Command = Train | Sample | Eval | Export
+@dataclass(frozen=True, kw_only=True)
+class Doctor:
+    """Tell what this machine can compute with, and try it out: processor, GPU, libraries, who computes what."""
+
+
+_Command = Train | Sample | Eval | Export | Doctor
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,6 +143,7 @@ def _parse(arguments: list[str]) -> _Command:
         | Annotated[Sample, tyro.conf.subcommand("sample")]
         | Annotated[Eval, tyro.conf.subcommand("eval")]
         | Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     )
     command: _Command = _tyro_cli(
         commands,
@@ -181,6 +187,8 @@ def _run(command: _Command) -> None:
             _eval(command)
         case Export():
             _export(command)
+        case Doctor():
+            _doctor()
 
 
 def _train(command: Train) -> None:
@@ -280,6 +288,13 @@ def _export(command: Export) -> None:
 
     export(command.run, command.folder)
     print(f"wrote {command.folder}")
+
+
+def _doctor() -> None:
+    import tensorgrad
+
+    if not tensorgrad.doctor():
+        raise OSError("doctor: expected known numbers to come out right, got others: see FAILED above")
 
 
 @dataclass(frozen=True, kw_only=True)

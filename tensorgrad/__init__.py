@@ -80,11 +80,15 @@ def __array_namespace_info__() -> ModuleType:
 
 if TYPE_CHECKING:
     from tensorgrad.tools.abstract import abstract
+    from tensorgrad.tools.doctor import doctor
     from tensorgrad.tools.graph import graph
     from tensorgrad.tools.non_finite import find_non_finite
     from tensorgrad.tools.profile import profile
 else:  # where it would let any name pass
-    _TOOLS = {"abstract": "abstract", "find_non_finite": "non_finite", "graph": "graph", "profile": "profile"}
+    _TOOLS = {
+        **{"abstract": "abstract", "doctor": "doctor", "find_non_finite": "non_finite", "graph": "graph"},
+        "profile": "profile",
+    }
 
     def __getattr__(name: str) -> Any:
         """What is imported only when it is asked for: the tools, and `bfloat16`, where ml_dtypes is installed."""
@@ -121,6 +125,7 @@ __all__ = [
     "bool",
     "can_cast",
     "check_grads",
+    "doctor",
     "e",
     "find_non_finite",
     "finfo",

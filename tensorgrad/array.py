@@ -167,11 +167,13 @@ def cuda_module() -> Any:
         _prepare(cupy)
     except ImportError:
         raise DeviceError(
-            "device cuda: expected CuPy to be installed, got none: "
-            "install this package's extra cuda12 or cuda13, or use device cpu"
+            "device cuda: expected CuPy and a CUDA device, got no CuPy: install this package's extra cuda13, "
+            "or cuda12 for drivers before 580, or use device cpu"
         ) from None
     except Exception as problem:  # CuPy's own error types cannot be named without CuPy
-        raise DeviceError(f"device cuda: expected a CUDA device, got {problem} from CuPy: use device cpu") from None
+        raise DeviceError(
+            f"device cuda: expected a CUDA device, got {problem} from CuPy: install NVIDIA's driver, or use device cpu"
+        ) from None
     return cupy
 
 

@@ -380,3 +380,11 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(timeout=20) == 141
+
+
+def test_the_doctor_tells_and_its_verdict_is_the_status(monkeypatch, capsys):
+    assert cli.main(["doctor"]) == 0
+    assert "self-test on cpu: " in capsys.readouterr().out
+    monkeypatch.setattr("tensorgrad.doctor", lambda: False)
+    assert cli.main(["doctor"]) == 1
+    assert "gpt: doctor: expected known numbers" in capsys.readouterr().err

@@ -93,5 +93,5 @@ def test_what_cupy_reports_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None
     cupy = CuPy()
     cupy.cuda.runtime.getDeviceCount = none
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    with pytest.raises(tg.DeviceError, match="expected a CUDA device, got cudaErrorNoDevice from CuPy: use device cpu"):
+    with pytest.raises(tg.DeviceError, match="expected a CUDA device, got cudaErrorNoDevice from CuPy: install NVIDIA"):
         arrays.cuda_module()
