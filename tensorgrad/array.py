@@ -131,6 +131,9 @@ def to_device(a: Array, device: str) -> Array:
     if index is None:
         return a if isinstance(a, ForeignArray) else to_numpy(a)
     cupy = cuda_module()
+    count = cupy.cuda.runtime.getDeviceCount()
+    if index >= count:
+        raise DeviceError(f"device: expected one of cuda:0 .. cuda:{count - 1}, got {device}: choose one of those")
     with cupy.cuda.Device(index):
         return cupy.asarray(a)  # type: ignore[no-any-return]
 

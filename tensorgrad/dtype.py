@@ -54,7 +54,8 @@ def as_dtype(dtype: DTypeLike) -> DType:
                 import ml_dtypes  # type: ignore[import-not-found, unused-ignore]  # registers the name
             except ImportError:
                 raise DTypeError(
-                    "dtype bfloat16: expected the package ml_dtypes, got none: install it, as CuPy does"
+                    "dtype bfloat16: expected the package ml_dtypes, got none: "
+                    "install it, or this package's extra cuda13 or cuda12"
                 ) from None
             bfloat16: DType = np.dtype(ml_dtypes.bfloat16)
             return bfloat16

@@ -107,7 +107,7 @@ def _tested(device: str, report: Callable[[str], None]) -> bool:
 def _bfloat16() -> tuple[str, ...]:
     try:
         return (as_dtype("bfloat16").name,)
-    except DTypeError:  # without ml_dtypes, which comes with CuPy
+    except DTypeError:  # without ml_dtypes, which the extras install
         return ()
 
 

@@ -60,7 +60,7 @@ def devices() -> list[str]:
 
 
 def dtypes() -> list[DType]:
-    """The float dtypes; bfloat16 where NumPy has it, which takes a package that comes with CuPy."""
+    """The float dtypes; bfloat16 where NumPy has it, which takes the package ml_dtypes."""
     found = []
     for name in EPS:
         try:

@@ -41,7 +41,7 @@ def test_unknown_devices_are_refused(device: str) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed here")
 def test_cuda_without_cupy_says_what_to_install() -> None:
-    with pytest.raises(tg.DeviceError, match=r"CuPy.*extra cuda12 or cuda13"):
+    with pytest.raises(tg.DeviceError, match=r"CuPy.*extra cuda13, or cuda12"):
         tg.ones((2,)).to("cuda")
 
 
@@ -60,7 +60,10 @@ class CuPy:
 
     def __init__(self) -> None:
         self.number = 0
-        self.cuda = SimpleNamespace(runtime=SimpleNamespace(getDeviceCount=lambda: 2), Device=self.Device)
+        runtime = SimpleNamespace(getDeviceCount=lambda: 2, getDevice=lambda: self.number)
+        allocators = {"get_allocator": lambda: None, "set_allocator": lambda allocate: None}
+        self.cuda = SimpleNamespace(runtime=runtime, Device=self.Device, **allocators)
+        self.get_default_memory_pool = lambda: None
 
     @contextmanager
     def Device(self, number: int) -> Iterator[None]:
@@ -84,6 +87,12 @@ def test_arrays_travel_to_a_device_and_back(monkeypatch: pytest.MonkeyPatch) -> 
         assert arrays.device_of(moved) == f"cuda:{number}"
         assert arrays.to_numpy(moved) is a
         assert arrays.module_of(moved) is sys.modules["cupy"]
+
+
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", CuPy())
+    with pytest.raises(tg.DeviceError, match=r"expected one of cuda:0 \.\. cuda:1, got cuda:2"):
+        arrays.to_device(np.ones(2), "cuda:2")
 
 
 def test_what_cupy_reports_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
