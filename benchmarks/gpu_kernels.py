@@ -13,6 +13,8 @@ A section is a function that yields cases; SECTIONS lists them.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -134,14 +136,47 @@ def optimizer(machine: Machine, s: Sizes) -> Iterator[Case]:
 
 
 def products(machine: Machine, s: Sizes) -> Iterator[Case]:
-    """Every product of a block and the head: Y = X W^T forward, dX = dY W, dW = dY^T X."""
+    """Every product of a block and the head at 64 samples, plain and as `linear` asks for it, beside PyTorch's.
+
+    Y = X W^T (+ bias), dX = dY W, dW = dY^T X (added in float32, with the sums that are the bias's gradient).
+    """
+    rows = (1 if machine.is_small else 4) * s.N
+    torch = _torch(machine)
     shapes = {"qkv": (3 * s.C, s.C), "out": (s.C, s.C), "up": (s.F, s.C), "down": (s.C, s.F), "head": (s.V, s.C)}
     for name, (wide, narrow) in shapes.items():
-        x, weight, g = machine.normal(s.N, narrow), machine.normal(wide, narrow), machine.normal(s.N, wide)
-        flops = 2 * s.N * wide * narrow
-        yield Case(f"{name}, forward", lambda x=x, w=weight: gemm.matmul(x, w.T), flops=flops)  # type: ignore[misc]
-        yield Case(f"{name}, dX", lambda g=g, w=weight: gemm.matmul(g, w), flops=flops)  # type: ignore[misc]
-        yield Case(f"{name}, dW", lambda g=g, x=x: gemm.matmul(g.T, x), flops=flops)  # type: ignore[misc]
+        x, weight, g = machine.normal(rows, narrow), machine.normal(wide, narrow), machine.normal(rows, wide)
+        bias, buffer = machine.normal(wide), machine.normal(wide, narrow, dtype=np.float32)
+        works: dict[str, Callable[..., Any]] = {
+            "forward": lambda x, w, g: gemm.matmul(x, w.T),
+            "forward + bias": lambda x, w, g, bias=bias: gemm.affine(x, w.T, bias),
+            "dX": lambda x, w, g: gemm.matmul(g, w),
+            "dW": lambda x, w, g: gemm.matmul(g.T, x),
+            "dW added": lambda x, w, g, buffer=buffer: gemm.add_matmul(g.T, x, buffer),
+        }
+        if gemm.sums_beside_products(x):
+            works["dW added, sums"] = lambda x, w, g, buffer=buffer: gemm.matmul_with_sums(g.T, x, buffer.dtype, buffer)
+        for kind, work in works.items():
+            yield Case(f"{name}, {kind}", functools.partial(work, x, weight, g), flops=2 * rows * wide * narrow)
+        if torch:
+            theirs = [torch.from_dlpack(z) for z in (x, weight, g, bias)]
+            peers: dict[str, Callable[..., Any]] = {
+                "forward": lambda x, w, g, bias: torch.matmul(x, w.t()),
+                "forward + bias": lambda x, w, g, bias: torch.nn.functional.linear(x, w, bias),
+                "dX": lambda x, w, g, bias: torch.matmul(g, w),
+                "dW": lambda x, w, g, bias: torch.matmul(g.t(), x),
+            }
+            for kind, work in peers.items():
+                whole = functools.partial(work, *theirs)
+                yield Case(f"{name}, {kind}, PyTorch", whole, flops=2 * rows * wide * narrow)
+
+
+def _torch(machine: Machine) -> Any:
+    """PyTorch, where it is installed and computes on the same device."""
+    if not importlib.util.find_spec("torch"):
+        return None
+    import torch
+
+    return torch if not machine.is_gpu or torch.cuda.is_available() else None
 
 
 def attention(machine: Machine, s: Sizes) -> Iterator[Case]:

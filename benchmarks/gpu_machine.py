@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import RESULTS, store
-from tensorgrad.array import Array, cuda_module, to_device
+from tensorgrad.array import Array, cuda_module, module_of, to_device
 from tensorgrad.dtype import as_dtype
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import gemm
@@ -72,8 +72,11 @@ class Machine:
     def normal(self, *shape: int, dtype: Any = None, scale: float = 1.0) -> Array:
         """Random numbers (the first 16 million, again and again), never zeros: a device computes those faster."""
         size = math.prod(shape)
-        block = self.random.standard_normal(min(size, 1 << 24), np.float32) * np.float32(scale)
-        return to_device(np.resize(block, shape), self.device).astype(dtype or self.dtype)
+        block = to_device(self.random.standard_normal(min(size, 1 << 24), np.float32) * np.float32(scale), self.device)
+        found = module_of(block).empty(size, dtype or self.dtype)
+        for start in range(0, size, block.size):
+            found[start : start + block.size] = block[: size - start].astype(found.dtype)
+        return found.reshape(shape)
 
     def integers(self, high: int, *shape: int) -> Array:
         return to_device(self.random.integers(0, high, shape), self.device)

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ import pytest
 
 from benchmarks import gpu_first, gpu_kernels, gpu_train
 from benchmarks.gpu_contestants import by_category
+from benchmarks.gpu_machine import check_fast
 from benchmarks.process import Process
 from benchmarks.record import ROOT
 from tensorgrad.errors import DeviceError
+from tensorgrad.kernels.cuda import providers
 
 REHEARSAL = ["--device", "cpu", "--small", "--results"]
 
@@ -91,10 +92,7 @@ def on_the_stand_in(module: Any, folder: Path, monkeypatch: Any, *options: str) 
     """A benchmark's `main` on the stand-in: the paths that only a device takes."""
     given = ["--small", "--dtype", "float32", "--results", str(folder), *options]
     monkeypatch.setattr(sys, "argv", [module.__name__, *given])
-    with (
-        pytest.raises(DeviceError, match="as the fast provider is required") if module is gpu_kernels else nullcontext()
-    ):
-        module.main()  # what is missing here is written down all the same
+    module.main()
     (path,) = folder.glob("gpu_*.json")
     found: dict[str, Any] = json.loads(path.read_text())
     assert found["machine"]["device"] == "stand-in for a GPU"
@@ -103,7 +101,7 @@ def on_the_stand_in(module: Any, folder: Path, monkeypatch: Any, *options: str) 
 
 
 def test_kernels_on_the_stand_in(tmp_path, monkeypatch, cupy_kernels):
-    sections = ("norms", "loss", "embedding", "optimizer")
+    sections = ("norms", "loss", "embedding", "optimizer", "gemm")
     found = on_the_stand_in(gpu_kernels, tmp_path, monkeypatch, "--sections", *sections)
     assert not found["failed"]
     assert {row["section"] for row in found["rows"]} == set(sections)
@@ -115,6 +113,18 @@ def test_the_first_questions_on_the_stand_in(tmp_path, monkeypatch, cupy):
     found = on_the_stand_in(gpu_first, tmp_path, monkeypatch)
     assert all("failed" not in found[name] for name in gpu_first.QUESTIONS)
     assert "100 small kernels, eager" in found["recording_us"]
+
+
+def test_a_slower_provider_fails_the_kernels():
+    def missing() -> None:
+        raise ImportError("No module named 'fast'")
+
+    try:
+        providers.choose("gemm", [("fast", missing), ("slow", lambda: None)])
+        with pytest.raises(DeviceError, match="gemm: expected fast, as the fast provider is required, got slow"):
+            check_fast()
+    finally:
+        providers.forget()
 
 
 def test_fallbacks_fail_a_benchmark():
