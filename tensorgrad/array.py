@@ -109,7 +109,7 @@ def raising_linalg(a: Array) -> AbstractContextManager[None]:
     """Within it, matrices that cannot be decomposed raise LinAlgError: on a GPU CuPy has to be asked, and waits."""
     if device_of(a) == "cpu":
         return nullcontext()
-    import cupyx  # type: ignore[import-not-found, unused-ignore]  # there are arrays of CuPy's, so it is there
+    import cupyx  # there are arrays of CuPy's, so it is there
 
     return cupyx.errstate(linalg="raise")  # type: ignore[no-any-return]
 
@@ -164,7 +164,7 @@ def _is_cupy(x: object) -> bool:
 def cuda_module() -> Any:
     """CuPy, with a device that works. Raises DeviceError."""
     try:
-        import cupy  # type: ignore[import-not-found, unused-ignore]
+        import cupy
 
         cupy.cuda.runtime.getDeviceCount()
         _prepare(cupy)

@@ -51,7 +51,7 @@ def as_dtype(dtype: DTypeLike) -> DType:
             return found
         if "bfloat16" in (dtype, getattr(dtype, "name", ""), getattr(dtype, "__name__", "")):
             try:
-                import ml_dtypes  # type: ignore[import-not-found, unused-ignore]  # registers the name
+                import ml_dtypes  # registers the name
             except ImportError:
                 raise DTypeError(
                     "dtype bfloat16: expected the package ml_dtypes, got none: "

@@ -105,7 +105,7 @@ def threads(count: int | None = None) -> Iterator[None]:
 
     NumPy's own BLAS is limited for the whole process meanwhile, and has its threads back afterwards.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
+    from threadpoolctl import threadpool_limits
 
     count = available_cores() if count is None else as_size("threads", "count", count)
     if count < 1:

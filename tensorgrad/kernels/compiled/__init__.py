@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-import numba  # type: ignore[import-untyped, unused-ignore]
+import numba
 import numpy as np
 
 from tensorgrad.kernels import reference

@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import boolean, float32, intp  # type: ignore[import-untyped, unused-ignore]
+from numba import boolean, float32, intp
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference

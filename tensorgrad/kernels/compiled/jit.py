@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numba  # type: ignore[import-untyped, unused-ignore]
+import numba
 import numpy as np
 
 from tensorgrad.array import Array
@@ -50,7 +50,7 @@ def summing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of numbers for use inside of kernels."""
-    return numba.njit(nogil=True, fastmath=_FUSED, error_model="numpy")(function)
+    return numba.njit(nogil=True, fastmath=_FUSED, error_model="numpy")(function)  # type: ignore[no-any-return]
 
 
 def summing_any_strides(
@@ -78,9 +78,9 @@ def _compiled(
 ) -> Callable[..., Any]:
     options: dict[str, Any] = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
     try:
-        return numba.njit(signatures, cache=True, **options)(function)
+        return numba.njit(signatures, cache=True, **options)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # there is no folder to write to
-        return numba.njit(signatures, **options)(function)
+        return numba.njit(signatures, **options)(function)  # type: ignore[no-any-return]
 
 
 def in_parts(length: int, elements: int, work: Callable[[int, int], Result]) -> list[Result]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import intp  # type: ignore[import-untyped, unused-ignore]
+from numba import intp
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding  # type: ignore[import-untyped, unused-ignore]
-from llvmlite import ir  # type: ignore[import-untyped, unused-ignore]
-from numba import types  # type: ignore[import-untyped, unused-ignore]
-from numba.extending import intrinsic  # type: ignore[import-untyped, unused-ignore]
+import llvmlite.binding
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 __all__ = ["COLUMNS", "ROWS", "add_product", "set_product"]
 

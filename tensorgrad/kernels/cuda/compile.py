@@ -66,7 +66,7 @@ def cache_folder() -> Path:
 def _compiler() -> tuple[str, str]:
     """ "nvrtc" or "nvcc", and its version."""
     try:
-        from cupy_backends.cuda.libs import nvrtc  # type: ignore[import-not-found, unused-ignore]
+        from cupy_backends.cuda.libs import nvrtc
 
         return "nvrtc", str(nvrtc.getVersion())
     except Exception:  # not installed, or without its library: CuPy's own errors cannot be named without it

@@ -53,7 +53,7 @@ class CublasLt:
     """A runner of products. Raises ImportError without nvmath-python, and its errors without the library."""
 
     def __init__(self) -> None:
-        from nvmath.bindings import cublasLt  # type: ignore[import-not-found, unused-ignore]
+        from nvmath.bindings import cublasLt
 
         self._lt = cublasLt
         self._cupy = cuda_module()

@@ -26,7 +26,7 @@ class GemmEx:
     """A runner of products. Raises ImportError where CuPy finds no cuBLAS."""
 
     def __init__(self) -> None:
-        from cupy_backends.cuda.libs import cublas  # type: ignore[import-not-found, unused-ignore]
+        from cupy_backends.cuda.libs import cublas
 
         self._cublas = cublas
         self._cupy = cuda_module()

@@ -42,7 +42,7 @@ class Problem:
 
 def load() -> Any:
     """The frontend's module. Raises ImportError, DeviceError (a version that was not tried)."""
-    import cudnn  # type: ignore[import-not-found, unused-ignore]
+    import cudnn
 
     version = tuple(int(part) for part in cudnn.__version__.split(".")[:2])
     if not VERSIONS[0] <= version < VERSIONS[1]:
