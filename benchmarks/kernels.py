@@ -216,10 +216,10 @@ def optimizers(torch: Any, size: int) -> Iterator[Case]:
 def turn(work: Callable[[], Any]) -> tuple[float, float]:
     """Milliseconds of a call, and those that threads ran: of as many in a row as take some time."""
     work()
-    count, start, cpu_start = 0, time.perf_counter(), time.process_time()
-    while (seconds := time.perf_counter() - start) < MIN_TURN_S:
+    count, seconds, start, cpu_start = 0, 0.0, time.perf_counter(), time.process_time()
+    while seconds < MIN_TURN_S:
         work()
-        count += 1
+        count, seconds = count + 1, time.perf_counter() - start
     return seconds / count * 1000, (time.process_time() - cpu_start) / count * 1000
 
 
