@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad.arguments import as_number
-from tensorgrad.array import module_of
+from tensorgrad.array import is_array, module_of
 from tensorgrad.dtype import DType
 from tensorgrad.errors import DTypeError, ShapeError
 from tensorgrad.ops.broadcast import sum_to
-from tensorgrad.ops.common import REFUSED, TensorLike, combined, number_operand, operand, operands, shape_of
+from tensorgrad.ops.common import (
+    REFUSED,
+    TensorLike,
+    check_devices,
+    combined,
+    number_operand,
+    operand,
+    operands,
+    shape_of,
+)
 from tensorgrad.ops.elementwise.arithmetic import multiply
 from tensorgrad.ops.logic import no_vjp
 from tensorgrad.tape import record
@@ -87,6 +96,7 @@ def where(condition: Any, x: TensorLike, y: TensorLike) -> Tensor:
     if test.dtype != bool:
         raise DTypeError(f"where: expected a bool condition, got {test.dtype}: compare it with something")
     a, b = operands("where", x, y)
+    check_devices("where", test, *(v for v in (a, b) if is_array(v)))
     try:
         out = module_of(test).where(test, a, b)
     except REFUSED:
