@@ -21,7 +21,7 @@ from tensorgrad import array as arrays
 from tensorgrad import philox
 from tensorgrad.arguments import as_integer, as_shape, as_size
 from tensorgrad.array import Array
-from tensorgrad.dtype import DTypeLike, as_dtype, is_float
+from tensorgrad.dtype import DType, DTypeLike, as_dtype, is_float
 from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 
 __all__ = ["Key", "RowKeys"]
@@ -88,7 +88,12 @@ class Key:
         def words(count: int, first: int) -> Array:
             return _words_on(xp, self.seed, self.stream, count, first)
 
-        return arrays.to_device(_uniform(words, math.prod(shape), start, dtype, shape), device)
+        kernel = _uniform_kernel(dtype)
+        if kernel is None:
+            return arrays.to_device(_uniform(words, math.prod(shape), start, dtype, shape), device)
+        keys_12 = xp.empty((1, 2), np.uint64)  # filled by numbers: nothing is copied
+        keys_12[0, 0], keys_12[0, 1] = np.uint64(self.seed), np.uint64(self.stream)
+        return arrays.to_device(kernel(keys_12, math.prod(shape), start, as_dtype(dtype)).reshape(shape), device)
 
     def normal(self, shape: tuple[int, ...] = (), *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
         """Standard normal, by Box and Muller's transform in float64, rounded once to `dtype`."""
@@ -155,7 +160,10 @@ class RowKeys:
         def words(count: int, first: int) -> Array:
             return _words_on(xp, on_device[:, :1], on_device[:, 1:], count, first)
 
-        return _uniform(words, math.prod(shape[1:]), 0, dtype, shape)
+        kernel = _uniform_kernel(dtype)
+        if kernel is None:
+            return _uniform(words, math.prod(shape[1:]), 0, dtype, shape)
+        return kernel(on_device, math.prod(shape[1:]), 0, as_dtype(dtype)).reshape(shape)
 
 
 def _uniform(
@@ -171,6 +179,17 @@ def _uniform(
     raise DTypeError(
         f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}: convert the numbers afterwards"
     )
+
+
+def _uniform_kernel(dtype: DTypeLike) -> Callable[[Array, int, int, DType], Array] | None:
+    """The CUDA kernel that makes uniform numbers of `dtype`; None where there is none, or it is not to be used."""
+    from tensorgrad.kernels import cuda_kernels, reference  # which need keys
+
+    if cuda_kernels() is reference or as_dtype(dtype) not in (np.float32, np.float64):
+        return None
+    from tensorgrad.kernels.cuda.uniform import uniform
+
+    return uniform
 
 
 def _words_on(xp: Any, seed: Any, stream: Any, count: int, first: int) -> Array:

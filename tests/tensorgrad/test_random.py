@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad.kernels import cuda_kernels
 from tensorgrad.random import Key, RowKeys
 from tests.cupy_stand_in import syncs
 
@@ -197,6 +198,7 @@ def test_keys_are_values() -> None:
 @pytest.mark.parametrize("start", [0, 1, 6, 13])
 def test_a_device_makes_the_same_numbers_without_a_copy(dtype, start, cupy):
     key = Key(2**64 - 5, 2**63 + 11)
+    cuda_kernels()  # are tried at first use, on a copy of known numbers
     syncs.copies.clear()
     made = key.uniform((3, 7), start=start, dtype=dtype, device="cuda")
     assert not syncs.copies
@@ -207,3 +209,19 @@ def test_a_device_makes_the_same_numbers_for_rows(cupy):
     keys = RowKeys((Key(1), Key(2, 5), Key(0)))
     assert np.array_equal(keys.uniform((3, 5, 2), device="cuda").get(), keys.uniform((3, 5, 2)))
     assert RowKeys(()).uniform((0, 4), device="cuda").shape == (0, 4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_kernel_of_a_device_makes_the_same_numbers(dtype, cupy_kernels):
+    key = Key(2**64 - 5, 2**63 + 11)
+    syncs.copies.clear()
+    made = key.uniform((3, 7), start=13, dtype=dtype, device="cuda")
+    assert syncs.copies["to the device"] == 320  # to try the kernels, once
+    assert np.array_equal(made.get(), key.uniform((3, 7), start=13, dtype=dtype))
+    rows = RowKeys((Key(1), Key(2, 5)))
+    assert np.array_equal(rows.uniform((2, 5), dtype=dtype, device="cuda").get(), rows.uniform((2, 5), dtype=dtype))
+    assert RowKeys(()).uniform((0, 4), dtype=dtype, device="cuda").shape == (0, 4)
+    assert {kernel.name for kernel in cupy_kernels.launched} == {
+        "softmax",
+        f"uniform_{'double' * (dtype == 'float64') or 'float'}",
+    }
