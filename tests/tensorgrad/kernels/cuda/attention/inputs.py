@@ -18,7 +18,6 @@ class Memory:
     """What providers ask of CuPy, by NumPy. NumPy has no bfloat16: its bits stand in uint16."""
 
     ascontiguousarray = staticmethod(np.ascontiguousarray)
-    concatenate = staticmethod(np.concatenate)
 
     @staticmethod
     def empty(shape: Any, dtype: Any) -> np.ndarray:
