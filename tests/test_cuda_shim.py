@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tensorgrad.kernels.cuda.launch import Kernel, launch, running_with
-from tests.cuda_shim import Shim, ShimError, is_available
+from tests.cuda_shim import Shim, ShimError, is_available, sanitized
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs g++")
 
@@ -150,7 +146,8 @@ def test_the_address_sanitizer_finds_a_write_out_of_bounds(source: str, count: i
     import numpy as np
     from tensorgrad.kernels.cuda.launch import Kernel, launch, running_with
     from tests.cuda_shim import Shim
-    with running_with(Shim(sanitize=True)):
+    Shim.sanitizes = True
+    with running_with(Shim()):
         kernel = Kernel({source!r}, "numbered", {{"HAS_BARRIER": 1}})
         launch(kernel, (4,), (32,), np.zeros(64, np.int32), np.int64({count}))
     """
@@ -160,16 +157,3 @@ def test_the_address_sanitizer_finds_a_write_out_of_bounds(source: str, count: i
     else:
         assert "heap-buffer-overflow" in done.stderr
         assert "planted.cu" in done.stderr or "kernel.cpp" in done.stderr
-
-
-def sanitized(program: str) -> subprocess.CompletedProcess[str]:
-    """A Python program run with AddressSanitizer's runtime."""
-    runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
-    environment = os.environ | {
-        "LD_PRELOAD": runtime.strip(),
-        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
-        "PYTHONMALLOC": "malloc",
-    }
-    root = Path(__file__).parent.parent
-    command = [sys.executable, "-c", textwrap.dedent(program)]
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)

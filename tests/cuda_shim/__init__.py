@@ -15,7 +15,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ import numpy as np
 from tensorgrad.kernels.cuda.compile import source_text
 from tensorgrad.kernels.cuda.launch import Kernel
 
-__all__ = ["Shim", "ShimError", "is_available"]
+__all__ = ["Shim", "ShimError", "is_available", "sanitized"]
 
 SHIM = Path(__file__).with_name("shim.h")
 FOLDER = Path(tempfile.gettempdir()) / f"tensorgrad-shim-{os.getuid()}"
@@ -44,17 +46,18 @@ class ShimError(Exception):
 
 
 class Shim:
-    """A runner for `launch.running_with`. `sanitize`: with AddressSanitizer, whose runtime has to be preloaded."""
+    """A runner for `launch.running_with`."""
 
-    def __init__(self, seed: int = 0, *, sanitize: bool = False) -> None:
+    sanitizes = False  # with AddressSanitizer: only in a process that `sanitized` started
+
+    def __init__(self, seed: int = 0) -> None:
         self.seed = seed
-        self.sanitize = sanitize
         self.launched: list[Kernel] = []
 
     def __call__(
         self, kernel: Kernel, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], shared: int
     ) -> None:
-        library = _library(kernel, self.sanitize)
+        library = _library(kernel, self.sanitizes)
         self.launched.append(kernel)
         held = [_value(kernel, a) for a in arguments]
         sizes = (ctypes.c_uint * 64)()
@@ -75,6 +78,19 @@ class Shim:
 def is_available() -> bool:
     """Whether there is a g++."""
     return shutil.which("g++") is not None
+
+
+def sanitized(program: str) -> subprocess.CompletedProcess[str]:
+    """A Python program run with AddressSanitizer's runtime."""
+    runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
+    environment = os.environ | {
+        "LD_PRELOAD": runtime.strip(),
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+        "PYTHONMALLOC": "malloc",
+    }
+    root = Path(__file__).parent.parent.parent
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
 def _value(kernel: Kernel, argument: Any) -> Any:

@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tensorgrad import Key
-from tensorgrad.kernels import cuda, reference
-from tensorgrad.kernels.cuda import operand
+from tensorgrad.array import cuda_module
+from tensorgrad.errors import DeviceError
+from tensorgrad.kernels import reference
+from tensorgrad.kernels.cuda import norm, operand, optimizer
 from tensorgrad.kernels.cuda.launch import Kernel, launch, running_with
-from tests.cuda_shim import Shim, is_available
-
-pytestmark = pytest.mark.skipif(not is_available(), reason="needs g++")
+from tests.cuda_shim import Shim, is_available, sanitized
+from tests.tensorgrad.kernels.cuda.placed import OnDevice, OnHost
 
 # Of a result's largest element: what rounding it, and its terms, to the dtype may make of it.
 TOLERANCES = {"float64": 1e-13, "float32": 3e-6, "float16": 4e-3, "bfloat16": 3e-2}
 DTYPES = list(TOLERANCES)
 # Rows and widths: none, one, less than a warp, read one by one and several at a time, more rows than a block's warps.
-SHAPES = [(0, 8), (1, 1), (7, 33), (13, 64), (37, 200)]
+SHAPES = [(0, 8), (1, 1), (7, 33), (13, 64), (37, 200), (81, 24)]
 
 
-@pytest.fixture(autouse=True)
-def _on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Kernels run in the shim, arrays that they make start as NaN, and bfloat16 is its bits, in uint16."""
+@pytest.fixture(params=["shim", pytest.param("gpu", marks=pytest.mark.gpu)])
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The kernels, with NumPy arrays in and out; bfloat16 is its bits. Arrays that they make start as NaN."""
+    if request.param == "gpu":
+        try:
+            module = cuda_module()
+        except DeviceError as problem:
+            pytest.skip(str(problem))
+        _poison(monkeypatch, module)
+        yield OnDevice()
+        return
+    if not is_available():
+        pytest.skip("needs g++")
     monkeypatch.setitem(operand._SCALARS, "uint16", "Bfloat16")
-    empty = np.empty
+    _poison(monkeypatch, np)
+    with running_with(Shim(seed=7)):
+        yield OnHost()
 
-    def poisoned(*args: Any, **kwargs: Any) -> np.ndarray:
+
+def _poison(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    empty = module.empty
+
+    def poisoned(*args: Any, **kwargs: Any) -> Any:
         out = empty(*args, **kwargs)
         out.reshape(-1).view(np.uint8)[...] = 0xFF
         return out
 
-    monkeypatch.setattr(np, "empty", poisoned)
-    with running_with(Shim(seed=7)):
-        yield
+    monkeypatch.setattr(module, "empty", poisoned)
 
 
 def stored(a: np.ndarray, dtype: str) -> np.ndarray:
@@ -64,7 +80,9 @@ def assert_close(got: np.ndarray, expected: np.ndarray, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_norms(shape: tuple[int, int], dtype: str) -> None:
+def test_norms(cuda: Any, shape: tuple[int, int], dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shape == (37, 200):
+        monkeypatch.setattr(norm, "_GRADIENT_BLOCKS", 3)  # whose warps take several rows
     x, g, w, b = (normal(s, dtype, i) for i, s in enumerate((shape, shape, shape[1:], shape[1:])))
     xs, gs, ws, bs = map(numbers, (x, g, w, b))
     for bias, exact_bias in ((b, bs), (None, None)):
@@ -85,7 +103,7 @@ def test_norms(shape: tuple[int, int], dtype: str) -> None:
         assert_close(part, exact, dtype)
 
 
-def test_equal_numbers_have_no_variance() -> None:
+def test_equal_numbers_have_no_variance(cuda: Any) -> None:
     x = np.full((2, 77), 0.1, np.float32)
     out, mean, rstd = cuda.layer_norm(x, np.ones(77, np.float32), None, 1e-5)
     assert (out == 0).all()
@@ -93,7 +111,7 @@ def test_equal_numbers_have_no_variance() -> None:
     np.testing.assert_allclose(rstd, 1e-5**-0.5, rtol=1e-6)
 
 
-def test_rows_too_wide_for_shared_memory_are_the_reference_s() -> None:
+def test_rows_too_wide_for_shared_memory_are_the_reference_s(cuda: Any) -> None:
     x, w = normal((2, 30_000), "float32"), normal((30_000,), "float32")
     mean, rstd = reference.layer_norm(x, w, None, 1e-5)[1:]
     got = cuda.layer_norm_gradient(x, x, w, mean, rstd)
@@ -106,7 +124,7 @@ def test_rows_too_wide_for_shared_memory_are_the_reference_s() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3, 7), (5, 64), (0, 4)])
-def test_activations(shape: tuple[int, int], dtype: str) -> None:
+def test_activations(cuda: Any, shape: tuple[int, int], dtype: str) -> None:
     x, g = normal(shape, dtype), normal(shape, dtype, 1)
     xs, gs = 3 * numbers(x), numbers(g)
     x = stored(xs, dtype)
@@ -121,7 +139,7 @@ def test_activations(shape: tuple[int, int], dtype: str) -> None:
     assert_close(cuda.swiglu_gradient(g, both), reference.swiglu_gradient(gs, numbers(both)), dtype)
 
 
-def test_activations_far_from_zero() -> None:
+def test_activations_far_from_zero(cuda: Any) -> None:
     x = np.array([-np.inf, -200.0, -80.0, -30.0, 30.0, 200.0, np.inf, np.nan], np.float32)
     with np.errstate(invalid="ignore"):
         exact = reference.silu(x[1:-2].astype(float))
@@ -132,7 +150,7 @@ def test_activations_far_from_zero() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(0, 4), (3, 1), (5, 77), (2, 1208)])
-def test_softmaxes(shape: tuple[int, int], dtype: str) -> None:
+def test_softmaxes(cuda: Any, shape: tuple[int, int], dtype: str) -> None:
     x, g = stored(4 * np.random.default_rng(0).normal(size=shape), dtype), normal(shape, dtype, 1)
     xs, gs = numbers(x), numbers(g)
     y, log_y = cuda.softmax(x), cuda.log_softmax(x)
@@ -144,7 +162,7 @@ def test_softmaxes(shape: tuple[int, int], dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(0, 4), (3, 1), (5, 77), (2, 1208)])
-def test_cross_entropy(shape: tuple[int, int], dtype: str) -> None:
+def test_cross_entropy(cuda: Any, shape: tuple[int, int], dtype: str) -> None:
     rng = np.random.default_rng(1)
     x = stored(4 * rng.normal(size=shape), dtype)
     targets = rng.integers(0, shape[1], shape[0]).astype(np.int32)
@@ -157,7 +175,7 @@ def test_cross_entropy(shape: tuple[int, int], dtype: str) -> None:
     assert_close(out, expected, dtype)
 
 
-def test_cross_entropy_of_extreme_logits_and_smoothed_labels() -> None:
+def test_cross_entropy_of_extreme_logits_and_smoothed_labels(cuda: Any) -> None:
     x = np.array([[1e4, -1e4, 1e4], [-np.inf, 0.0, -np.inf], [3e4, 3e4, 3e4]], np.float32)
     targets = np.array([0, 1, 2])
     np.testing.assert_allclose(cuda.cross_entropy(x, targets, None)[0], [np.log(2), 0.0, np.log(3)], rtol=1e-6)
@@ -170,7 +188,7 @@ def test_cross_entropy_of_extreme_logits_and_smoothed_labels() -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_rope(dtype: str) -> None:
+def test_rope(cuda: Any, dtype: str) -> None:
     angles = np.random.default_rng(0).normal(size=(5, 6))
     cos, sin = stored(np.cos(angles), dtype), stored(np.sin(angles), dtype)
     for shape in ((5, 12), (3, 5, 12), (2, 3, 5, 12)):
@@ -185,16 +203,17 @@ def test_rope(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_adamw_and_the_norm(dtype: str) -> None:
-    for size in (1, 1000, 300_000 if dtype == "float32" else 700):
+def test_adamw_and_the_norm(cuda: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optimizer, "_MAX_BLOCKS", 2)  # whose threads take several elements
+    for size in (0, 1, 1001, 9000):
         g = normal((size,), dtype)
         exact = np.sqrt((numbers(g) ** 2).sum())
-        norm = cuda.global_norm(g)
-        assert norm.shape == ()
-        assert norm.dtype == np.float64
-        np.testing.assert_allclose(norm, exact, rtol=1e-12)
-    p, m = normal((700,), dtype, 1), normal((700,), dtype, 2)
-    v = stored(numbers(normal((700,), dtype, 3)) ** 2, dtype)
+        got = cuda.global_norm(g)
+        assert got.shape == ()
+        assert got.dtype == np.float64
+        np.testing.assert_allclose(got, exact, rtol=1e-12)
+    p, m = normal((9000,), dtype, 1), normal((9000,), dtype, 2)
+    v = stored(numbers(normal((9000,), dtype, 3)) ** 2, dtype)
     options: Any = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
     rates = np.array([1e-2, 0.3, 0.2, 0.5])
     exacts = [numbers(a) for a in (p, g, m, v)]
@@ -209,7 +228,7 @@ def test_adamw_and_the_norm(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 @pytest.mark.parametrize(("count", "rows"), [(1, 3), (31, 1), (32, 2), (100, 3), (333, 40), (129, 1)])
-def test_scatter_add_of_rows(count: int, rows: int, dtype: str) -> None:
+def test_scatter_add_of_rows(cuda: Any, count: int, rows: int, dtype: str) -> None:
     rng = np.random.default_rng(count)
     ids = rng.integers(0, rows, count)
     values = normal((count, 5), dtype)
@@ -222,7 +241,7 @@ def test_scatter_add_of_rows(count: int, rows: int, dtype: str) -> None:
         assert_close(got, expected, dtype)
 
 
-def test_scatter_add_of_something_else_is_the_reference_s() -> None:
+def test_scatter_add_of_something_else_is_the_reference_s(cuda: Any) -> None:
     for buffer, index, values in (
         (np.zeros((4, 3)), (np.array([0, 0]), np.array([1, 1])), np.ones(2)),
         (np.zeros((4, 3)), np.array([True, False, True, False]), np.ones((2, 3))),
@@ -237,18 +256,18 @@ def test_scatter_add_of_something_else_is_the_reference_s() -> None:
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 2**40 + 3])
-def test_uniform_is_the_key_s(start: int) -> None:
+def test_uniform_is_the_key_s(cuda: Any, start: int) -> None:
     keys = [Key(5), Key(7).fold_in(3)]
     given = np.array([[key.seed, key.stream] for key in keys], np.uint64)
     for dtype, name in ((np.float32, "uniform_float"), (np.float64, "uniform_double")):
         out = np.empty((2, 101), dtype)
         sizes = map(np.int64, (2, 101, start))
-        launch(Kernel("random.cu", name), (2,), (128,), given, out, *sizes)
+        cuda.call(launch, Kernel("random.cu", name), (2,), (128,), given, out, *sizes)
         expected = [key.uniform((101,), start=start, dtype=np.dtype(dtype).name) for key in keys]
         np.testing.assert_array_equal(out, expected)
 
 
-def test_results_do_not_depend_on_the_order_of_threads() -> None:
+def test_results_do_not_depend_on_the_order_of_threads(cuda: Any) -> None:
     x, g, w = normal((37, 200), "float32"), normal((37, 200), "float32", 1), normal((200,), "float32", 2)
     ids = np.random.default_rng(0).integers(0, 5, 37)
 
@@ -260,6 +279,20 @@ def test_results_do_not_depend_on_the_order_of_threads() -> None:
 
     first = results()
     for seed in (100, 200):
-        with running_with(Shim(seed)):
+        with nullcontext() if isinstance(cuda, OnDevice) else running_with(Shim(seed)):
             for a, b in zip(first, results(), strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.skipif(not is_available(), reason="needs g++")
+def test_the_address_sanitizer_finds_nothing() -> None:
+    """In the same tests, of one dtype: every access to memory is to an array, or to shared memory as launched."""
+    chosen = ["-q", "-p", "no:cacheprovider", __file__, "-k", "float32 or uniform", "-m", "not gpu"]
+    done = sanitized(f"""
+    import sys, pytest
+    from tests.cuda_shim import Shim
+    Shim.sanitizes = True
+    sys.exit(pytest.main({chosen!r}))
+    """)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
