@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -86,9 +87,9 @@ class CublasLt:
         self._lt.matmul(
             self._handle,
             prepared.description,
-            prepared.one.ctypes.data,
+            prepared.one_address,
             *(a, prepared.a, b, prepared.b),
-            prepared.beta.ctypes.data,
+            prepared.beta_address,
             *(d, prepared.d, d, prepared.d),
             algorithm.ctypes.data,
             self._workspaces[stream].ptr,
@@ -112,10 +113,12 @@ class CublasLt:
                 return None
             raise RuntimeError(f"cublasLt has no algorithm for {plan}")
         if len(proposals) > 1 and not self._is_capturing():
-            # Into a buffer of its own: what is added to is not to be added to again and again.
-            scratch = self._cupy.empty(plan.d.extent(plan.batch), product.out.dtype)
+            # What is added to is not to be added to again and again; what is overwritten may be.
+            scratch = self._cupy.empty(plan.d.extent(plan.batch), product.out.dtype) if plan.accumulate else product.out
             times = [self._time(prepared, product, algorithm, scratch) for algorithm in proposals]
             best = proposals[int(np.argmin(times))]
+            if min(times) == math.inf:
+                raise RuntimeError(f"cublasLt proposes algorithms for {plan}, and runs none of them")
             self._tuned.put(*key, best)
             return best
         return proposals[0]
@@ -164,7 +167,10 @@ class CublasLt:
         for _ in range(RUNS):
             start, end = cuda.Event(), cuda.Event()
             start.record()
-            self._run(prepared, product, algorithm, scratch)
+            try:
+                self._run(prepared, product, algorithm, scratch)
+            except self._lt.cuBLASLtError:  # refused when launched, for what it is not asked about before
+                return math.inf
             end.record()
             end.synchronize()
             times.append(cuda.get_elapsed_time(start, end))
@@ -194,6 +200,7 @@ class _Prepared:
         self.one, self.beta = (
             np.asarray(value, np.float64 if is_double else np.float32) for value in (1.0, float(plan.accumulate))
         )
+        self.one_address, self.beta_address = self.one.ctypes.data, self.beta.ctypes.data
         self.description = lt.matmul_desc_create(compute, _DATA_TYPES["float64" if is_double else "float32"])
         is_attribute = lt.MatmulDescAttribute
         self._set(is_attribute.TRANSA, np.int32(plan.a.is_transposed))

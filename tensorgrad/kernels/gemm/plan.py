@@ -13,10 +13,12 @@ Source: cublasLt documentation, cublasLtMatmul and cublasLtEpilogue_t (BIAS, BGR
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
 from tensorgrad.array import Array, address_of, module_of
+from tensorgrad.dtype import DType
 
 __all__ = ["Matrix", "Plan", "Product", "product_of"]
 
@@ -84,15 +86,16 @@ def product_of(
     """
     lead = out.shape[:-2]
     x, y = (_readable(z) for z in (x, y))
-    x, y = (module_of(z).broadcast_to(z, (*lead, *z.shape[-2:])) for z in (x, y))
+    if lead:
+        x, y = (module_of(z).broadcast_to(z, (*lead, *z.shape[-2:])) for z in (x, y))
     outer, batch, strides = _batched(lead, x, y, out)
     m, n, k = out.shape[-1], out.shape[-2], x.shape[-1]
     a, b, d = (_matrix(z, step) for z, step in zip((y, x, out), (strides[1], strides[0], strides[2]), strict=True))
     products = []
     for index in outer:
-        parts = (y[index], x[index], out[index])
+        parts: tuple[Array, Array, Array] = (y[index], x[index], out[index]) if index else (y, x, out)
         plan = Plan(
-            *(m, n, k, batch, a, b, d, x.dtype.name, out.dtype.name),
+            *(m, n, k, batch, a, b, d, _name(x.dtype), _name(out.dtype)),
             has_bias=bias is not None,
             has_row_sums=row_sums is not None,
             accumulate=accumulate,
@@ -136,6 +139,11 @@ def _batched(lead: tuple[int, ...], *arrays: Array) -> tuple[list[tuple[int, ...
     for size in lead[:count]:
         outer = [(*index, i) for index in outer for i in range(size)]
     return outer if math.prod(lead) else [], batch, steps
+
+
+@functools.cache
+def _name(dtype: DType) -> str:
+    return dtype.name  # which NumPy composes anew each time
 
 
 def _alignment(*arrays: Array) -> int:

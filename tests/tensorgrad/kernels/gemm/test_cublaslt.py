@@ -69,7 +69,8 @@ class Binding(types.ModuleType):
         self.algorithms: list[int] = []  # the first byte of each that was run
         self.num_proposals = 3
         self.has_no_extras = False
-        self.unusable: set[int] = set()
+        self.unusable: set[int] = set()  # as read from disk
+        self.refused: set[int] = set()  # when launched
 
     def _made(self, **fields: Any) -> int:
         self.objects[len(self.objects) + 1] = fields
@@ -129,6 +130,8 @@ class Binding(types.ModuleType):
         assert (c, cdesc) == (d, ddesc)
         assert (workspace, workspace_size_in_bytes, stream) == (4096, 32 << 20, 77)
         self.algorithms.append(memory(algo, np.uint8, 64)[63])
+        if self.algorithms[-1] in self.refused:
+            raise self.cuBLASLtError(15)
         description = self.objects[compute_desc]
         scale = FLOATS[description["scale"]]
         assert memory(alpha, scale, 1)[0] == 1
@@ -256,6 +259,16 @@ def test_what_the_library_has_no_algorithm_for_takes_a_pass_of_its_own(binding: 
     np.testing.assert_array_equal(product(x, w.T, np.zeros((6, 8), np.float32), bias=bias), x @ w.T + bias)
     np.testing.assert_array_equal(product(x, w.T, np.zeros((6, 8), np.float32), row_sums=sums), x @ w.T)
     np.testing.assert_array_equal(sums, 4)
+
+
+def test_an_algorithm_that_does_not_run_is_not_chosen(binding: Binding) -> None:
+    x = np.ones((4, 4), np.float32)
+    binding.refused = {1, 2}
+    np.testing.assert_array_equal(product(x, x, np.zeros((4, 4), np.float32)), 4)
+    assert binding.algorithms == [1, 2, 3, 3, 3, 3]
+    binding.refused = {1, 2, 3}
+    with pytest.raises(RuntimeError, match="runs none of them"):
+        product(x, x, np.zeros((4, 4), np.float32), accumulate=True)
 
 
 def test_trying_algorithms_leaves_everything_else_alone(binding: Binding) -> None:
