@@ -16,14 +16,13 @@ from gpt import checkpoint, train
 from gpt.config import ModelConfig, OptimConfig, TokenizerConfig, TrainConfig
 from gpt.metrics import read_metrics
 from gpt.model import GPT
-from gpt.optim import AdamW
+from gpt.optim import AdamW, rates
 from gpt.precision import Precision
 from gpt.session import Session
-from gpt.step import train_step
+from gpt.step import Batch, host_batch, run_step, train_step
 from tensorgrad import Key
-from tensorgrad.array import cuda_module
+from tensorgrad.array import cuda_module, to_device
 from tensorgrad.errors import DeviceError, TensorgradError
-from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.tree import named_tensors
 from tests.cupy_stand_in import installed, syncs
@@ -103,21 +102,40 @@ def test_ten_steps_are_those_of_the_cpu(model, text, tmp_path, cuda):
 @pytest.mark.parametrize("precision", ["float32", "fp16"])
 def test_a_step_waits_for_nothing(precision, text, tmp_path, monkeypatch, cupy):
     """From the batch to the numbers on their way down; only reading them, one step later, waits."""
-    advance, scatter_add = Session.advance, reference.scatter_add
-
-    def reference_scatter_add(*arguments):
-        with syncs.forbidden(False):  # it looks where the runs of one id begin; the device's own kernel does not
-            scatter_add(*arguments)
-
-    monkeypatch.setattr(reference, "scatter_add", reference_scatter_add)
+    advance = Session.advance
 
     def advance_without_waiting(session):
         with syncs.forbidden():
             return advance(session)
 
     monkeypatch.setattr(Session, "advance", advance_without_waiting)
-    train.train(replace(CONFIG, device="cuda", precision=precision), [str(text)], tmp_path / "run")
-    assert len(numbers(tmp_path / "run")) == 10
+    config = replace(CONFIG, device="cuda", precision=precision, steps=4)
+    train.train(config, [str(text)], tmp_path / "run")
+    assert len(numbers(tmp_path / "run")) == 4
+
+
+def test_a_step_by_our_own_kernels_waits_for_nothing(cupy_kernels):
+    config = replace(GPT2, vocab_size=50, context_length=8, num_layers=1)
+    model = GPT.init(config, Key(0)).to("cuda")
+    optimizer = AdamW(model, OptimConfig())
+    ids = np.random.default_rng(0).integers(0, 50, (2, 9))
+    values = host_batch(ids[:, :-1], ids[:, 1:], rates(optimizer.config, 1e-3, 1), vocab_size=50, micro_batch_size=2)
+    batch = Batch(**{name: to_device(value, "cuda") for name, value in values.items()})
+    run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=False)  # providers are chosen
+    with syncs.forbidden():
+        report_3 = run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=False)
+    assert {kernel.source for kernel in cupy_kernels.launched} >= {
+        "norm.cu",
+        "softmax.cu",
+        "optimizer.cu",
+        "scatter.cu",
+    }
+    twin = GPT.init(config, Key(0))
+    twins = AdamW(twin, OptimConfig())
+    arguments = {"micro_batch_size": 2, "learning_rate": 1e-3, "number": 1}
+    for _ in range(2):
+        expected = train_step(twin, twins, ids[:, :-1], ids[:, 1:], **arguments)
+    np.testing.assert_allclose(report_3.get()[:2], expected, rtol=3e-5)
 
 
 def test_the_same_command_gives_the_same_weights(text, tmp_path, cuda):
