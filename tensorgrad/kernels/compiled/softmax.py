@@ -120,10 +120,15 @@ def _log_softmax_gradient(g_NC, y_NC, out_NC):
             out[i] = g[i] - exp(y[i]) * total
 
 
+def _are_classes(targets_N: Array, logits_NV: Array) -> bool:
+    """Whether every target is one: machine code checks no index, the reference does."""
+    return not targets_N.size or bool(targets_N.min() >= 0 and targets_N.max() < logits_NV.shape[1])
+
+
 def cross_entropy(
     logits_NV: Array, targets_N: Array, spread_V: Array | None
 ) -> tuple[Array, Array | None, Array, Array]:
-    if spread_V is not None or not plain(logits_NV):
+    if spread_V is not None or not plain(logits_NV) or not _are_classes(targets_N, logits_NV):
         return reference.cross_entropy(logits_NV, targets_N, spread_V)
     targets = np.ascontiguousarray(targets_N, np.int64)
     losses, largest, total = (np.empty(targets.shape, np.float32) for _ in range(3))
@@ -156,7 +161,7 @@ def cross_entropy_gradient(
     total_N: Array,
 ) -> Array:
     rows = (softmax_N, target_N, largest_N, total_N)
-    if spread_V is not None or not plain(logits_NV, *rows):
+    if spread_V is not None or not plain(logits_NV, *rows) or not _are_classes(targets_N, logits_NV):
         return reference.cross_entropy_gradient(
             softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N
         )

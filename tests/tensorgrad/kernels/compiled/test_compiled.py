@@ -112,6 +112,16 @@ def test_what_is_not_finite_stays_to_be_seen(bad: float) -> None:
     assert np.isnan(compiled.global_norm(x.ravel())) == np.isnan(bad)
 
 
+def test_a_target_that_is_no_class_is_the_index_error_of_the_reference() -> None:
+    logits, row = normal((2, 5), "float32", 0), np.ones(2, np.float32)
+    for bad in (5, -6):
+        targets = np.array([1, bad])
+        with pytest.raises(IndexError):
+            compiled.cross_entropy(logits, targets, None)
+        with pytest.raises(IndexError):
+            compiled.cross_entropy_gradient(row, row, row, logits, targets, None, row, row)
+
+
 def test_operands_that_are_not_contiguous_are_taken_too() -> None:
     x, g = normal((6, 8), "float32", 0), normal((6, 8), "float32", 1)
     weight = normal((8,), "float32", 2)
