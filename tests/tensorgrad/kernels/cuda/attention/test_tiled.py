@@ -166,7 +166,8 @@ class Short(Memory):
 
 
 g, q, k, v = (np.ascontiguousarray(x) for x in attention_inputs(element, width, 2, 1, 75, 75))
-with running_with(Shim(1, sanitize=True)):
+Shim.sanitizes = True
+with running_with(Shim(1)):
     provider = Tiled(Short)
     out, logsumexp = provider.forward(q, k, v, is_causal=True, scale=0.2)
     gradients = provider.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=0.2)
