@@ -63,7 +63,9 @@ def add_matmul(a: Array, b: Array, out: Array) -> None:
         return
     if by_onednn:
         a, b = _readable(a), _readable(b)
-    product = functools.partial(onednn.matmul, accumulate=True) if by_onednn else _add_blas
+    product = _add_blas
+    if by_onednn:
+        product = _add_bfloat16 if is_bfloat16 else functools.partial(onednn.matmul, accumulate=True)
     if _is_large(a, b):
         _in_parts(product, a, b, out)
     else:
@@ -106,6 +108,13 @@ def _in_parts(product: Product, a: Array, b: Array, out: Array) -> None:
 
 def _blas(a: Array, b: Array, out: Array) -> None:
     np.matmul(a, b, out=out)
+
+
+def _add_bfloat16(a: Array, b: Array, out: Array) -> None:
+    """By way of an array of the part's size: accumulated, some layouts of `a` are a thousand times as slow."""
+    part = np.empty(out.shape, np.float32)
+    onednn.matmul(a, b, part)
+    out += part
 
 
 def _add_blas(a: Array, b: Array, out: Array) -> None:
