@@ -247,6 +247,7 @@ class TrainConfig:
     seed: int = 0  # of initialisation, data order and dropout
     precision: Literal["float32", "float64", "bf16", "fp16"] = "float32"  # bf16, fp16: mixed (see gpt/precision.py)
     device: str = "cpu"  # where the arrays live: cpu, cuda, or cuda:N for GPU number N
+    threads: int = 0  # on the CPU, on which no result depends; 0: one per core
     require_fast: bool = False  # on a GPU: fail where a slower library would have to stand in for the fast one
     cuda_graph: bool = False  # on a GPU: record the whole step once and launch it as one; bitwise the same
     recompute: bool = False  # compute each block again in backward: less memory, more time
@@ -258,7 +259,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _check_types(self, TrainConfig)
         _check_at_least(self, "", 1, "steps", "batch_size", "log_interval_steps")
-        _check_at_least(self, "", 0, "micro_batch_size", "time_limit_s", "eval_interval_steps", "eval_batches")
+        _check_at_least(
+            self, "", 0, "threads", "micro_batch_size", "time_limit_s", "eval_interval_steps", "eval_batches"
+        )
         _check_at_least(self, "", 0, "checkpoint_interval_steps", "keep_checkpoints")
         if not 0 <= self.seed < 2**64:
             raise UserError(f"seed: expected an integer in 0 .. 2**64 - 1, got {self.seed}: 0 is as good")

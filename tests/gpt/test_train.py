@@ -23,7 +23,8 @@ from gpt.metrics import read_metrics
 from gpt.model import GPT
 from gpt.optim import AdamW
 from gpt.session import Session
-from tensorgrad import Key
+from tensorgrad import Key, threads
+from tensorgrad.kernels import gemm
 
 SMALL = TrainConfig(
     steps=12,
@@ -143,6 +144,22 @@ def test_a_run_leaves_a_complete_folder(text, tmp_path, capsys):
     for expected in ("257 ids", "held-out loss", "held-out prompt 3", f"gpt sample {run_dir}"):
         assert expected in printed
     assert checkpoint.load(run_dir).tokenizer.decode([104, 105]) == "hi"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_no_weight_depends_on_the_number_of_threads(text, tmp_path, precision, monkeypatch):
+    if precision == "bf16" and not gemm.has_fast_bfloat16():
+        pytest.skip("no fast products of bfloat16")
+    pools = []
+    monkeypatch.setattr(train, "threads", lambda count: pools.append(count) or threads(count))
+    # Wide enough that products are cut into parts.
+    model = replace(SMALL.model, context_length=64, model_dim=128, num_heads=4)
+    config = replace(SMALL, steps=2, batch_size=8, precision=precision, model=model, eval_interval_steps=0)
+    for count in (1, 2, 3):
+        train.train(replace(config, threads=count), [str(text)], tmp_path / f"run{count}")
+    assert_same_weights(tmp_path / "run1", tmp_path / "run2")
+    assert_same_weights(tmp_path / "run1", tmp_path / "run3")
+    assert pools == [1, 2, 3]
 
 
 def test_the_same_command_gives_the_same_weights(text, tmp_path):
