@@ -9,6 +9,7 @@ import pytest
 import tensorgrad as tg
 from tensorgrad.array import cuda_module
 from tensorgrad.kernels import reference
+from tensorgrad.kernels.cuda import providers
 from tests.cupy_stand_in.kernels import choosing_anew
 
 
@@ -33,8 +34,10 @@ def test_without_a_gpu_three_lines_say_so_in_the_words_of_the_refusal():
 
 def test_a_gpu_its_libraries_and_who_computes_what(cupy):
     with choosing_anew():
+        providers.fell_back("attention in float32", "unfused", "a mask")
         is_right, lines = told()
     assert is_right
+    assert lines[-1] == "attention in float32: unfused for some calls (a mask)"
     text = "\n".join(lines)
     assert "GPU 0: stand-in for a GPU, compute capability 9.0, 132 multiprocessors" in text
     assert "CUDA: driver for 13.0, runtime 13.0" in text
