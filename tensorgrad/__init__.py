@@ -50,6 +50,7 @@ from tensorgrad.errors import (
     ShapeError,
     TensorgradError,
 )
+from tensorgrad.kernels.gemm.tf32 import allow_tf32
 from tensorgrad.kernels.threads import threads
 from tensorgrad.memory import MemoryInfo, memory_info
 from tensorgrad.ops.broadcast import *  # noqa: F403
@@ -122,6 +123,7 @@ __all__ = [
     "Tensor",
     "TensorgradError",
     "abstract",
+    "allow_tf32",
     "bool",
     "can_cast",
     "check_grads",

@@ -165,7 +165,7 @@ CALLS: dict[str, Callable[[], Call]] = {
 }
 
 # Public names that take no argument, or functions only.
-NOT_CALLED = {"find_non_finite", "is_recording", "no_grad", "recompute", "value_and_grad", "threads"}
+NOT_CALLED = {"allow_tf32", "find_non_finite", "is_recording", "no_grad", "recompute", "value_and_grad", "threads"}
 
 METHODS: dict[str, Callable[[], Call]] = {
     "sum": lambda: call(matrix(2, 3), axis=1, keepdims=True),

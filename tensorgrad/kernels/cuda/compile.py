@@ -104,4 +104,7 @@ def _by_nvcc(text: str, source: str, architecture: str) -> bytes:
 
 
 def _refused(source: str, messages: str) -> DeviceError:
-    return DeviceError(f"cuda: expected {source} to compile, got from the compiler:\n{messages}")
+    return DeviceError(
+        f"cuda: expected {source} to compile, got errors: compare the compiler's version with what the README asks for:"
+        f"\n{messages}"
+    )

@@ -26,6 +26,7 @@ from tensorgrad.array import Array, address_of, cuda_module
 from tensorgrad.kernels.cuda.compile import cache_folder
 from tensorgrad.kernels.gemm.extras import apart
 from tensorgrad.kernels.gemm.plan import Matrix, Plan, Product
+from tensorgrad.kernels.gemm.tf32 import is_tf32_allowed
 
 __all__ = ["CublasLt"]
 
@@ -64,8 +65,6 @@ class CublasLt:
         self._tuned = TunedAlgorithms(self._signature())
 
     def __call__(self, product: Product) -> None:
-        from tensorgrad.kernels.gemm.cuda import is_tf32_allowed
-
         key = (product.plan, is_tf32_allowed())
         prepared = self._prepared.get(key)
         if prepared is None:

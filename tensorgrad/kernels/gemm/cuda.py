@@ -1,6 +1,6 @@
 """Matrix products on CUDA devices: by cublasLt, else by cuBLAS's gemmEx, both by plans, else by CuPy.
 
-float32 is computed in float32, not in TF32, unless `allow_tf32` is in force; 16-bit floats are
+float32 is computed in float32, not in TF32, unless `tensorgrad.allow_tf32` is in force; 16-bit floats are
 multiplied as they are and summed in float32.
 """
 
@@ -18,11 +18,10 @@ from tensorgrad.dtype import accumulation_dtype, is_float
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.gemm.plan import Product, product_of
 
-__all__ = ["allow_tf32", "is_tf32_allowed", "matmul", "running_with"]
+__all__ = ["matmul", "running_with"]
 
 Runner = Callable[[Product], None]
 
-_tf32: contextvars.ContextVar[bool] = contextvars.ContextVar("_tf32", default=False)
 _runner: contextvars.ContextVar[Runner | None] = contextvars.ContextVar("_runner", default=None)
 
 
@@ -62,21 +61,6 @@ def _has_dense_rows(out: Array) -> bool:
     row, column = (step // out.itemsize for step in out.strides[-2:])
     rows, columns = out.shape[-2:]
     return bool((column == 1 or columns <= 1) and (row >= columns or rows <= 1))
-
-
-@contextmanager
-def allow_tf32() -> Iterator[None]:
-    """Within it float32 products may round their operands to TF32, 10 bits of precision: several times as fast."""
-    token = _tf32.set(True)
-    try:
-        yield
-    finally:
-        _tf32.reset(token)
-
-
-def is_tf32_allowed() -> bool:
-    """Whether `allow_tf32` is in force."""
-    return _tf32.get()
 
 
 @contextmanager

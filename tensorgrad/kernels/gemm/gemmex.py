@@ -13,6 +13,7 @@ import numpy as np
 from tensorgrad.array import address_of, cuda_module
 from tensorgrad.kernels.gemm.extras import apart
 from tensorgrad.kernels.gemm.plan import Product
+from tensorgrad.kernels.gemm.tf32 import is_tf32_allowed
 
 __all__ = ["GemmEx"]
 
@@ -32,8 +33,6 @@ class GemmEx:
         self._cupy = cuda_module()
 
     def __call__(self, product: Product) -> None:
-        from tensorgrad.kernels.gemm.cuda import is_tf32_allowed
-
         plan = product.plan
         if plan.has_bias or plan.has_row_sums:
             apart(self, product)

@@ -117,7 +117,12 @@ def _mixed(op: str, x: Any, weight: Any) -> tuple[Array, Array] | None:
 def _linear_bfloat16(x: Any, weight: Any, bias: Any, product_dtype: str) -> Tensor:
     """`linear` with operands rounded once each, for its gradient too."""
     a, w = data(x), data(weight)
-    if product_dtype != "bfloat16" or a.dtype != np.float32 or not isinstance(a, np.ndarray):
+    if (
+        not isinstance(product_dtype, str)
+        or product_dtype != "bfloat16"
+        or a.dtype != np.float32
+        or not isinstance(a, np.ndarray)
+    ):
         raise ArgumentError(
             f'linear: expected product_dtype "bfloat16" with float32 operands on the CPU, got {shown(product_dtype)} '
             f"with {a.dtype} on {device_of(a)}: leave it out, or convert the operands"

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tensorgrad as tg
 from tensorgrad.kernels.gemm import cublaslt, cuda
 from tensorgrad.kernels.gemm.plan import product_of
 
@@ -245,7 +246,7 @@ def test_tf32_only_when_it_is_asked_for(binding: Binding) -> None:
 
     product(x, x, np.zeros((4, 4), np.float32))
     assert computed_in() == 68
-    with cuda.allow_tf32():
+    with tg.allow_tf32():
         product(x, x, np.zeros((4, 4), np.float32))
     assert computed_in() == 77
     product(x.astype(float), x.astype(float), np.zeros((4, 4)))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tensorgrad as tg
 from tensorgrad.kernels.gemm import cuda, gemmex
 from tests.tensorgrad.kernels.gemm.test_cublaslt import FLOATS, memory, on_device
 
@@ -75,6 +76,6 @@ def test_tf32_only_when_it_is_asked_for(cublas: Cublas) -> None:
     x = on_device(np.ones((4, 4), np.float32))
     cuda.matmul(x, x)
     assert cublas.compute == 68
-    with cuda.allow_tf32():
+    with tg.allow_tf32():
         cuda.matmul(x, x)
     assert cublas.compute == 77

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tensorgrad as tg
 from tensorgrad.array import cuda_module, to_device, to_numpy
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels.gemm import cuda
@@ -102,7 +103,7 @@ def test_the_same_bits_again(runner: Any, dtype: str) -> None:
 def test_tf32_only_when_it_is_asked_for(runner: Any) -> None:
     (x, x64), (y, y64) = drawn("float32", 512, 512), drawn("float32", 512, 512, seed=1)
     compare(cuda.matmul(x, y), x64 @ y64, "float32")
-    with cuda.allow_tf32():
+    with tg.allow_tf32():
         compare(cuda.matmul(x, y), x64 @ y64, "float16")
 
 
