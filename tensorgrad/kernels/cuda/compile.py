@@ -105,6 +105,5 @@ def _by_nvcc(text: str, source: str, architecture: str) -> bytes:
 
 def _refused(source: str, messages: str) -> DeviceError:
     return DeviceError(
-        f"cuda: expected {source} to compile, got errors: compare the compiler's version with what the README asks for:"
-        f"\n{messages}"
+        f"cuda: expected {source} to compile, got errors: report them, with the versions from doctor:\n{messages}"
     )

@@ -30,8 +30,8 @@ def linear(
              bfloat16 (8 bits of precision), and their products summed in float32.
     Returns: (..., N), of the dtype of x.
     Raises:  ShapeError, DTypeError, DeviceError, ArgumentError (product_dtype).
-    Grad:    dx = g weight, dweight = g^T x, dbias = sum of g over the leading axes; of a 16-bit x and g, dweight and
-             dbias are summed and returned in float32, never rounded to 16 bits.
+    Grad:    dx = g weight, dweight = g^T x, dbias = sum of g over the leading axes. Of float32 parameters and a 16-bit
+             x, dweight and dbias are sums of the 16-bit values in float32, never rounded to 16 bits.
     Saves:   x, weight as rounded; with product_dtype, both rounded, in half the memory.
     """
     a, w = _mixed("linear", x, weight) or operands("linear", x, weight)
