@@ -221,8 +221,12 @@ def opened(name: str, workload: Workload, threads: int) -> Iterator[tuple[Traine
         sys.modules.update(dict.fromkeys(OPTIONAL))  # as if they were not installed
     import tensorgrad
     from gpt.cli import _keep_freed_memory
+    from tensorgrad.kernels import gemm, kernels_for
 
     _keep_freed_memory()
+    # Loaded at their first use: numba (what it compiles counts as ours) and oneDNN.
+    kernels_for(np.ones(1, np.float32))
+    gemm.cpu_provider()
     with tensorgrad.threads(threads):
         loaded = memory_mb("VmRSS")
         yield TensorgradTrainer(workload, threads, "bf16" if variant == "bf16" else "float32"), loaded
