@@ -18,8 +18,9 @@ hypothesis.settings.load_profile("stable")
 def cupy() -> Iterator[Any]:
     """CuPy's stand-in, as which `import cupy` finds it for the length of a test: device "cuda" without a GPU."""
     from tests.cupy_stand_in import installed
+    from tests.cupy_stand_in.kernels import choosing_anew
 
-    with installed() as module:
+    with installed() as module, choosing_anew():
         yield module
 
 

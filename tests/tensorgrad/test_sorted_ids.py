@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,12 @@ def test_the_order_given_is_the_one_that_is_used() -> None:
 def test_ids_out_of_range_are_refused_all_the_same() -> None:
     with pytest.raises(tg.ShapeError, match=r"ids in 0 \.\. 2, got 3"):
         tg.embedding(tg.zeros((3, 2)), SortedIds.of(np.array([0, 3])))
+
+
+def test_on_a_device(cupy: Any) -> None:
+    ids = SortedIds.of(np.array([[3, 1], [0, 1]]))
+    assert ids.shape == (2, 2)
+    assert ids.to("cpu") is ids
+    moved = ids.to("cuda:0")
+    np.testing.assert_array_equal(moved.ids.get(), ids.ids)
+    np.testing.assert_array_equal(moved.order_N.get(), ids.order_N)

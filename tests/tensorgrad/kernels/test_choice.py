@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tensorgrad import kernels
-from tensorgrad.errors import ArgumentError
-from tensorgrad.kernels import Kernels, reference
+from tensorgrad.errors import ArgumentError, DeviceError
+from tensorgrad.kernels import Kernels, cuda, reference
 
 choose = kernels.cpu_kernels.__wrapped__  # anew: its result is kept for the process
 
@@ -80,3 +81,10 @@ def test_every_provider_has_every_kernel() -> None:
     assert names <= set(reference.__all__)
     compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
     assert names <= set(compiled.__all__)
+
+
+def test_cuda_kernels_that_compute_wrongly_are_not_used(cupy_kernels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels.cuda_kernels() is cuda
+    monkeypatch.setattr(cuda, "softmax", lambda x: x)
+    with pytest.raises(DeviceError, match="softmax of known numbers"):
+        kernels._tried_cuda()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -131,6 +132,14 @@ def test_what_the_compiler_says_reaches_the_user(tmp_path: Path, monkeypatch: py
     with pytest.raises(tg.DeviceError, match=r"wrong.cu to compile.*\n(.*\n)*.*not_declared"):
         compiling.cubin(str(source), {}, "90")
     assert not (tmp_path / "cache").exists()
+
+
+@needs_nvcc
+def test_without_nvrtc_it_is_nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy_backends", None)
+    name, version = compiling._compiler.__wrapped__()
+    assert name == "nvcc"
+    assert "release" in version
 
 
 def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,3 +62,7 @@ def test_few_rows_are_shared_by_threads_too(rows: int) -> None:
     np.testing.assert_array_equal(found[1], found[0])
     np.testing.assert_array_equal(found[2], found[0])
     np.testing.assert_allclose(found[0], a.astype(np.float64) @ w.T, rtol=1e-4, atol=1e-4)
+
+
+def test_fast_products_of_bfloat16_are_known_of() -> None:
+    assert gemm.has_fast_bfloat16() in ((False,) if gemm.bfloat16_problem() else (False, True))

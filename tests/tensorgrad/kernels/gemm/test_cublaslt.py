@@ -287,6 +287,21 @@ def test_no_algorithm_is_an_error(binding: Binding) -> None:
         product(np.ones((4, 4)), np.ones((4, 4)), np.zeros((4, 4)))
 
 
+def test_algorithms_none_of_which_runs_are_an_error(binding: Binding) -> None:
+    binding.refused = {1, 2, 3}
+    with pytest.raises(RuntimeError, match="runs none of them"):
+        product(np.ones((4, 4)), np.ones((4, 4)), np.zeros((4, 4)))
+
+
+def test_what_else_the_library_refuses_reaches_the_caller(binding: Binding, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: int) -> None:
+        raise binding.cuBLASLtError(13)
+
+    monkeypatch.setattr(binding, "matmul_algo_get_heuristic", failing)
+    with pytest.raises(binding.cuBLASLtError):
+        product(np.ones((4, 4)), np.ones((4, 4)), np.zeros((4, 4)))
+
+
 def test_the_binding_is_nvmath_s() -> None:
     """Each function that the provider calls exists, with these arguments; each number is the library's."""
     real = pytest.importorskip("nvmath.bindings.cublasLt")

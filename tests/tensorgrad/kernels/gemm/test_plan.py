@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tensorgrad.kernels import gemm
+from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.gemm import cuda
-from tensorgrad.kernels.gemm.plan import product_of
+from tensorgrad.kernels.gemm.plan import Product, product_of
 from tests.gemm_interpreter import interpret
 
 
@@ -113,3 +117,30 @@ def test_the_last_resort_does_the_same() -> None:
         cuda.matmul(x, y, bias=bias, row_sums=sums, out=out, accumulate=True)
     np.testing.assert_allclose(out, x @ y + bias + 1)
     np.testing.assert_allclose(sums, x.sum(axis=1))
+
+
+def test_on_a_device_without_cublas_cupy_computes(cupy: Any) -> None:
+    assert cuda._provider.__wrapped__() is cuda._cupy_product
+    (choice,) = (c for c in providers.choices() if c.need == "gemm")
+    assert choice.chosen == "cupy"
+    assert [name for name, _ in choice.rejected] == ["cublasLt", "gemmEx"]
+
+
+def test_who_computes_wrongly_is_not_used(cupy: Any) -> None:
+    assert cuda._checked(cuda._cupy_product) is cuda._cupy_product
+
+    def wrong(product: Product) -> None:
+        cuda._cupy_product(product)
+        product.out[0, 0] += 1
+
+    with pytest.raises(ArithmeticError, match="came out wrong"):
+        cuda._checked(wrong)
+
+
+def test_products_of_16_bit_floats_keep_their_float32(cupy: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=shape).astype(np.float16) for shape in ((5, 300), (300, 7)))
+    got = gemm.matmul_in(cupy.asarray(x), cupy.asarray(y), np.dtype(np.float32))
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got.get(), x.astype(float) @ y.astype(float), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(gemm.matmul_in(x, y, np.dtype(np.float32)), got.get(), rtol=1e-5, atol=1e-5)

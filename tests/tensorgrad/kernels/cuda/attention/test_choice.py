@@ -146,6 +146,11 @@ def test_what_cudnn_does_not_take_the_next_one_does(with_cudnn: Shim) -> None:
     ]
 
 
+def test_what_the_only_kernel_does_not_take_is_unfused(shim: Shim) -> None:
+    compute("float16", 12, 40, 40)
+    assert [fallback.reason for fallback in providers.fallbacks()] == ["heads of width 12"]
+
+
 def test_a_few_queries_need_no_plan(with_cudnn: Shim) -> None:
     """As in generating: another length at every token."""
     with providers.requiring_fast():
