@@ -14,7 +14,6 @@ EQUIVALENT: dict[str, str] = {
     "ops/linalg/determinant.py:_cofactors_along.<lambda>:lost history:1": "a fourth order, which det does not claim",
     "ops/nn/cross_entropy.py:cross_entropy_definition:factor or offset:1": "the loss of an ignored row, a constant",
     "ops/reduce/running.py:cumulative_prod.vjp:sign:1": "the gradient of no element at all",
-    "transforms.py:_rows:output for input:1": "the input is called out there: nothing changes",
     "transforms.py:_zeros:factor or offset:1": "0 twice over is 0 as well",
     "ops/sorting.py:sort.<lambda>:wrong branch:1": "a permutation names nothing twice: the slow way gives the same",
     "ops/nn/cross_entropy.py:_picked_losses:factor or offset:1": "what an ignored position picks, which weighs 0",

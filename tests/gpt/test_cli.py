@@ -128,7 +128,7 @@ def test_values_are_checked_together_and_not_one_by_one(trained: list[TrainCall]
         ),
         (
             ["train", "--micro-batch-size", "5"],
-            "gpt: micro_batch_size: expected a divisor of batch_size = 4",
+            "gpt: micro_batch_size: expected a divisor of batch_size = 8",
         ),
         (["train", "--preset", "gpt3"], "got 'gpt3': did you mean gpt2-"),
         (["train", "--config", "none.toml"], "gpt: none.toml: expected a TOML file"),

@@ -73,9 +73,10 @@ def _gelu_tanh(x, out):
 @compiled
 def _gelu_tanh_gradient(g, x, out):
     for i in range(out.shape[0]):
-        # Beyond, the sigmoid is 0 or 1, and the slope of v would overflow.
+        # Beyond, the sigmoid is 0 or 1, and the slope of v would overflow; at infinity the gradient is nan.
         t = _TANH_LIMIT if x[i] > _TANH_LIMIT else x[i]
         t = -_TANH_LIMIT if t < -_TANH_LIMIT else t
+        t += x[i] - x[i]
         first, second, rest = sigmoid_factors(t * (_TANH_LINEAR + _TANH_CUBIC * (t * t)))
         slope = _TANH_LINEAR + _TANH_CUBIC_SLOPE * (t * t)
         out[i] = g[i] * (first * (_ONE + t * rest * slope) * second)
