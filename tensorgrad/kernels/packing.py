@@ -5,15 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tensorgrad.array import Array, has_values, module_of
+from tensorgrad.array import Array, address_of, has_values, module_of
 
-__all__ = ["address", "element_strides", "is_side_by_side", "joined", "unpacked"]
-
-
-def address(a: Array) -> int:
-    """The address of a's first element."""
-    pointer = getattr(a.data, "ptr", None)  # CuPy's
-    return a.ctypes.data if pointer is None else int(pointer)
+__all__ = ["element_strides", "is_side_by_side", "joined", "unpacked"]
 
 
 def element_strides(a: Array) -> tuple[int, ...]:
@@ -43,9 +37,9 @@ def is_side_by_side(parts_BHTD: tuple[Array, ...]) -> bool:
     batch, _, length, width = first.shape
     heads = sum(part.shape[1] for part in parts_BHTD)
     dense = (length * heads * width, width, heads * width, 1)
-    expected = address(first)
+    expected = address_of(first)
     for part in parts_BHTD:
-        is_next = address(part) == expected and part.dtype == first.dtype and element_strides(part) == dense
+        is_next = address_of(part) == expected and part.dtype == first.dtype and element_strides(part) == dense
         if not is_next or part.shape[::2] != (batch, length) or part.shape[3] != width or math.prod(part.shape) == 0:
             return False
         expected += part.shape[1] * width * part.dtype.itemsize

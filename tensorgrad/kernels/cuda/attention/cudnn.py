@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import Array
+from tensorgrad.array import Array, address_of
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels.cuda.attention.layout import Unsupported, aligned, check_widths, gradients_like, heads_last
-from tensorgrad.kernels.packing import address, element_strides
+from tensorgrad.kernels.packing import element_strides
 
 __all__ = ["CuDNN", "Problem", "backward_graph", "forward_graph", "load"]
 
@@ -184,7 +184,7 @@ class CuDNN:
         self._cudnn.set_stream(handle=handle, stream=cuda.get_current_stream().ptr)
         # From CuPy's pool, in the order of the stream: free again for what is enqueued after this call.
         workspace = self._xp.empty(max(1, workspace_bytes), np.uint8)
-        graph.execute({uid: address(x) for uid, x in tensors.items()}, address(workspace), handle=handle)
+        graph.execute({uid: address_of(x) for uid, x in tensors.items()}, address_of(workspace), handle=handle)
 
     def _make_plan(self, make: Callable[..., Any], problem: Problem, device: int) -> tuple[Any, int] | str:
         """The graph, planned, and the bytes that it works in; or why there is none, kept as well."""

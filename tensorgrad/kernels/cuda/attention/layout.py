@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorgrad.array import Array
-from tensorgrad.kernels.packing import address, is_side_by_side
+from tensorgrad.array import Array, address_of
+from tensorgrad.kernels.packing import is_side_by_side
 
 __all__ = ["Unsupported", "aligned", "check_widths", "gradients_like", "heads_last"]
 
@@ -34,7 +34,7 @@ def aligned(x_BHTD: Array) -> Array:
     """x if its last axis is dense and its rows begin at multiples of 16 bytes, else a copy of which that holds."""
     *outer, inner = x_BHTD.strides
     fits = inner == x_BHTD.dtype.itemsize and all(stride > 0 and stride % _ALIGNMENT == 0 for stride in outer)
-    return x_BHTD if fits and address(x_BHTD) % _ALIGNMENT == 0 else x_BHTD.copy()
+    return x_BHTD if fits and address_of(x_BHTD) % _ALIGNMENT == 0 else x_BHTD.copy()
 
 
 def heads_last(shape_BHTD: tuple[int, ...], dtype: Any, xp: Any) -> Array:

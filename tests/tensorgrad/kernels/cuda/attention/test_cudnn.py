@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tensorgrad.array import address_of
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.attention import cudnn
 from tensorgrad.kernels.cuda.attention.layout import Unsupported
-from tensorgrad.kernels.packing import address, element_strides
+from tensorgrad.kernels.packing import element_strides
 from tests.tensorgrad.kernels.cuda.attention import fake_cudnn
 
 
@@ -80,7 +81,7 @@ def test_views_of_one_projection_are_read_and_their_gradients_written_without_a_
         assert tuple(backward.inputs[name].stride) == element_strides(x)
     for gradient, x in ((dq, q), (dk, k), (dv, v)):
         assert element_strides(gradient) == element_strides(x)
-        assert address(gradient) - address(dq) == address(x) - address(q)
+        assert address_of(gradient) - address_of(dq) == address_of(x) - address_of(q)
 
 
 def test_a_plan_is_made_once_for_all_that_it_depends_on(provider: cudnn.CuDNN, normal: Any) -> None:

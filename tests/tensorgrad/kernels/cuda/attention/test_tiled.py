@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tensorgrad.array import address_of
 from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.attention.layout import Unsupported
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.kernels.cuda.launch import running_with
-from tensorgrad.kernels.packing import address, element_strides, joined
+from tensorgrad.kernels.packing import element_strides, joined
 from tests.cuda_shim import Shim, is_available
 from tests.tensorgrad.kernels.cuda.attention.inputs import Memory, attention_inputs, bits_as_bfloat16, exact
 
@@ -100,11 +101,11 @@ def test_gradients_of_one_projection_are_views_of_one_buffer(element: str, width
         assert element_strides(gradient) == element_strides(x)
     whole = joined(tuple(gradients))
     assert whole.shape == (2, 20, 4, width)
-    assert address(whole) == address(gradients[0])
+    assert address_of(whole) == address_of(gradients[0])
     np.testing.assert_array_equal(whole[:, :, 3], gradients[2][:, 0])
     copies = tuple(x.copy() for x in gradients)
     np.testing.assert_array_equal(joined(copies), whole)
-    assert address(joined(copies)) != address(copies[0])
+    assert address_of(joined(copies)) != address_of(copies[0])
 
 
 def at_an_odd_address(x: np.ndarray) -> np.ndarray:
