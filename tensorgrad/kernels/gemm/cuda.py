@@ -16,7 +16,7 @@ import numpy as np
 from tensorgrad.array import Array, cuda_module, module_of
 from tensorgrad.dtype import accumulation_dtype, is_float
 from tensorgrad.kernels.cuda import providers
-from tensorgrad.kernels.gemm.plan import Product, product_of
+from tensorgrad.kernels.gemm.plan import Product, has_dense_rows, product_of
 
 __all__ = ["matmul", "running_with"]
 
@@ -46,7 +46,7 @@ def matmul(
     if out is None:
         lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         out = xp.empty((*lead, x.shape[-2], y.shape[-1]), x.dtype)
-    if not x.shape[-1] or not is_float(x.dtype) or not _has_dense_rows(out):
+    if not x.shape[-1] or not is_float(x.dtype) or not has_dense_rows(out):
         return _by_cupy(x, y, bias, row_sums, out, accumulate)
     run = _runner.get() or _provider()
     if out.size:
@@ -55,12 +55,6 @@ def matmul(
     elif row_sums is not None:
         row_sums[...] = x.sum(axis=-1)
     return out
-
-
-def _has_dense_rows(out: Array) -> bool:
-    row, column = (step // out.itemsize for step in out.strides[-2:])
-    rows, columns = out.shape[-2:]
-    return bool((column == 1 or columns <= 1) and (row >= columns or rows <= 1))
 
 
 @contextmanager

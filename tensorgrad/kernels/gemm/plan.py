@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from tensorgrad.array import Array, address_of, module_of
 from tensorgrad.dtype import DType
 
-__all__ = ["Matrix", "Plan", "Product", "product_of"]
+__all__ = ["Matrix", "Plan", "Product", "has_dense_rows", "product_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +107,21 @@ def product_of(
 
 def _readable(z: Array) -> Array:
     """`z` with dense rows or dense columns, whose lines do not overlap: itself, or a copy."""
+    is_dense = has_dense_rows(z) or has_dense_rows(z.swapaxes(-1, -2))
+    return z if is_dense else module_of(z).ascontiguousarray(z)
+
+
+def has_dense_rows(z: Array) -> bool:
+    """Whether rows, (..., columns), are dense and do not overlap, so that a leading dimension describes them."""
     row, column = (step // z.itemsize for step in z.strides[-2:])
     rows, columns = z.shape[-2:]
-    has_dense_rows = (column == 1 or columns == 1) and (row >= columns or rows == 1)
-    has_dense_columns = (row == 1 or rows == 1) and (column >= rows or columns == 1)
-    return z if has_dense_rows or has_dense_columns else module_of(z).ascontiguousarray(z)
+    return bool((column == 1 or columns <= 1) and (row >= columns or rows <= 1))
 
 
 def _matrix(z: Array, batch_stride: int) -> Matrix:
     row, column = (step // z.itemsize for step in z.strides[-2:])
     rows, columns = z.shape[-2:]
-    if (column == 1 or columns == 1) and (row >= columns or rows == 1):  # read by columns it is z^T
+    if has_dense_rows(z):  # read by columns it is z^T
         return Matrix(columns, rows, row if rows > 1 else columns, batch_stride, is_transposed=False)
     return Matrix(rows, columns, column if columns > 1 else rows, batch_stride, is_transposed=True)
 
