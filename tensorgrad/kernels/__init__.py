@@ -172,7 +172,6 @@ def kernels_for(a: Array) -> Kernels:
     return a.kernels if isinstance(a, ForeignArray) else cuda_kernels()
 
 
-@functools.cache
 def cuda_kernels() -> Kernels:
     """The kernels for CuPy's arrays: our own in CUDA, where they compile and compute; else the reference."""
     from tensorgrad.kernels.cuda import providers  # only here is CuPy needed

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.kernels import cuda_kernels
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.cuda.launch import Kernel, running_with
-from tensorgrad.kernels.gemm import cuda as products
 from tests.cuda_shim import Shim
 from tests.cupy_stand_in.array import ndarray
 
@@ -36,14 +34,8 @@ def launching(seed: int = 0) -> Iterator[Shim]:
 @contextmanager
 def choosing_anew() -> Iterator[None]:
     """Within it, and after it, providers are chosen as if nothing had been."""
-    _forget()
+    providers.forget()
     try:
         yield
     finally:
-        _forget()
-
-
-def _forget() -> None:
-    cuda_kernels.cache_clear()
-    products._provider.cache_clear()
-    providers.forget()
+        providers.forget()

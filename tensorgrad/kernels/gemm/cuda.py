@@ -7,7 +7,6 @@ multiplied as they are and summed in float32.
 from __future__ import annotations
 
 import contextvars
-import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -67,7 +66,6 @@ def running_with(runner: Runner) -> Iterator[None]:
         _runner.reset(token)
 
 
-@functools.cache
 def _provider() -> Runner:
     def cublaslt() -> Runner:
         from tensorgrad.kernels.gemm.cublaslt import CublasLt

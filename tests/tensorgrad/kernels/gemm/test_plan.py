@@ -120,7 +120,7 @@ def test_the_last_resort_does_the_same() -> None:
 
 
 def test_on_a_device_without_cublas_cupy_computes(cupy: Any) -> None:
-    assert cuda._provider.__wrapped__() is cuda._cupy_product
+    assert cuda._provider() is cuda._cupy_product
     (choice,) = (c for c in providers.choices() if c.need == "gemm")
     assert choice.chosen == "cupy"
     assert [name for name, _ in choice.rejected] == ["cublasLt", "gemmEx"]
