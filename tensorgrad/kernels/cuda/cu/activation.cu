@@ -6,10 +6,6 @@ typedef Vector<T, VECTOR> V;
 constexpr double SQRT_2_OVER_PI = 0.7978845608028654, CUBIC = 0.044715, INVERSE_SQRT_2PI = 0.3989422804014327;
 constexpr double SQRT_HALF = 0.7071067811865476;
 
-#define EACH(v) _Pragma("unroll") for (int v = 0; v < VECTOR; ++v)
-
-__device__ inline float exp_of(float x) { return expf(x); }
-__device__ inline double exp_of(double x) { return exp(x); }
 __device__ inline float erfc_of(float x) { return erfcf(x); }
 __device__ inline double erfc_of(double x) { return erfc(x); }
 

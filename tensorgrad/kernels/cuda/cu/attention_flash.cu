@@ -26,8 +26,6 @@ constexpr int STREAM = COLUMNS * PITCH;          // elements of one streamed til
 constexpr float LOG2E = 1.4426950408889634f;
 constexpr float LN2 = 0.6931471805599453f;
 
-__device__ inline float infinity() { return __int_as_float(0x7F800000); }
-
 struct Head {  // the rows of one head of one sample
     SCALAR* data;
     int64 row;

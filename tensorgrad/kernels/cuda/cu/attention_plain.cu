@@ -13,8 +13,6 @@ constexpr int SPREAD = (HEAD_DIM + TILE - 1) / TILE;  // columns of a row's sums
 constexpr int ROWS_SIZE = TILE * PITCH;
 constexpr int SCORES_SIZE = TILE * (TILE + 1);
 
-__device__ inline SCALAR infinity() { return SCALAR(__int_as_float(0x7F800000)); }
-
 struct Head {
     SCALAR* data;
     int64 row;

@@ -85,6 +85,13 @@ template <int N, class T> __device__ inline void store(T* to, const Vector<T, N>
     *reinterpret_cast<Vector<T, N>*>(to) = values;
 }
 
+// The elements of a vector; a source that uses it is compiled with a macro VECTOR.
+#define EACH(v) _Pragma("unroll") for (int v = 0; v < VECTOR; ++v)
+
+__device__ inline float exp_of(float x) { return expf(x); }
+__device__ inline double exp_of(double x) { return exp(x); }
+__device__ inline float infinity() { return __int_as_float(0x7F800000); }
+
 __device__ inline int lane_id() { return threadIdx.x % 32; }
 __device__ inline int warp_id() { return threadIdx.x / 32; }
 

@@ -11,7 +11,6 @@ constexpr int STEP = 32 * VECTOR;
 
 // f(i, v) for the columns of this lane: `VECTOR` of them from i on.
 #define FOR_COLUMNS(i) for (int64 i = lane_id() * VECTOR; i < width; i += STEP)
-#define EACH(v) _Pragma("unroll") for (int v = 0; v < VECTOR; ++v)
 
 // x, out (rows, width); weight, bias (width), bias may be null; mean, rstd (rows).
 extern "C" __global__ void layer_norm(const T* x, const T* weight, const T* bias, T* out, Sum* mean, Sum* rstd,

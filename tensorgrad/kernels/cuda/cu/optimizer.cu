@@ -9,7 +9,6 @@ typedef Vector<T, VECTOR> V;
 #define FOR_ELEMENTS(i)                                                                        \
     for (int64 i = ((int64)blockIdx.x * blockDim.x + threadIdx.x) * VECTOR; i < count;         \
          i += (int64)gridDim.x * blockDim.x * VECTOR)
-#define EACH(v) _Pragma("unroll") for (int v = 0; v < VECTOR; ++v)
 
 // partials[block] = the sum of squares of the block's elements, in float64.
 extern "C" __global__ void squares(const T* x, double* partials, int64 count) {

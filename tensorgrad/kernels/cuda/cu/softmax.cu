@@ -9,18 +9,13 @@ typedef Wide<T> Sum;
 typedef Vector<T, VECTOR> V;
 
 #define FOR_COLUMNS(i) for (int64 i = (int64)threadIdx.x * VECTOR; i < width; i += (int64)blockDim.x * VECTOR)
-#define EACH(v) _Pragma("unroll") for (int v = 0; v < VECTOR; ++v)
 
-__device__ inline float exp_of(float x) { return expf(x); }
-__device__ inline double exp_of(double x) { return exp(x); }
 __device__ inline float log_of(float x) { return logf(x); }
 __device__ inline double log_of(double x) { return log(x); }
 
 struct Norm {
     Sum largest, total;  // total: of exp(x - largest)
 };
-
-__device__ inline Sum infinity() { return Sum(__int_as_float(0x7F800000)); }
 
 // What exp's arguments are relative to: the largest element, but 0 where nothing is above -inf yet.
 __device__ inline Sum base_of(Sum largest) { return largest == -infinity() ? Sum(0) : largest; }
