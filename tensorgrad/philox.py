@@ -24,25 +24,20 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
 
-def words(xp: Any, seed: Any, stream: Any, block: int, num_blocks: int) -> Array:
-    """The 4 `num_blocks` words from those of counter `block` on, uint64, made with the module `xp`.
-
-    Args:    seed, stream: the key's words, integers; or uint64 arrays (..., 1), for (..., 4 num_blocks) words.
-    """
+def words(xp: Any, seed_R1: Array, stream_R1: Array, block: int, num_blocks: int) -> Array:
+    """Of R keys, by their words, those of `num_blocks` counters from `block` on, uint64: (R, 4 num_blocks)."""
     # NumPy's generator counts before it makes a block.
     counter = xp.arange(num_blocks, dtype=np.uint64) + np.uint64(block + 1)
     zero = xp.zeros_like(counter)
     a, b, c, d = counter, zero, zero, zero
     for turn in range(_ROUNDS):
-        key0, key1 = (_stepped(word, turn * step) for word, step in zip((seed, stream), _KEY_STEPS, strict=True))
+        key0, key1 = (
+            word + np.uint64(turn * step % _WORD) for word, step in zip((seed_R1, stream_R1), _KEY_STEPS, strict=True)
+        )
         (high0, low0), (high1, low1) = _product(a, _MULTIPLIERS[0]), _product(c, _MULTIPLIERS[1])
         a, b, c, d = high1 ^ b ^ key0, low1, high0 ^ d ^ key1, low0
     out = xp.stack(xp.broadcast_arrays(a, b, c, d), axis=-1)
     return out.reshape(*out.shape[:-2], 4 * num_blocks)  # type: ignore[no-any-return]
-
-
-def _stepped(word: Any, step: int) -> Any:
-    return np.uint64((word + step) % _WORD) if isinstance(word, int) else word + np.uint64(step % _WORD)
 
 
 def _product(x: Array, multiplier: int) -> tuple[Array, Array]:

@@ -21,7 +21,7 @@ from tensorgrad import array as arrays
 from tensorgrad import philox
 from tensorgrad.arguments import as_integer, as_shape, as_size
 from tensorgrad.array import Array
-from tensorgrad.dtype import DType, DTypeLike, as_dtype, is_float
+from tensorgrad.dtype import DTypeLike, as_dtype, is_float
 from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 
 __all__ = ["Key", "RowKeys"]
@@ -84,16 +84,9 @@ class Key:
         shape, start = as_shape("uniform", shape), as_size("uniform", "start", start)
         if (xp := arrays.module_on(device)) is None:
             return _uniform(lambda count, first: self.bits(count, start=first), math.prod(shape), start, dtype, shape)
-
-        def words(count: int, first: int) -> Array:
-            return _words_on(xp, self.seed, self.stream, count, first)
-
-        kernel = _uniform_kernel(dtype)
-        if kernel is None:
-            return arrays.to_device(_uniform(words, math.prod(shape), start, dtype, shape), device)
         keys_12 = xp.empty((1, 2), np.uint64)  # filled by numbers: nothing is copied
         keys_12[0, 0], keys_12[0, 1] = np.uint64(self.seed), np.uint64(self.stream)
-        return arrays.to_device(kernel(keys_12, math.prod(shape), start, as_dtype(dtype)).reshape(shape), device)
+        return arrays.to_device(_uniform_on(xp, keys_12, math.prod(shape), start, dtype).reshape(shape), device)
 
     def normal(self, shape: tuple[int, ...] = (), *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
         """Standard normal, by Box and Muller's transform in float64, rounded once to `dtype`."""
@@ -155,15 +148,7 @@ class RowKeys:
             rows = [key.uniform(shape[1:], dtype=dtype) for key in self.keys]
             return np.stack(rows) if rows else np.empty(shape, as_dtype(dtype))
         pairs = np.array([(key.seed, key.stream) for key in self.keys], np.uint64).reshape(-1, 2)
-        on_device = arrays.to_device(pairs, device)
-
-        def words(count: int, first: int) -> Array:
-            return _words_on(xp, on_device[:, :1], on_device[:, 1:], count, first)
-
-        kernel = _uniform_kernel(dtype)
-        if kernel is None:
-            return _uniform(words, math.prod(shape[1:]), 0, dtype, shape)
-        return kernel(on_device, math.prod(shape[1:]), 0, as_dtype(dtype)).reshape(shape)
+        return _uniform_on(xp, arrays.to_device(pairs, device), math.prod(shape[1:]), 0, dtype).reshape(shape)
 
 
 def _uniform(
@@ -181,19 +166,18 @@ def _uniform(
     )
 
 
-def _uniform_kernel(dtype: DTypeLike) -> Callable[[Array, int, int, DType], Array] | None:
-    """The CUDA kernel that makes uniform numbers of `dtype`; None where there is none, or it is not to be used."""
+def _uniform_on(xp: Any, keys_R2: Array, count: int, start: int, dtype: DTypeLike) -> Array:
+    """Of each key, its seed and stream, the numbers from `start` on, (R, count), made on the keys' device."""
     from tensorgrad.kernels import cuda_kernels, reference  # which need keys
 
-    if cuda_kernels() is reference or as_dtype(dtype) not in (np.float32, np.float64):
-        return None
-    from tensorgrad.kernels.cuda.uniform import uniform
+    if cuda_kernels() is not reference and as_dtype(dtype) in (np.float32, np.float64):
+        from tensorgrad.kernels.cuda.uniform import uniform
 
-    return uniform
+        return uniform(keys_R2, count, start, as_dtype(dtype))
 
+    def words(count: int, first: int) -> Array:
+        block, skipped = divmod(first, 4)
+        made = philox.words(xp, keys_R2[:, :1], keys_R2[:, 1:], block, -(-(skipped + count) // 4))
+        return xp.ascontiguousarray(made[:, skipped : skipped + count])  # type: ignore[no-any-return]
 
-def _words_on(xp: Any, seed: Any, stream: Any, count: int, first: int) -> Array:
-    """`Key.bits` made on a device, of one key or of several."""
-    block, skipped = divmod(first, 4)
-    words = philox.words(xp, seed, stream, block, -(-(skipped + count) // 4))
-    return xp.ascontiguousarray(words[..., skipped : skipped + count])  # type: ignore[no-any-return]
+    return _uniform(words, count, start, dtype, (keys_R2.shape[0], count))
