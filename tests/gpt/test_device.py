@@ -72,13 +72,6 @@ def cuda(request) -> Iterator[Any]:
             yield module
 
 
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text("".join(f"{i} squared is {i * i}, and cubed it is {i**3}.\n" for i in range(120)))
-    return path
-
-
 def numbers(run_dir: Path) -> list[tuple[float, float]]:
     """Loss and gradient norm of each step."""
     return [(r["loss"], r["grad_norm"]) for r in read_metrics(run_dir / "metrics.jsonl") if "loss" in r]

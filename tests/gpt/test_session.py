@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,13 +33,6 @@ CONFIG = TrainConfig(
     tokenizer=TokenizerConfig(kind="bytes"),
     optim=OptimConfig(warmup_steps=2),
 )
-
-
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text("".join(f"{i} squared is {i * i}.\n" for i in range(90)))
-    return path
 
 
 class Slow(HostTransfer):

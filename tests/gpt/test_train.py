@@ -42,13 +42,6 @@ GPT2_LIKE = replace(
 )
 
 
-@pytest.fixture
-def text(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text("".join(f"{i} squared is {i * i}, and cubed it is {i**3}.\n" for i in range(120)))
-    return path
-
-
 def weights(run_dir: Path) -> dict[str, np.ndarray]:
     return {name: x.data for name, x in named(checkpoint.load(run_dir).model).items()}
 
