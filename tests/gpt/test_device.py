@@ -26,18 +26,8 @@ from tensorgrad.errors import DeviceError, TensorgradError
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.tree import named_tensors
 from tests.cupy_stand_in import installed, syncs
+from tests.gpt.models import GPT2, LLAMA
 
-GPT2 = ModelConfig(
-    context_length=16,
-    num_layers=2,
-    num_heads=2,
-    model_dim=32,
-    positions="learned",
-    norm="layer_norm",
-    activation="gelu_tanh",
-    has_bias=True,
-)
-LLAMA = replace(GPT2, positions="rope", norm="rms_norm", activation="swiglu", has_bias=False, num_kv_heads=1)
 CONFIG = TrainConfig(
     steps=10,
     batch_size=4,

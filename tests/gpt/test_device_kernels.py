@@ -18,19 +18,9 @@ from tensorgrad.kernels import cuda_kernels
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.cuda.attention.choice import provider_for
 from tests.cupy_stand_in import syncs
+from tests.gpt import models
 
-GPT2 = ModelConfig(
-    vocab_size=37,
-    context_length=16,
-    num_layers=2,
-    num_heads=2,
-    model_dim=32,
-    positions="learned",
-    norm="layer_norm",
-    activation="gelu_tanh",
-    has_bias=True,
-)
-LLAMA = replace(GPT2, positions="rope", norm="rms_norm", activation="swiglu", has_bias=False, num_kv_heads=1)
+GPT2, LLAMA = (replace(config, vocab_size=37) for config in (models.GPT2, models.LLAMA))
 KERNELS = {"cross_entropy", "cross_entropy_gradient", "add_runs", "adamw", "squares", "root_of_sum"}
 OWN = {
     "gpt2": KERNELS | {"layer_norm", "layer_norm_gradient", "gelu_tanh", "gelu_tanh_gradient"},
