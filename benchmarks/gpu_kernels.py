@@ -32,6 +32,7 @@ from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.kernels.cuda.attention.choice import Provider
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
+from tensorgrad.random import Key, RowKeys
 from tensorgrad.sorted_ids import SortedIds
 
 
@@ -95,6 +96,12 @@ def elementwise(machine: Machine, s: Sizes) -> Iterator[Case]:
     heads = machine.normal(s.B, s.H, s.T, s.C // s.H)
     cos, sin = (machine.normal(s.T, s.C // s.H // 2, scale=0.5) for _ in range(2))
     yield Case("rope", lambda: kernels_for(heads).rope(heads, cos, sin), 2 * heads.nbytes)
+    samples, keys = x.reshape(s.B, s.T, s.C), RowKeys(Key(0).split(s.B))
+    yield Case("dropout", lambda: kernels_for(x).dropout(x, Key(0), 0.1), 2 * x.nbytes)
+    yield Case("dropout, a key per sample", lambda: kernels_for(x).dropout(samples, keys, 0.1), 2 * x.nbytes)
+    if torch := _torch(machine):
+        theirs = torch.from_dlpack(x)
+        yield Case("dropout, PyTorch", lambda: torch.nn.functional.dropout(theirs, 0.1), 2 * x.nbytes)
 
 
 def loss(machine: Machine, s: Sizes) -> Iterator[Case]:

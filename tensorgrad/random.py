@@ -171,7 +171,7 @@ def _uniform_on(xp: Any, keys_R2: Array, count: int, start: int, dtype: DTypeLik
     from tensorgrad.kernels import cuda_kernels, reference  # which need keys
 
     if cuda_kernels() is not reference and as_dtype(dtype) in (np.float32, np.float64):
-        from tensorgrad.kernels.cuda.uniform import uniform
+        from tensorgrad.kernels.cuda.random import uniform
 
         return uniform(keys_R2, count, start, as_dtype(dtype))
 

@@ -129,6 +129,13 @@ class Kernels(Protocol):
         """dq, dk, dv."""
         ...
 
+    def dropout(self, x: Array, key: Key | RowKeys, rate: float) -> Array:
+        """x / (1 - rate) where the key's float32 numbers, one per element in order, are >= rate; else 0.
+
+        One of RowKeys gives the numbers of one row of the first axis.
+        """
+        ...
+
     def rope(self, x: Array, cos_TE: Array, sin_TE: Array) -> Array:
         """x (..., T, D) with the halves of its last axis rotated by angles (T, E = D / 2)."""
         ...

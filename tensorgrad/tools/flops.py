@@ -118,6 +118,7 @@ _PER_ELEMENT = {
     "layer_norm_gradient": 12,
     "rms_norm": 4,  # square, sum, by its root, weight
     "rms_norm_gradient": 9,
+    "dropout": 1,
     "rope": 3,
     "global_norm": 2,
     "adamw": 14,

@@ -25,7 +25,7 @@ from tensorgrad.kernels.compiled.softmax import (
     softmax,
     softmax_gradient,
 )
-from tensorgrad.kernels.reference import erf, erfc, scatter_add
+from tensorgrad.kernels.reference import dropout, erf, erfc, scatter_add
 
 __all__ = [
     "adamw",
@@ -33,6 +33,7 @@ __all__ = [
     "attention_gradient",
     "cross_entropy",
     "cross_entropy_gradient",
+    "dropout",
     "erf",
     "erfc",
     "gelu",

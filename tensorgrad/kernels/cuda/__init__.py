@@ -8,6 +8,7 @@ from tensorgrad.kernels.cuda.activation import gelu, gelu_gradient, silu, silu_g
 from tensorgrad.kernels.cuda.attention import attention, attention_gradient
 from tensorgrad.kernels.cuda.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.cuda.optimizer import adamw, global_norm
+from tensorgrad.kernels.cuda.random import dropout
 from tensorgrad.kernels.cuda.rope import rope
 from tensorgrad.kernels.cuda.scatter import scatter_add
 from tensorgrad.kernels.cuda.softmax import (
@@ -26,6 +27,7 @@ __all__ = [
     "attention_gradient",
     "cross_entropy",
     "cross_entropy_gradient",
+    "dropout",
     "erf",
     "erfc",
     "gelu",

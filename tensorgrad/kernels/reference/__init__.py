@@ -9,6 +9,7 @@ from tensorgrad.kernels.reference.activation import (
     swiglu_gradient,
 )
 from tensorgrad.kernels.reference.attention import attention, attention_gradient, rope
+from tensorgrad.kernels.reference.dropout import dropout
 from tensorgrad.kernels.reference.error_function import erf, erfc
 from tensorgrad.kernels.reference.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.reference.optimizer import adamw, global_norm
@@ -28,6 +29,7 @@ __all__ = [
     "attention_gradient",
     "cross_entropy",
     "cross_entropy_gradient",
+    "dropout",
     "erf",
     "erfc",
     "gelu",

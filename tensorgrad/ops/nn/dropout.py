@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad.arguments import as_number
-from tensorgrad.array import device_of, module_of
-from tensorgrad.errors import ArgumentError, DTypeError, shown
+from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
+from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.common import TensorLike, float_operand
 from tensorgrad.random import Key, RowKeys
 from tensorgrad.tape import record
@@ -21,9 +21,12 @@ def dropout(x: TensorLike, key: Key | RowKeys, *, rate: float) -> Tensor:
     """
     a = float_operand("dropout", x)
     check_dropout("dropout", rate, key)
-    mask = key.uniform(a.shape, device=device_of(a)) >= rate
-    out = module_of(a).where(mask, a * (1 / (1 - rate)), 0).astype(a.dtype, copy=False)
-    return record(out, (x, lambda g: dropout(g, key, rate=rate)))
+    if isinstance(key, RowKeys) and a.shape[:1] != (len(key.keys),):
+        raise ShapeError(
+            f"dropout: expected an operand of {len(key.keys)} rows, one per key, got {a.shape}: "
+            "let the first axis be the rows"
+        )
+    return record(kernels_for(a).dropout(a, key, rate), (x, lambda g: dropout(g, key, rate=rate)))
 
 
 def check_dropout(op: str, rate: float, key: Any) -> None:

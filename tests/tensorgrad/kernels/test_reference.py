@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tensorgrad import Key
 from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import Kernels, kernels_for
 from tensorgrad.kernels.reference import blocks
 from tensorgrad.kernels.reference.attention import QUERY_BLOCK
 from tensorgrad.kernels.threads import threads
+from tensorgrad.random import RowKeys
 
 BLOCK = blocks.BLOCK_ELEMENTS
 # (rows, width): one, none, a few; more rows than a block, ragged; rows wider than a block; one column.
@@ -342,6 +344,19 @@ def test_adamw_in_float32_stays_float32_and_close(kernels: Kernels) -> None:
     expected = [textbook_adamw(float(p), [float(d)], 1e-3, 0.9, 0.95, 1e-8, 0.1) for p, d in zip(start, g, strict=True)]
     assert {a.dtype for a in state} == {np.dtype("float32")}
     np.testing.assert_allclose(state[0], expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (7, 5), (BLOCK // 16 + 5, 16), (3, BLOCK + 7)], ids=str)
+def test_dropout_of_blocks_is_dropout_of_the_whole(kernels: Kernels, shape: tuple[int, ...]) -> None:
+    for dtype in ("float16", "float32", "float64"):
+        x = normal(shape, dtype)
+        keys = [Key(5), RowKeys(Key(6).split(shape[0]))] if shape else [Key(5)]
+        for key in keys:
+            wide = x.astype("float32") if dtype == "float16" else x
+            expected = np.where(key.uniform(shape) >= 0.1, wide * (1 / 0.9), 0).astype(dtype)
+            got = kernels.dropout(x, key, 0.1)
+            assert got.dtype == x.dtype
+            np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("scale", [math.nan, math.inf])

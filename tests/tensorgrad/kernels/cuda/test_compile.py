@@ -27,6 +27,7 @@ SOURCES: dict[str, list[dict[str, str | int]]] = {
         {"SCALAR": name, "HEAD_DIM": width} for name, width in (("Float16", 32), ("Bfloat16", 64), ("Bfloat16", 128))
     ],
     "attention_plain.cu": [{"SCALAR": name, "HEAD_DIM": width} for name, width in (("float", 64), ("double", 128))],
+    "dropout.cu": VECTORS,
     "norm.cu": VECTORS,
     "optimizer.cu": VECTORS,
     "random.cu": [{}],

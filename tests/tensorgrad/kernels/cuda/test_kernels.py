@@ -14,7 +14,9 @@ from tensorgrad.array import cuda_module
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda import norm, operand, optimizer
+from tensorgrad.kernels.cuda import random as cuda_random
 from tensorgrad.kernels.cuda.launch import Kernel, launch, running_with
+from tensorgrad.random import RowKeys
 from tests.cuda_shim import Shim, is_available, sanitized
 from tests.tensorgrad.kernels.cuda.placed import OnDevice, OnHost
 
@@ -265,6 +267,22 @@ def test_uniform_is_the_key_s(cuda: Any, start: int) -> None:
         cuda.call(launch, Kernel("random.cu", name), (2,), (128,), given, out, *sizes)
         expected = [key.uniform((101,), start=start, dtype=np.dtype(dtype).name) for key in keys]
         np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dropout_is_the_key_s(cuda: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers of the definition, drawn in the kernel: of one key, and of a key for each row; exactly."""
+    monkeypatch.setattr(cuda_random, "_MAX_GRID_Y", 2)  # whose blocks take several rows
+    one, rows = Key(2**63 + 1, 9), RowKeys(tuple(Key(3).fold_in(i) for i in range(5)))
+    for key, shape in ((one, (5, 3, 16)), (one, (7, 33)), (one, ()), (one, (0, 3)), (rows, (5, 24)), (rows, (5, 3, 7))):
+        x = np.asarray(normal(shape, dtype))
+        for rate in (0.0, 0.3, 1 / 3):
+            wide = numbers(x).astype(operand.wide_dtype(x))
+            exact = np.where(key.uniform(shape) >= rate, wide * wide.dtype.type(1 / (1 - rate)), 0)
+            np.testing.assert_array_equal(cuda.dropout(x, key, rate), stored(exact, dtype))
+    turned = normal((33, 7), dtype).T
+    np.testing.assert_array_equal(cuda.dropout(turned, one, 0.5), cuda.dropout(turned.copy(order="C"), one, 0.5))
+    assert cuda.dropout(normal((0, 2), dtype), RowKeys(()), 0.5).shape == (0, 2)
 
 
 def test_results_do_not_depend_on_the_order_of_threads(cuda: Any) -> None:

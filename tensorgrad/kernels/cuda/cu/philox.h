@@ -1,0 +1,42 @@
+// The words of Philox4x64-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011), as
+// `tensorgrad.random.Key` numbers them: position p is word p % 4 of counter p / 4 + 1.
+#pragma once
+
+constexpr uint64 FIRST = 0xD2E7470EE14C6C93ull, SECOND = 0xCA5A826395121157ull;
+constexpr uint64 FIRST_KEY = 0x9E3779B97F4A7C15ull, SECOND_KEY = 0xBB67AE8584CAA73Bull;
+
+struct Key {
+    uint64 seed, stream;
+};
+
+struct Words {
+    uint64 at[4];
+};
+
+// The words at positions 4 block .. 4 block + 3.
+__device__ inline Words words_of(uint64 block, Key key) {
+    uint64 c0 = block + 1, c1 = 0, c2 = 0, c3 = 0;
+#pragma unroll
+    for (int round = 0; round < 10; ++round) {
+        const uint64 high0 = __umul64hi(FIRST, c0), low0 = FIRST * c0;
+        const uint64 high1 = __umul64hi(SECOND, c2), low1 = SECOND * c2;
+        c0 = high1 ^ c1 ^ key.seed;
+        c1 = low1;
+        c2 = high0 ^ c3 ^ key.stream;
+        c3 = low0;
+        key.seed += FIRST_KEY;
+        key.stream += SECOND_KEY;
+    }
+    return {{c0, c1, c2, c3}};
+}
+
+// Two numbers of float come of a word, each of the top 24 bits of a half: the integers that they are 2^-24 of.
+constexpr int NUMBERS = 8;  // of the words of one counter
+__device__ inline unsigned number_of(const Words& words, int i) {
+    return (unsigned)(words.at[i / 2] >> (i % 2 * 32)) >> 8;
+}
+
+// The key of a row: of `keys` (rows, 2), or, where there are none, the one of all rows.
+__device__ inline Key key_of(const uint64* keys, int64 row, uint64 seed, uint64 stream) {
+    return keys ? Key{keys[2 * row], keys[2 * row + 1]} : Key{seed, stream};
+}
