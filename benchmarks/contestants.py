@@ -7,8 +7,14 @@ Reads commands from the standard input, a JSON list [command, argument] a line, 
     gradients FILE    the loss of the initial weights; their gradients are written to FILE (npz)
     steps N           N training steps: their median time, and the median CPU time of all threads
     generate [IDS, N] the likeliest N tokens after IDS, one after the other: which, and in how many seconds
-    products          the share of a step's time that is spent in matrix products
+    shares            the shares of a step's time that are spent in matrix products, and in attention
     memory            the largest resident memory so far, of the process and above what was loaded before
+    library           who computes, in words
+
+Products are those of whole matrices: of ours, all that `tensorgrad.kernels.gemm` makes, with the sums and biases
+that it adds; of PyTorch's, mm, addmm, bmm and linear. What is computed inside of attention, its products and its
+softmax, is counted apart: of ours the kernels' functions `attention` and `attention_gradient`, of PyTorch's
+scaled_dot_product_attention and its backward. Conversions to bfloat16 are in neither.
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
+from unittest import mock
 
 import numpy as np
 
@@ -30,15 +37,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.workloads import WORKLOADS, Workload
 
 LEARNING_RATE, BETAS, WEIGHT_DECAY, CLIP_NORM = 1e-3, (0.9, 0.95), 0.1, 1.0
-OPTIONAL = ("numba", "mkl")
 
 
 class Trainer(Protocol):
+    def library(self) -> str: ...
+
     def step(self, number: int) -> float: ...
 
     def gradients(self) -> tuple[float, dict[str, Any]]: ...
 
-    def products_share(self) -> float: ...
+    def shares(self) -> dict[str, float]: ...
 
     def generate(self, ids: list[int], count: int) -> list[int]: ...
 
@@ -60,6 +68,11 @@ class TensorgradTrainer:
         config = OptimConfig(beta1=BETAS[0], beta2=BETAS[1], weight_decay=WEIGHT_DECAY, clip_norm=CLIP_NORM)
         self.optimizer = AdamW(self.model, config)
 
+    def library(self) -> str:
+        from tensorgrad.kernels import providers
+
+        return providers()
+
     def step(self, number: int) -> float:
         from gpt.step import train_step
 
@@ -78,27 +91,44 @@ class TensorgradTrainer:
 
         return list(generate_ids(self.model, ids, sampling=Sampling(temperature=0.0, max_tokens=count)))
 
-    def products_share(self) -> float:
-        """Products that go through `kernels.gemm`; those inside of an attention kernel are not seen."""
-        from tensorgrad.kernels import gemm
+    def shares(self) -> dict[str, float]:
+        from tensorgrad.kernels import cpu_kernels, gemm
 
-        spent = 0.0
-        original = gemm.matmul
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            nonlocal spent
+        attention = [(cpu_kernels()[0], name) for name in ("attention", "attention_gradient")]
+        products = [(gemm, name) for name in gemm.__all__ if "matmul" in name or "affine" in name]
+        with timed({"products": products, "attention": attention}) as spent:
             start = time.perf_counter()
-            out = original(*args, **kwargs)
-            spent += time.perf_counter() - start
-            return out
+            for number in range(3):
+                self.step(number)
+            total = time.perf_counter() - start
+        return {name: seconds / total for name, seconds in spent.items()}
 
-        gemm.matmul = timed
-        start = time.perf_counter()
-        for number in range(3):
-            self.step(number)
-        total = time.perf_counter() - start
-        gemm.matmul = original
-        return spent / total
+
+@contextlib.contextmanager
+def timed(functions: dict[str, list[tuple[Any, str]]]) -> Iterator[dict[str, float]]:
+    """Seconds spent in the functions of these names, by group; in one that another of them calls, for that one."""
+    spent = dict.fromkeys(functions, 0.0)
+    running: list[str] = []
+
+    def watched(function: Callable[..., Any], group: str) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if running:
+                return function(*args, **kwargs)
+            running.append(group)
+            start = time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[group] += time.perf_counter() - start
+                running.pop()
+
+        return run
+
+    with contextlib.ExitStack() as stack:
+        for group, places in functions.items():
+            for owner, name in places:
+                stack.enter_context(mock.patch.object(owner, name, watched(getattr(owner, name), group)))
+        yield spent
 
 
 def _key() -> Any:
@@ -123,6 +153,9 @@ class TorchTrainer:
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=BETAS, fused=True)
         self.loss: Callable[..., Any] = torch.compile(self._loss) if is_compiled else self._loss
+
+    def library(self) -> str:
+        return f"torch {self.torch.__version__}"
 
     def _loss(self, ids: Any, targets: Any) -> Any:
         logits = self._logits(ids, None, 0)
@@ -190,14 +223,18 @@ class TorchTrainer:
         loss.backward()
         return loss.item(), {name: x.grad.numpy() for name, x in self.weights.items()}
 
-    def products_share(self) -> float:
+    def shares(self) -> dict[str, float]:
         with self.torch.profiler.profile() as profile:
             for number in range(3):
                 self.step(number)
         events = profile.key_averages()
+        total = sum(event.self_cpu_time_total for event in events)
+
+        def share(*names: str) -> float:
+            return float(sum(event.self_cpu_time_total for event in events if event.key.startswith(names)) / total)
+
         products = ("aten::mm", "aten::addmm", "aten::bmm", "mkldnn::_linear", "aten::_linear")
-        spent = sum(event.self_cpu_time_total for event in events if event.key.startswith(products))
-        return spent / sum(event.self_cpu_time_total for event in events)
+        return {"products": share(*products), "attention": share("aten::_scaled_dot_product")}
 
 
 def memory_mb(field: str) -> float:
@@ -217,12 +254,13 @@ def opened(name: str, workload: Workload, threads: int) -> Iterator[tuple[Traine
         torch.manual_seed(0)
         yield TorchTrainer(workload, threads, is_bf16=variant == "bf16", is_compiled=variant == "compile"), loaded
         return
-    if variant == "numpy":
-        sys.modules.update(dict.fromkeys(OPTIONAL))  # as if they were not installed
     import tensorgrad
     from gpt.cli import _keep_freed_memory
     from tensorgrad.kernels import gemm, kernels_for
 
+    if variant == "numpy":  # as if the extras were not installed
+        sys.modules["numba"] = None  # type: ignore[assignment]
+        gemm.onednn.problem = lambda: "left out"  # type: ignore[assignment]
     _keep_freed_memory()
     # Loaded at their first use: numba (what it compiles counts as ours) and oneDNN.
     kernels_for(np.ones(1, np.float32))
@@ -257,8 +295,10 @@ def main(name: str, workload: str, threads: str) -> None:
                 start = time.perf_counter()
                 ids = trainer.generate(*argument)
                 answer = {"ids": ids, "seconds": time.perf_counter() - start}
-            elif command == "products":
-                answer = trainer.products_share()
+            elif command == "shares":
+                answer = trainer.shares()
+            elif command == "library":
+                answer = trainer.library()
             else:
                 peak = memory_mb("VmHWM")
                 answer = {"peak_mb": round(peak, 1), "peak_above_loaded_mb": round(peak - loaded, 1)}

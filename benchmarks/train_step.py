@@ -89,8 +89,9 @@ def measure(names: list[str], workload: str, threads: int, rounds: int) -> dict[
             "step_ms": round(step_ms, 2),
             "cpu_ms": round(statistics.median(turn["cpu_ms"] for turn in turns[name]), 2),
             "tokens_per_s": round(tokens / step_ms * 1000),
-            "products_share": round(contestant.ask("products"), 3),
+            **{f"{name}_share": round(share, 3) for name, share in contestant.ask("shares").items()},
             **memory,
+            "library": contestant.ask("library"),
         }
         contestant.end()
     for name, result in results.items():
@@ -122,7 +123,8 @@ def main() -> None:
     options = parser.parse_args()
     result: dict[str, Any] = {"threads": options.threads, "rounds": options.rounds, "configurations": {}}
     print(
-        f"{'':24}{'step ms':>10}{'cpu ms':>10}{'tokens/s':>10}{'products':>10}{'peak MB':>9}  over torch: step, memory"
+        f"{'':24}{'step ms':>10}{'cpu ms':>10}{'tokens/s':>10}{'products':>10}{'attention':>10}{'peak MB':>9}"
+        "  over torch: step, memory"
     )
     for workload in options.configurations:
         names = [name for name in options.contestants if workload != "tiny" or not name.endswith("bf16")]
@@ -132,12 +134,13 @@ def main() -> None:
         for name, row in rows.items():
             ratio = row.get("over_torch")
             tail = f"{ratio['step']:.2f} {ratio['memory']:.2f}" if ratio else ""
+            shares = "".join(f"{row[name]:>10.0%}" for name in ("products_share", "attention_share"))
             print(
                 f"{workload + ' ' + name:24}{row['step_ms']:>10.1f}{row['cpu_ms']:>10.1f}{row['tokens_per_s']:>10,}"
-                f"{row['products_share']:>10.0%}{row['peak_above_loaded_mb']:>10.0f}  {tail}",
+                f"{shares}{row['peak_above_loaded_mb']:>9.0f}  {tail}",
                 flush=True,
             )
-        store(options.name, result, ("numpy", "torch", "numba", "mkl"))
+        store(options.name, result, ("numpy", "torch", "numba", "onednn-cpu-gomp"))
 
 
 if __name__ == "__main__":
