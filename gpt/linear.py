@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import tensorgrad
 from gpt.initializer import INIT_STD, Initializer
 from tensorgrad import Tensor
+from tensorgrad.array import Array
 from tensorgrad.dtype import DType, accumulation_dtype
 
 __all__ = ["Linear", "cast"]
@@ -29,11 +30,20 @@ class Linear:
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight, self.bias
-        if weight.dtype != accumulation_dtype(x.dtype):
-            # What `tensorgrad.linear` does not convert itself, to give gradients that were never rounded.
-            weight, bias = cast(weight, x.dtype), None if bias is None else cast(bias, x.dtype)
-        return tensorgrad.linear(x, weight, bias, product_dtype=self.product_dtype)
+        bias = None if self.bias is None else _beside(x, self.bias)
+        return tensorgrad.linear(x, _beside(x, self.weight), bias, product_dtype=self.product_dtype)
+
+    def cross_entropy(self, x: Tensor, targets: Array, *, reduction: str) -> Tensor:
+        """`tensorgrad.cross_entropy` of the result, which must have no bias, with the targets, in half the memory."""
+        assert self.bias is None
+        return tensorgrad.linear_cross_entropy(
+            x, _beside(x, self.weight), targets, reduction=reduction, product_dtype=self.product_dtype
+        )
+
+
+def _beside(x: Tensor, parameter: Tensor) -> Tensor:
+    """The parameter as `tensorgrad.linear` takes it, which converts float32 itself: no gradient is rounded then."""
+    return parameter if parameter.dtype == accumulation_dtype(x.dtype) else cast(parameter, x.dtype)
 
 
 def cast(x: Tensor, dtype: DType) -> Tensor:

@@ -122,10 +122,12 @@ class GPT:
                 the mean over several micro-batches, divide each one's sum by the number of all of them.
             key, recompute: as for `hidden`.
         """
-        logits_BTV = self(ids_BT, key=key, recompute=recompute)
+        hidden_BTC = self.hidden(ids_BT, key=key, recompute=recompute)
         targets = targets_BT.array if isinstance(targets_BT, Tensor) else targets_BT
-        targets = targets if is_array(targets) else np.asarray(targets)
-        return tensorgrad.cross_entropy(logits_BTV, to_device(targets, logits_BTV.device), reduction=reduction)
+        targets = to_device(targets if is_array(targets) else np.asarray(targets), hidden_BTC.device)
+        if self.config.logit_soft_cap:
+            return tensorgrad.cross_entropy(self.logits(hidden_BTC), targets, reduction=reduction)
+        return self.head.cross_entropy(hidden_BTC, targets, reduction=reduction)
 
     def hidden(
         self,

@@ -171,7 +171,7 @@ def _run_back(
         g = (g if type(g) is Tensor else Tensor(g)) if create_graph else data(g)
         sums[node] = _sum(sums[node], g, False) if node in sums else g
     ready = [node for node, count in consumers.items() if not count]
-    with mode_set_to(RECORD if create_graph else BARE):
+    with mode_set_to(RECORD if create_graph else BARE, is_last=not keep_graph):
         while ready:
             node = ready.pop()
             g = sums.pop(node, None)

@@ -20,6 +20,7 @@ anywhere, so activations die by reference count while `backward.py` runs the tap
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from tensorgrad.kernels import kernels_for
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import now
 
-__all__ = ["Node", "Scatter", "data", "is_recording", "no_grad", "record", "record_joint"]
+__all__ = ["Node", "Scatter", "data", "is_last_backward", "is_recording", "no_grad", "record", "record_joint"]
 
 Vjp = Callable[..., Any]
 Hook = Callable[[Tensor], "Tensor | None"]
@@ -143,6 +144,7 @@ RECORD, NO_GRAD, BARE = "record", "no_grad", "bare"
 
 class _Thread(threading.local):
     mode = RECORD  # bare: inside a first-order backward, where ops return arrays
+    is_last = False  # inside a backward that frees what it has been through
 
 
 _thread = _Thread()
@@ -252,14 +254,23 @@ def is_recording() -> bool:
     return _thread.mode is RECORD
 
 
+def is_last_backward() -> bool:
+    """Whether the vjp that asks is called for the last time, and may write into what it alone holds.
+
+    Never while a tool watches, which may look at what the node keeps.
+    """
+    return _thread.is_last and sys.getprofile() is None
+
+
 @contextmanager
-def mode_set_to(mode: str) -> Iterator[None]:
+def mode_set_to(mode: str, *, is_last: bool = False) -> Iterator[None]:
     """Within it this thread's ops record, or do not, or return bare arrays."""
-    previous, _thread.mode = _thread.mode, mode
+    previous = _thread.mode, _thread.is_last
+    _thread.mode, _thread.is_last = mode, is_last
     try:
         yield
     finally:
-        _thread.mode = previous
+        _thread.mode, _thread.is_last = previous
 
 
 @contextmanager

@@ -74,8 +74,13 @@ class Kernels(Protocol):
         spread_V: Array | None,
         largest_N: Array,
         total_N: Array,
+        *,
+        out_NV: Array | None = None,
     ) -> Array:
-        """softmax_N * p - target_N * onehot(target) - spread_N * spread, in the dtype of the logits, (N, V)."""
+        """softmax_N * p - target_N * onehot(target) - spread_N * spread, in the dtype of the logits, (N, V).
+
+        It is written to `out_NV` where one is given, in C order and of that dtype: this may be `logits_NV` itself.
+        """
         ...
 
     def layer_norm(self, x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:

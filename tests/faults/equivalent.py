@@ -9,7 +9,7 @@ EQUIVALENT: dict[str, str] = {
     "transforms.py:_zeros:sign:1": "-0 in the place of 0, which no comparison tells apart",
     "transforms.py:_sources:wrong comparison:1": "no node has the serial at which the function began",
     "backward.py:_sum:wrong comparison:1": "at exactly that size, a sum in place or not",
-    "ops/nn/cross_entropy.py:cross_entropy.vjp:wrong dtype:1": "the kernel rounds to the dtype of the logits anyway",
+    "ops/nn/cross_entropy.py:_cross_entropy.vjp:wrong dtype:1": "the kernel rounds to the dtype of the logits anyway",
     "ops/linalg/determinant.py:_cofactors_along.vjp_x:lost history:1": "a fourth order, which det does not claim",
     "ops/linalg/determinant.py:_cofactors_along.<lambda>:lost history:1": "a fourth order, which det does not claim",
     "ops/nn/cross_entropy.py:cross_entropy_definition:factor or offset:1": "the loss of an ignored row, a constant",

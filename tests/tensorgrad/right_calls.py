@@ -121,6 +121,15 @@ CALLS: dict[str, Callable[[], Call]] = {
         z_loss=0.1,
         reduction="sum",
     ),
+    "linear_cross_entropy": lambda: call(
+        matrix(2, 3),
+        matrix(4, 3),
+        integers(2),
+        ignore_index=0,
+        label_smoothing=0.1,
+        z_loss=0.1,
+        reduction="sum",
+    ),
     "nll_loss": lambda: call(
         matrix(2, 3), integers(2), axis=1, weight=matrix(3).detach(), ignore_index=0, reduction="sum"
     ),

@@ -133,6 +133,11 @@ WRONG: dict[str, Program] = {
         tg.ShapeError,
         r"cross_entropy: .*\(2, 3\) and \(3,\)",
     ),
+    "linear_cross_entropy": (
+        lambda: tg.linear_cross_entropy(f32(2, 3), f32(4, 3), i64(3)),
+        tg.ShapeError,
+        r"linear_cross_entropy: .*\(2, 4\) and \(3,\)",
+    ),
     "cross_entropy class": (lambda: tg.cross_entropy(f32(2, 3), np.array([0, 3])), tg.ShapeError, "in 0 .. 2"),
     "cross_entropy classes": (lambda: tg.cross_entropy(f32(0, 0), i64(0)), tg.ShapeError, "at least one class"),
     "item": (lambda: f32(2).item(), tg.ShapeError, r"item: .*\(2,\)"),

@@ -159,22 +159,39 @@ def cross_entropy_gradient(
     spread_V: Array | None,
     largest_N: Array,
     total_N: Array,
+    *,
+    out_NV: Array | None = None,
 ) -> Array:
     rows = (softmax_N, target_N, largest_N, total_N)
     if spread_V is not None or not plain(logits_NV, *rows) or not _are_classes(targets_N, logits_NV):
         return reference.cross_entropy_gradient(
-            softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N
+            softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N, out_NV=out_NV
         )
-    out_NV = np.empty(logits_NV.shape, np.float32)
-    operands = (*rows, np.ascontiguousarray(targets_N, np.int64), logits_NV, out_NV)
-    in_parts(len(out_NV), out_NV.size, lambda start, stop: _cross_entropy_gradient(*(a[start:stop] for a in operands)))
-    return out_NV
+    out = np.empty(logits_NV.shape, np.float32) if out_NV is None else out_NV
+    operands = [*rows, np.ascontiguousarray(targets_N, np.int64), out]
+    kernel = _cross_entropy_gradient_in_place
+    if out is not logits_NV:
+        operands.append(logits_NV)
+        kernel = _cross_entropy_gradient
+    in_parts(len(out), out.size, lambda start, stop: kernel(*(a[start:stop] for a in operands)))
+    return out
 
 
 @compiled
-def _cross_entropy_gradient(softmax_N, target_N, largest_N, total_N, targets_N, logits_NV, out_NV):
+def _cross_entropy_gradient(softmax_N, target_N, largest_N, total_N, targets_N, out_NV, logits_NV):
     for n in range(logits_NV.shape[0]):
         x, out, largest, scale = logits_NV[n], out_NV[n], largest_N[n], softmax_N[n] / total_N[n]
         for i in range(x.shape[0]):
             out[i] = exp(x[i] - largest) * scale
         out[targets_N[n]] -= target_N[n]
+
+
+# With the array given twice the one above would do as well, but slowly, as its loop is for neighbours only where
+# the two do not overlap.
+@compiled
+def _cross_entropy_gradient_in_place(softmax_N, target_N, largest_N, total_N, targets_N, logits_NV):
+    for n in range(logits_NV.shape[0]):
+        x, largest, scale = logits_NV[n], largest_N[n], softmax_N[n] / total_N[n]
+        for i in range(x.shape[0]):
+            x[i] = exp(x[i] - largest) * scale
+        x[targets_N[n]] -= target_N[n]

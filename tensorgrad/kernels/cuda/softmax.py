@@ -56,18 +56,20 @@ def cross_entropy_gradient(
     spread_V: Array | None,
     largest_N: Array,
     total_N: Array,
+    *,
+    out_NV: Array | None = None,
 ) -> Array:
     if spread_V is not None:
         return reference.cross_entropy_gradient(
-            softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N
+            softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N, out_NV=out_NV
         )
     logits, targets = dense(logits_NV), dense(targets_N.astype(np.int64, copy=False))
     xp, (rows, width), wide = module_of(logits), logits.shape, wide_dtype(logits)
-    out = xp.empty(logits.shape, logits.dtype)
+    out: Array = xp.empty(logits.shape, logits.dtype) if out_NV is None else out_NV
     factors = [dense(xp.broadcast_to(a.astype(wide, copy=False), (rows,))) for a in (softmax_N, target_N)]
     arguments = (*factors, logits, targets, dense(largest_N), dense(total_N), out)
     _launch("cross_entropy_gradient", logits, (logits, out), arguments, rows, width)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 def _of_rows(name: str, *arrays: Array) -> Array:

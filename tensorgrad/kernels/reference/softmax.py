@@ -104,9 +104,11 @@ def cross_entropy_gradient(
     spread_V: Array | None,
     largest_N: Array,
     total_N: Array,
+    *,
+    out_NV: Array | None = None,
 ) -> Array:
     xp = module_of(logits_NV)
-    out = xp.empty(logits_NV.shape, logits_NV.dtype)
+    out: Array = xp.empty(logits_NV.shape, logits_NV.dtype) if out_NV is None else out_NV
 
     def work(rows: slice) -> None:
         t = wide(logits_NV[rows]) - largest_N[rows, None]
@@ -118,4 +120,4 @@ def cross_entropy_gradient(
         out[rows] = t
 
     for_blocks(logits_NV, work)
-    return out  # type: ignore[no-any-return]
+    return out

@@ -1,4 +1,4 @@
-"""Losses of predicted classes: cross_entropy from logits, nll_loss from their log-probabilities."""
+"""Losses of predicted classes: cross_entropy from logits, or from what they are computed from; nll_loss."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from tensorgrad.ops.broadcast import sum
 from tensorgrad.ops.common import TensorLike, check_devices, float_operand, normalise_axis, operand, operands
 from tensorgrad.ops.elementwise import add, astype, divide, multiply, negative, square, where
 from tensorgrad.ops.index import take_along_axis
+from tensorgrad.ops.linalg.linear import linear
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.nn.reduction import check_reduction, reduced, total_or_nan
 from tensorgrad.ops.nn.softmax import log_softmax, log_softmax_definition
 from tensorgrad.ops.reduce import logsumexp
 from tensorgrad.ops.shape import moveaxis, squeeze
-from tensorgrad.tape import data, record
+from tensorgrad.tape import data, is_last_backward, record
 from tensorgrad.tensor import Tensor
 
 __all__ = [
     "cross_entropy",
+    "linear_cross_entropy",
     "nll_loss",
 ]
 
@@ -60,11 +62,7 @@ def cross_entropy(
     Source:  Szegedy et al., "Rethinking the Inception architecture", 2016, section 7 (label smoothing);
              Chowdhery et al., "PaLM", 2022, section 5 (z_loss).
     """
-    check_reduction("cross_entropy", reduction)
-    label_smoothing = as_number("cross_entropy", "label_smoothing", label_smoothing)
-    z_loss = as_number("cross_entropy", "z_loss", z_loss)
-    if not 0 <= label_smoothing <= 1:
-        raise ArgumentError(f"cross_entropy: expected label_smoothing in 0 .. 1, got {label_smoothing}: 0 is none")
+    label_smoothing, z_loss = _checked("cross_entropy", label_smoothing, z_loss, reduction)
     a = float_operand("cross_entropy", logits)
     axis = normalise_axis("cross_entropy", axis, a.ndim)
     w = _class_weight("cross_entropy", weight, a, axis)
@@ -73,6 +71,63 @@ def cross_entropy(
     _check_classes("cross_entropy", a, ids, axis, ignore_index)
     if axis != a.ndim - 1:
         a, logits = module_of(a).moveaxis(a, axis, -1), moveaxis(logits, axis, -1)
+    return _cross_entropy(logits, a, ids, w, ignore_index, label_smoothing, z_loss, reduction, is_owned=False)
+
+
+def linear_cross_entropy(
+    x: TensorLike,
+    weight: TensorLike,
+    targets: Any,
+    *,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+    product_dtype: str | None = None,
+) -> Tensor:
+    """cross_entropy(linear(x, weight), targets): the same numbers, but nobody else ever sees the logits.
+
+    So a backward that frees the graph writes their gradient over them, and the two arrays, a model's
+    largest, are never there at once.
+
+    Args:    x (..., K), weight (V, K), product_dtype: as of `linear`; targets (...): integers in 0 .. V - 1, or
+             `ignore_index`; the other options as of `cross_entropy`.
+    Returns: as `cross_entropy`.
+    Raises:  ShapeError, DTypeError, DeviceError, ArgumentError; GraphError, as after any first backward, also
+             where that one raised an error in the middle of writing.
+    Grad:    as of the two.
+    Saves:   as the two. Where the graph is kept or recorded, backward leaves the logits as they are.
+    """
+    op = "linear_cross_entropy"
+    label_smoothing, z_loss = _checked(op, label_smoothing, z_loss, reduction)
+    logits = linear(x, weight, product_dtype=product_dtype)
+    a, ids = float_operand(op, logits), operand(op, targets)
+    _check_classes(op, a, ids, a.ndim - 1, ignore_index)
+    return _cross_entropy(logits, a, ids, None, ignore_index, label_smoothing, z_loss, reduction, is_owned=True)
+
+
+def _checked(op: str, label_smoothing: Any, z_loss: Any, reduction: str) -> tuple[float, float]:
+    """The numbers among the options."""
+    check_reduction(op, reduction)
+    label_smoothing = as_number(op, "label_smoothing", label_smoothing)
+    if not 0 <= label_smoothing <= 1:
+        raise ArgumentError(f"{op}: expected label_smoothing in 0 .. 1, got {label_smoothing}: 0 is none")
+    return label_smoothing, as_number(op, "z_loss", z_loss)
+
+
+def _cross_entropy(
+    logits: Any,
+    a: Array,
+    ids: Array,
+    w: Array | None,
+    ignore_index: int,
+    label_smoothing: float,
+    z_loss: float,
+    reduction: str,
+    *,
+    is_owned: bool,
+) -> Tensor:
+    """The loss of classes along the last axis of the logits, whose array is a; owned, if nobody else sees that."""
     xp, classes, dtype = module_of(a), a.shape[-1], accumulation_dtype(a.dtype)
     flat = a.reshape(-1, classes)
     is_counted = ids.reshape(-1) != ignore_index
@@ -91,8 +146,17 @@ def cross_entropy(
     # Chosen, not multiplied by 0: the logits of an ignored row may not be finite.
     out = reduced(xp.where(is_counted, losses, 0).reshape(ids.shape), reduction, weights)
 
+    is_spent = False  # the gradient has been written over the logits
+
     def vjp(g: Any) -> Any:
+        nonlocal is_owned, is_spent
+        if is_spent:
+            raise GraphError(
+                "backward: expected the logits that cross_entropy was computed from, got what an earlier backward, "
+                "cut short by an error, wrote over them: compute the loss again"
+            )
         if type(g) is Tensor:
+            is_owned = False  # what is recorded here keeps them
             options = (w, ignore_index, label_smoothing, z_loss, reduction)
             return through(lambda x: cross_entropy_definition(x, ids, *options), [logits], g)[0]
         # No target, no gradient: that mean is nan, but no logit is to blame.
@@ -102,7 +166,10 @@ def cross_entropy(
         softmax = target if spread is None else target + even * spread.sum()
         if z_loss:
             softmax = softmax + 2 * z_loss * g_rows * (largest + xp.log(total))
-        dlogits = kernels_for(g).cross_entropy_gradient(softmax, target, even, flat, rows, spread, largest, total)
+        is_spent = is_owned and is_last_backward()
+        dlogits = kernels_for(g).cross_entropy_gradient(
+            softmax, target, even, flat, rows, spread, largest, total, out_NV=flat if is_spent else None
+        )
         dlogits[~is_counted] = 0
         return dlogits.reshape(a.shape)
 

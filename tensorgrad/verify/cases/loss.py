@@ -91,6 +91,27 @@ for how, combine in REDUCTIONS:
         ((2, 4, 3),),
         label=f"{how}-axis-",
     )
+    for label, smoothing, z in (("plain", 0.0, 0.0), ("both", 0.3, 0.05)):
+        case(
+            "linear_cross_entropy",
+            lambda x, w, r=how, s=smoothing, z=z: tg.linear_cross_entropy(
+                x, w, beside(x, TARGETS), reduction=r, label_smoothing=s, z_loss=z
+            ),
+            lambda x, w, c=combine, s=smoothing, z=z: np.asarray(
+                c(crossed(x @ w.T, ONE_HOT, smoothing=s, z=z) * COUNTED, COUNTED)
+            ),
+            ((2, 3, 2), (4, 2)),
+            label=f"{how}-{label}-",
+        )
+    case(
+        "linear_cross_entropy",
+        lambda x, r=how: tg.linear_cross_entropy(x, x, beside(x, np.array([1, -100, 0])), reduction=r),
+        lambda x, c=combine: np.asarray(
+            c(crossed(x @ x.T, np.eye(3)[[1, 0, 0]]) * np.array([1, 0, 1]), np.array([1, 0, 1]))
+        ),
+        ((3, 2),),
+        label=f"{how}-of-one-",
+    )
     for weight in (None, WEIGHT):
         case(
             "nll_loss",

@@ -207,6 +207,13 @@ def test_cross_entropy(kernels: Kernels, shape: tuple[int, int], dtype: str) -> 
     assert kernels.cross_entropy(logits, targets, None)[1] is None
     results = kernels.cross_entropy_gradient(a, b, c, logits, targets, None, largest, total)
     assert_close(results, a[:, None] * p - b[:, None] * one_hot, dtype)
+    for smooth in (None, spread):
+        results = kernels.cross_entropy_gradient(a, b, c, logits, targets, smooth, largest, total)
+        for out in (np.full_like(logits, np.nan), logits.copy()):
+            given = logits if np.isnan(out).all() else out
+            got = kernels.cross_entropy_gradient(a, b, c, given, targets, smooth, largest, total, out_NV=out)
+            assert got is out
+            np.testing.assert_array_equal(out, results)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

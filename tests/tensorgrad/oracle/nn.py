@@ -124,6 +124,15 @@ table.pair(
     kinds=("equal", "zeros", "ties"),
 )
 
+table.pair(
+    "linear_cross_entropy",
+    functional.linear_cross_entropy,
+    ((12, 4), (5, 4)),
+    arguments=choices(target=(IGNORED.reshape(-1),), label_smoothing=(0.0, 0.1), reduction=REDUCTIONS),
+    ours=lambda x, weight, target, **rest: tg.linear_cross_entropy(x, weight, target, **rest),
+    kinds=FINITE,
+)
+
 # --- norms -------------------------------------------------------------------------------------
 
 WITH_AFFINE = (((3, 4, 5), (5,), (5,)), ((5,), (5,), (5,)), ((0, 3), (3,), (3,)))

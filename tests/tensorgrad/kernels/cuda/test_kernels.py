@@ -175,6 +175,8 @@ def test_cross_entropy(cuda: Any, shape: tuple[int, int], dtype: str) -> None:
     out = cuda.cross_entropy_gradient(*factors, factors[0], x, targets, None, *got[2:])
     expected = reference.cross_entropy_gradient(*factors, factors[0], numbers(x), targets, None, *exact[2:])
     assert_close(out, expected, dtype)
+    assert cuda.cross_entropy_gradient(*factors, factors[0], x, targets, None, *got[2:], out_NV=x) is x
+    np.testing.assert_array_equal(x, out)
 
 
 def test_cross_entropy_of_extreme_logits_and_smoothed_labels(cuda: Any) -> None:

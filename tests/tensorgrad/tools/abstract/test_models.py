@@ -116,8 +116,9 @@ def test_work(name: str) -> None:
     weights = sum(x.size for x in products.values())
     bias_sizes = sum(x.size for key, x in tensors.items() if key.endswith("bias") and "norm" not in key)
 
-    linear = cost["linear"]
-    assert linear.forward_flops == tokens * (2 * weights + bias_sizes)
+    # Forward the head and the loss are one call, backward two nodes.
+    linear, head, of_head = cost["linear"], cost["linear_cross_entropy"], tokens * width * config.vocab_size
+    assert linear.forward_flops == tokens * (2 * weights + bias_sizes) - 2 * of_head
     assert linear.backward_flops == tokens * (4 * weights + bias_sizes)
     attention = cost["scaled_dot_product_attention" if config.positions == "rope" else "self_attention"]
     assert attention.forward_flops == pairs * (4 * head_dim + 5) + queries
@@ -140,12 +141,12 @@ def test_work(name: str) -> None:
         assert cost["add"].flops == tokens * width * 2 * layers
     # Of each logit; of each token's loss a few more operations.
     logits = tokens * config.vocab_size
-    assert 0 <= cost["cross_entropy"].forward_flops - 4 * logits < 20 * tokens
+    assert 0 <= head.forward_flops - 2 * of_head - 4 * logits < 20 * tokens
     assert 0 <= cost["cross_entropy"].backward_flops - 3 * logits < 20 * tokens
     assert meter.flops == sum(one.flops for one in cost.values())
     assert set(cost) <= {
-        *("add", "cross_entropy", "embedding", "gelu", "gradients", "layer_norm", "linear", "other", "rms_norm"),
-        *("rope", "scaled_dot_product_attention", "self_attention", "swiglu"),
+        *("add", "cross_entropy", "embedding", "gelu", "gradients", "layer_norm", "linear", "other"),
+        *("linear_cross_entropy", "rms_norm", "rope", "scaled_dot_product_attention", "self_attention", "swiglu"),
     }
 
 
