@@ -169,11 +169,12 @@ def _make_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
 def _run(config: TrainConfig, run_dir: Path, checkpoint: Path | None) -> Run:
     """Go from the checkpoint (None: from the start) to the last step, and look at the result."""
     fast = requiring_fast() if config.require_fast else contextlib.nullcontext()
-    with threads(config.threads or None), transfer_to(config.device, num_slots=NUM_UPLOADS) as transfer, fast:
-        session = Session.open(config, run_dir, checkpoint, transfer)
-        if config.device != "cpu":
-            session.try_out()
-        evaluation = _run_steps(session)
+    with threads(config.threads or None), transfer_to(config.device, num_slots=NUM_UPLOADS) as transfer:
+        with fast:  # not for the samples, which are no part of training
+            session = Session.open(config, run_dir, checkpoint, transfer)
+            if config.device != "cpu":
+                session.try_out()
+            evaluation = _run_steps(session)
         loss_plot(run_dir / "metrics.jsonl", run_dir / "loss.png")
         _print_samples(session)
     records = read_metrics(run_dir / "metrics.jsonl")

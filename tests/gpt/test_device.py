@@ -105,7 +105,7 @@ def test_a_step_by_our_own_kernels_waits_for_nothing(cupy_kernels):
     values = host_batch(ids[:, :-1], ids[:, 1:], rates(optimizer.config, 1e-3, 1), vocab_size=50, micro_batch_size=2)
     batch = Batch(**{name: to_device(value, "cuda") for name, value in values.items()})
     run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=False)  # providers are chosen
-    with syncs.forbidden():
+    with syncs.forbidden(), providers.requiring_fast():
         report_3 = run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=False)
     assert {kernel.source for kernel in cupy_kernels.launched} >= {
         "norm.cu",

@@ -8,6 +8,7 @@ from tensorgrad.array import Array, module_of
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.launch import Kernel, launch
 from tensorgrad.kernels.cuda.operand import WARP, blocks_for, dense, scalar, vector, wide_dtype
+from tensorgrad.kernels.cuda.providers import fell_back
 
 __all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
 
@@ -43,14 +44,14 @@ def rms_norm(x_NC: Array, weight_C: Array, eps: float) -> tuple[Array, Array]:
 def layer_norm_gradient(
     g_NC: Array, x_NC: Array, weight_C: Array, mean_N1: Array, rstd_N1: Array
 ) -> tuple[Array, Array, Array]:
-    if _warps(x_NC, kinds=2) == 0:
+    if not _fits("layer_norm", x_NC, kinds=2):
         return reference.layer_norm_gradient(g_NC, x_NC, weight_C, mean_N1, rstd_N1)
     dx, (dweight, dbias) = _gradient("layer_norm_gradient", g_NC, x_NC, weight_C, (mean_N1, rstd_N1))
     return dx, dweight, dbias
 
 
 def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array, rstd_N1: Array) -> tuple[Array, Array]:
-    if _warps(x_NC, kinds=1) == 0:
+    if not _fits("rms_norm", x_NC, kinds=1):
         return reference.rms_norm_gradient(g_NC, x_NC, weight_C, rstd_N1)
     dx, (dweight,) = _gradient("rms_norm_gradient", g_NC, x_NC, weight_C, (rstd_N1,))
     return dx, dweight
@@ -83,6 +84,13 @@ def _gradient(
         shared_bytes=threads * np.dtype(wide).itemsize,
     )
     return dx, sums
+
+
+def _fits(name: str, x_NC: Array, kinds: int) -> bool:
+    """Whether a row's sums have room; if not, it is said who computes them instead."""
+    if not (fits := _warps(x_NC, kinds) > 0):
+        fell_back("kernels", "reference", f"the gradient of {name} has rows of {x_NC.shape[1]} {x_NC.dtype.name}")
+    return fits
 
 
 def _warps(x_NC: Array, kinds: int) -> int:

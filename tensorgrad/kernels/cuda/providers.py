@@ -1,8 +1,8 @@
 """Who computes what on a device: chosen once by trying, and remembered with the reasons.
 
-For each need (attention, gemm) there are candidates in order of preference. A candidate is probed at first use:
-import it, look at its version, compute something tiny and compare. The first that passes is used from then on; that
-those before it were not, and why, is logged once and kept, for `tensorgrad.doctor`, for the results of benchmarks,
+For each need (kernels, attention, gemm) there are candidates in order of preference. A candidate is probed at first
+use: import it, look at its version, compute something tiny and compare. The first that passes is used from then on;
+that those before it were not, and why, is logged once and kept, for `tensorgrad.doctor`, for the results of benchmarks,
 and for `--require-fast`, under which falling back is an error.
 """
 
@@ -46,6 +46,7 @@ _choices: dict[str, Choice] = {}
 _chosen: dict[str, Any] = {}
 _fallbacks: dict[Fallback, None] = {}  # a set that keeps its order
 _is_fast_required: contextvars.ContextVar[bool] = contextvars.ContextVar("_is_fast_required", default=False)
+_is_probing: contextvars.ContextVar[bool] = contextvars.ContextVar("_is_probing", default=False)
 
 
 def choose(need: str, candidates: Sequence[tuple[str, Callable[[], Provider]]]) -> Provider:
@@ -58,11 +59,14 @@ def choose(need: str, candidates: Sequence[tuple[str, Callable[[], Provider]]]) 
         return _chosen[need]  # type: ignore[no-any-return]
     rejected: list[tuple[str, str]] = []
     for name, probe in candidates:
+        token = _is_probing.set(True)
         try:
             provider = probe()
         except Exception as problem:  # whatever goes wrong in a foreign library is a reason not to use it
             rejected.append((name, f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__))
             continue
+        finally:
+            _is_probing.reset(token)
         _choices[need], _chosen[need] = Choice(need, name, tuple(rejected)), provider
         if rejected:
             _log.warning("%s by %s: %s", need, name, _reasons(rejected))
@@ -76,10 +80,12 @@ def choose(need: str, candidates: Sequence[tuple[str, Callable[[], Provider]]]) 
 
 
 def fell_back(need: str, used: str, reason: str) -> None:
-    """Say that calls of one kind are computed by `used`, for `reason`: logged once.
+    """Say that calls of one kind are computed by `used`, for `reason`: logged once. Not of a probe's own calls.
 
     Raises:  DeviceError within `requiring_fast`.
     """
+    if _is_probing.get():
+        return
     fallback = Fallback(need, used, reason)
     if fallback not in _fallbacks:
         _fallbacks[fallback] = None

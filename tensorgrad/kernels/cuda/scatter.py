@@ -11,6 +11,7 @@ from tensorgrad.dtype import is_float
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.launch import Kernel, launch
 from tensorgrad.kernels.cuda.operand import dense, scalar, wide_dtype
+from tensorgrad.kernels.cuda.providers import fell_back
 
 __all__ = ["scatter_add"]
 
@@ -21,6 +22,7 @@ _CHUNK = 32  # sorted positions that a block adds up
 def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = None) -> None:
     is_rows = type(index) is not tuple and index.dtype != bool
     if not is_rows or not is_float(buffer.dtype) or values.dtype != buffer.dtype or not buffer.flags.c_contiguous:
+        fell_back("kernels", "reference", "scatter_add takes one index of rows, and floats in dense memory")
         reference.scatter_add(buffer, index, values, order)
         return
     if not index.size or not values.size:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 import math
 import os
 import tempfile
@@ -24,6 +23,7 @@ import numpy as np
 
 from tensorgrad.array import Array, address_of, cuda_module
 from tensorgrad.kernels.cuda.compile import cache_folder
+from tensorgrad.kernels.cuda.providers import fell_back
 from tensorgrad.kernels.gemm.extras import apart
 from tensorgrad.kernels.gemm.plan import Matrix, Plan, Product
 from tensorgrad.kernels.gemm.tf32 import is_tf32_allowed
@@ -33,8 +33,6 @@ __all__ = ["CublasLt"]
 WORKSPACE_BYTES = 32 << 20  # what cublasLt asks for on Hopper
 CANDIDATES = 8  # proposals that are timed
 RUNS = 3  # of each, of which the median counts
-
-_log = logging.getLogger("tensorgrad")
 
 # Numbers of the C interface: cudaDataType_t, cublasComputeType_t, and the layout of cublasLtMatmulHeuristicResult_t.
 _DATA_TYPES = {"float64": 1, "float32": 0, "float16": 2, "bfloat16": 14}
@@ -74,6 +72,9 @@ class CublasLt:
         else:
             prepared.point_to(product)
         if prepared.algorithm is None:
+            plan = product.plan
+            what = "a bias" if plan.has_bias else "sums of rows"
+            fell_back("gemm", "cublasLt and another pass", f"it has no algorithm with {what} in {plan.dtype}")
             apart(self, product)
         else:
             self._run(prepared, product, prepared.algorithm)
@@ -108,7 +109,6 @@ class CublasLt:
         proposals = self._proposals(prepared, plan)
         if not proposals:
             if plan.has_bias or plan.has_row_sums:
-                _log.info("cublasLt: no algorithm with bias or sums, which take a pass of their own, for %s", plan)
                 return None
             raise RuntimeError(f"cublasLt has no algorithm for {plan}")
         if len(proposals) > 1 and not self._is_capturing():

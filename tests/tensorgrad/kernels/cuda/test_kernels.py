@@ -13,11 +13,12 @@ from tensorgrad import Key
 from tensorgrad.array import cuda_module
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.cuda import norm, operand, optimizer
+from tensorgrad.kernels.cuda import norm, operand, optimizer, providers
 from tensorgrad.kernels.cuda import random as cuda_random
 from tensorgrad.kernels.cuda.launch import Kernel, launch, running_with
 from tensorgrad.random import RowKeys
 from tests.cuda_shim import Shim, is_available, sanitized
+from tests.cupy_stand_in.kernels import choosing_anew
 from tests.tensorgrad.kernels.cuda.placed import OnDevice, OnHost
 
 # Of a result's largest element: what rounding it, and its terms, to the dtype may make of it.
@@ -36,13 +37,14 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         except DeviceError as problem:
             pytest.skip(str(problem))
         _poison(monkeypatch, module)
-        yield OnDevice()
+        with choosing_anew():
+            yield OnDevice()
         return
     if not is_available():
         pytest.skip("needs g++")
     monkeypatch.setitem(operand._SCALARS, "uint16", "Bfloat16")
     _poison(monkeypatch, np)
-    with running_with(Shim(seed=7)):
+    with choosing_anew(), running_with(Shim(seed=7)):
         yield OnHost()
 
 
@@ -122,6 +124,11 @@ def test_rows_too_wide_for_shared_memory_are_the_reference_s(cuda: Any) -> None:
     got = cuda.rms_norm_gradient(x, x, w, rstd)
     for part, exact in zip(got, reference.rms_norm_gradient(x, x, w, rstd), strict=True):
         np.testing.assert_array_equal(part, exact)
+    with (
+        providers.requiring_fast(),
+        pytest.raises(DeviceError, match=r"got reference, as .* has rows of 30000 float32"),
+    ):
+        cuda.rms_norm_gradient(x, x, w, rstd)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -257,6 +264,10 @@ def test_scatter_add_of_something_else_is_the_reference_s(cuda: Any) -> None:
         np.add.at(expected, index, values)
         cuda.scatter_add(buffer, index, values)
         np.testing.assert_array_equal(buffer, expected)
+    with providers.requiring_fast():
+        cuda.scatter_add(np.zeros((4, 3)), np.array([1, 1]), np.ones((2, 3)))
+        with pytest.raises(DeviceError, match=r"got reference, as scatter_add takes one index of rows"):
+            cuda.scatter_add(np.zeros((4, 3)), (np.array([0]), np.array([1])), np.ones(1))
 
 
 @pytest.mark.parametrize("start", [0, 1, 7, 2**40 + 3])

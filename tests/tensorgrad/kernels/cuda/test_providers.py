@@ -64,6 +64,17 @@ def test_a_kind_of_call_that_falls_back_is_said_once(caplog: pytest.LogCaptureFi
     assert providers.fallbacks() == ()
 
 
+def test_what_a_probe_falls_back_to_is_no_call_of_the_program_s(caplog: pytest.LogCaptureFixture) -> None:
+    def trying_a_call() -> str:
+        providers.fell_back("gemm", "cublasLt and another pass", "no bias")
+        return "works"
+
+    with providers.requiring_fast():
+        assert providers.choose("gemm", [("cublasLt", trying_a_call)]) == "works"
+    assert not caplog.messages
+    assert providers.fallbacks() == ()
+
+
 def test_where_speed_is_required_falling_back_is_an_error() -> None:
     with providers.requiring_fast():
         with pytest.raises(DeviceError, match=r"gemm: expected quick, as the fast provider is required, got slow"):

@@ -18,8 +18,11 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad.errors import DeviceError
+from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.gemm import cublaslt, cuda
 from tensorgrad.kernels.gemm.plan import product_of
+from tests.cupy_stand_in.kernels import choosing_anew
 
 FLOATS = {0: np.float32, 1: np.float64, 2: np.float16}
 
@@ -177,7 +180,7 @@ class Clock:
 
 
 @pytest.fixture
-def binding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Binding:
+def binding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Binding]:
     found = Binding()
     package = types.ModuleType("nvmath.bindings")
     package.cublasLt = found  # type: ignore[attr-defined]
@@ -187,7 +190,8 @@ def binding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Binding:
     clock.times = iter([3.0, 3.0, 3.0, 1.0, 9.0, 1.0, 2.0, 2.0, 2.0] * 100)
     monkeypatch.setattr(cublaslt, "cuda_module", lambda: clock)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return found
+    with choosing_anew():
+        yield found
 
 
 def product(x: np.ndarray, y: np.ndarray, out: np.ndarray, **extras: Any) -> np.ndarray:
@@ -260,6 +264,13 @@ def test_what_the_library_has_no_algorithm_for_takes_a_pass_of_its_own(binding: 
     np.testing.assert_array_equal(product(x, w.T, np.zeros((6, 8), np.float32), bias=bias), x @ w.T + bias)
     np.testing.assert_array_equal(product(x, w.T, np.zeros((6, 8), np.float32), row_sums=sums), x @ w.T)
     np.testing.assert_array_equal(sums, 4)
+    reasons = ["it has no algorithm with a bias in float32", "it has no algorithm with sums of rows in float32"]
+    assert [fallback.reason for fallback in providers.fallbacks()] == reasons
+    with providers.requiring_fast():
+        product(x, w.T, np.zeros((6, 8), np.float32))
+        for extras in ({"bias": bias}, {"row_sums": sums}):
+            with pytest.raises(DeviceError, match=r"gemm: expected .*, got cublasLt and another pass, as it has no"):
+                product(x, w.T, np.zeros((6, 8), np.float32), **extras)
 
 
 def test_an_algorithm_that_does_not_run_is_not_chosen(binding: Binding) -> None:

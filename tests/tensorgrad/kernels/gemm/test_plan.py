@@ -13,6 +13,7 @@ from tensorgrad.kernels import gemm
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.gemm import cuda
 from tensorgrad.kernels.gemm.plan import Product, product_of
+from tests.cupy_stand_in.kernels import choosing_anew
 from tests.gemm_interpreter import interpret
 
 
@@ -117,6 +118,14 @@ def test_the_last_resort_does_the_same() -> None:
         cuda.matmul(x, y, bias=bias, row_sums=sums, out=out, accumulate=True)
     np.testing.assert_allclose(out, x @ y + bias + 1)
     np.testing.assert_allclose(sums, x.sum(axis=1))
+
+
+def test_a_result_whose_rows_are_not_dense_is_cupy_s_and_said() -> None:
+    x, y, out = np.ones((5, 4)), np.ones((4, 3)), np.zeros((5, 6))
+    with choosing_anew(), cuda.running_with(interpret):
+        cuda.matmul(x, y, out=out[:, ::2])
+        assert [fallback.used for fallback in providers.fallbacks()] == ["cupy"]
+    np.testing.assert_array_equal(out, [[4, 0] * 3] * 5)
 
 
 def test_on_a_device_without_cublas_cupy_computes(cupy: Any) -> None:
