@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 import tensorgrad
 from gpt.cache import LayerCache
 from gpt.config import ModelConfig
@@ -18,7 +16,6 @@ from gpt.initializer import Initializer, residual_std
 from gpt.linear import Linear
 from gpt.positions import Rotation, rotate
 from tensorgrad import Tensor
-from tensorgrad.array import module_of
 
 __all__ = ["Attention"]
 
@@ -56,10 +53,13 @@ class Attention:
     ) -> Tensor:
         batch, time, width = x_BTC.shape
         key_end = self.num_heads + self.num_kv_heads
+        rate, key = (0.0, None) if dropout is None else (dropout.rate, dropout.key)
         heads_BTJD = self.qkv(x_BTC).reshape(batch, time, key_end + self.num_kv_heads, -1)
-        if not self.has_qk_norm and rotation is None and cache is None and dropout is None:
+        if not self.has_qk_norm and rotation is None and cache is None:
             # Nothing comes in between: what the product left is read there, and its gradient is written as one.
-            out_BTHD = tensorgrad.self_attention(heads_BTJD, num_heads=self.num_heads, is_causal=True)
+            out_BTHD = tensorgrad.self_attention(
+                heads_BTJD, num_heads=self.num_heads, is_causal=True, dropout_rate=rate, key=key
+            )
             return self.out(out_BTHD.reshape(batch, time, width))
         # Views all the way: the gradients of the three slices meet in one buffer, the gradient of the product.
         q_BHTD = heads_BTJD[:, :, : self.num_heads].permute_dims(0, 2, 1, 3)
@@ -74,24 +74,11 @@ class Attention:
             out_BHTD = tensorgrad.scaled_dot_product_attention(
                 q_BHTD, k_BKSD, v_BKSD, mask=cache.mask, is_causal=cache.is_causal
             )
-        elif dropout is not None:
-            out_BHTD = _attention_with_dropout(q_BHTD, k_BKTD, v_BKTD, dropout)
         else:
-            out_BHTD = tensorgrad.scaled_dot_product_attention(q_BHTD, k_BKTD, v_BKTD, is_causal=True)
+            out_BHTD = tensorgrad.scaled_dot_product_attention(
+                q_BHTD, k_BKTD, v_BKTD, is_causal=True, dropout_rate=rate, key=key
+            )
         return self.out(out_BHTD.permute_dims(0, 2, 1, 3).reshape(batch, time, width))
 
     def _unit_rms(self, x_BHTD: Tensor) -> Tensor:
         return tensorgrad.rms_norm(x_BHTD, eps=self.norm_eps)
-
-
-def _attention_with_dropout(q_BHTD: Tensor, k_BKTD: Tensor, v_BKTD: Tensor, dropout: Dropout) -> Tensor:
-    """The fused op's definition in basic ops, as it never holds all the weights that are to be dropped."""
-    batch, heads, time, head_dim = q_BHTD.shape
-    kv_heads = k_BKTD.shape[1]
-    q_BKGTD = q_BHTD.reshape(batch, kv_heads, heads // kv_heads, time, head_dim)
-    k_BK1TD = k_BKTD.reshape(batch, kv_heads, 1, time, head_dim)
-    v_BK1TD = v_BKTD.reshape(batch, kv_heads, 1, time, head_dim)
-    scores_BKGTT = q_BKGTD @ k_BK1TD.mT * head_dim**-0.5
-    is_past_TT = module_of(scores_BKGTT.array).tri(time, dtype=bool)
-    weights_BKGTT = tensorgrad.softmax(tensorgrad.where(is_past_TT, scores_BKGTT, -np.inf))
-    return (dropout(weights_BKGTT) @ v_BK1TD).reshape(batch, heads, time, head_dim)

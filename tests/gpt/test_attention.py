@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import tensorgrad
 from gpt.attention import Attention
 from gpt.config import ModelConfig
 from gpt.dropout import Dropout
 from gpt.initializer import Initializer
 from tensorgrad import Key, Tensor
+from tensorgrad.random import RowKeys
 
 
 def make(num_kv_heads: int, *, has_qk_norm: bool = False) -> Attention:
@@ -22,8 +24,10 @@ def make(num_kv_heads: int, *, has_qk_norm: bool = False) -> Attention:
     return attention
 
 
-def textbook(attention: Attention, x: np.ndarray, *, has_qk_norm: bool) -> np.ndarray:
-    """Every head and query by itself: query head h reads key head h // group."""
+def textbook(
+    attention: Attention, x: np.ndarray, *, has_qk_norm: bool = False, factors_BHTT: np.ndarray | None = None
+) -> np.ndarray:
+    """Every head and query by itself: query head h reads key head h // group. `factors_BHTT`: of the weights."""
     heads, kv_heads, width = attention.num_heads, attention.num_kv_heads, 6
     assert attention.qkv.bias is not None
     qkv = x @ attention.qkv.weight.numpy().T + attention.qkv.bias.numpy()
@@ -38,7 +42,10 @@ def textbook(attention: Attention, x: np.ndarray, *, has_qk_norm: bool) -> np.nd
                 q, k = (a / np.sqrt((a**2).mean(axis=-1, keepdims=True) + attention.norm_eps) for a in (q, k))
             for t in range(x.shape[1]):
                 scores = np.exp(k[: t + 1] @ q[t] / np.sqrt(width))
-                out[b, t, h * width : (h + 1) * width] = scores @ v[: t + 1] / scores.sum()
+                weights = scores / scores.sum()
+                if factors_BHTT is not None:
+                    weights *= factors_BHTT[b, h, t, : t + 1]
+                out[b, t, h * width : (h + 1) * width] = weights @ v[: t + 1]
     return out @ attention.out.weight.numpy().T
 
 
@@ -57,6 +64,18 @@ def test_dropping_nothing_changes_nothing(num_kv_heads: int) -> None:
     x = Tensor(Key(2).normal((2, 5, 24), dtype="float64"))
     dropped = attention(x, None, None, Dropout(0.0, Key(3)))
     np.testing.assert_allclose(dropped.numpy(), attention(x).numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("num_kv_heads", [0, 1, 2])
+@pytest.mark.parametrize("has_qk_norm", [False, True])
+def test_dropped_are_those_that_the_op_drops_of_all_weights(num_kv_heads: int, has_qk_norm: bool) -> None:
+    attention = make(num_kv_heads, has_qk_norm=has_qk_norm)
+    x = Key(2).normal((2, 5, 24), dtype="float64")
+    for key in (Key(3), RowKeys(Key(4).split(2))):
+        factors = tensorgrad.dropout(np.ones((2, 4, 5, 5)), key, rate=0.25)
+        expected = textbook(attention, x, has_qk_norm=has_qk_norm, factors_BHTT=factors)
+        dropped = attention(Tensor(x), None, None, Dropout(0.25, key)).numpy()
+        np.testing.assert_allclose(dropped, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_what_is_dropped_are_weights_of_keys() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.activation import gelu, gelu_gradient, silu, silu_gradient, swiglu, swiglu_gradient
 from tensorgrad.kernels.compiled.attention import attention, attention_gradient
+from tensorgrad.kernels.compiled.dropout import dropout
 from tensorgrad.kernels.compiled.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.compiled.optimizer import adamw, global_norm
 from tensorgrad.kernels.compiled.rope import rope
@@ -25,7 +26,7 @@ from tensorgrad.kernels.compiled.softmax import (
     softmax,
     softmax_gradient,
 )
-from tensorgrad.kernels.reference import dropout, erf, erfc, scatter_add
+from tensorgrad.kernels.reference import erf, erfc, scatter_add
 
 __all__ = [
     "adamw",

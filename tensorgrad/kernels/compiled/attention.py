@@ -11,20 +11,24 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import boolean, float32, intp
+from numba import boolean, float32, intp, types, uint64
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.elementary import exp
 from tensorgrad.kernels.compiled.jit import in_parts, summing, summing_any_strides
+from tensorgrad.kernels.compiled.philox import NUMBERS, draw_factors, keys_of, least_kept
 from tensorgrad.kernels.compiled.softmax import largest_of
 from tensorgrad.kernels.compiled.tile import COLUMNS, ROWS, add_product, set_product
 from tensorgrad.random import Key, RowKeys
 
 QUERY_BLOCK = 64  # a multiple of ROWS
-_NUMBERS = (boolean, boolean, float32, intp, intp)  # has_mask, is_causal, scale, start, stop
+# The keys of dropout, the least number that it keeps, what it multiplies weights by; 0: there is no dropout.
+_DROPOUT = (types.Array(uint64, 2, "C", readonly=True), uint64, float32)
+_NUMBERS = (boolean, boolean, float32, *_DROPOUT, intp, intp)  # has_mask, is_causal, scale, dropout, start, stop
 _SIZE = 4  # bytes of a float32
 _F = np.float32
+_NO_KEYS = np.zeros((1, 2), np.uint64)
 _LEAST = _F(-87.0)  # weights below exp(-87) are 0: subnormal numbers would slow down the products, and add nothing
 
 
@@ -37,7 +41,7 @@ def attention(
     scale: float,
     dropout: tuple[Key | RowKeys, float] | None,
 ) -> tuple[Array, Array]:
-    if not _is_compiled(dropout, q_BHTD, k_BKSD, v_BKSD):
+    if not _is_compiled(q_BHTD, k_BKSD, v_BKSD):
         return reference.attention(q_BHTD, k_BKSD, v_BKSD, mask, is_causal, scale, dropout)
     batch, heads, queries, _ = q_BHTD.shape
     kv_heads, keys = k_BKSD.shape[1:3]
@@ -45,7 +49,7 @@ def attention(
     out_BHTD = np.empty((batch, queries, heads, v_BKSD.shape[-1]), np.float32).transpose(0, 2, 1, 3)
     logsumexp_BHT = np.empty((batch, heads, queries), np.float32)
     added = _added_mask(mask, (batch, heads, queries, keys))
-    numbers = (mask is not None, is_causal, _F(scale))
+    numbers = (mask is not None, is_causal, _F(scale), *_dropout_arguments(dropout))
 
     def work(start: int, stop: int) -> None:
         _attention(q_BHTD, k_BKSD, v_BKSD, added, out_BHTD, logsumexp_BHT, *numbers, start, stop)
@@ -67,13 +71,13 @@ def attention_gradient(
     dropout: tuple[Key | RowKeys, float] | None,
 ) -> tuple[Array, Array, Array]:
     operands = (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD, logsumexp_BHT)
-    if not _is_compiled(dropout, *operands):
+    if not _is_compiled(*operands):
         return reference.attention_gradient(*operands, mask, is_causal, scale, dropout)
     batch, heads, queries, _ = q_BHTD.shape
     kv_heads, keys = k_BKSD.shape[1:3]
     gradients = _gradients(q_BHTD, k_BKSD, v_BKSD)
     added = _added_mask(mask, (batch, heads, queries, keys))
-    numbers = (mask is not None, is_causal, _F(scale))
+    numbers = (mask is not None, is_causal, _F(scale), *_dropout_arguments(dropout))
 
     def work(start: int, stop: int) -> None:
         _attention_gradient(*operands, added, *gradients, *numbers, start, stop)
@@ -92,8 +96,15 @@ def _gradients(*operands: Array) -> list[Array]:
     return np.split(whole_BHTD, np.cumsum(heads[:-1]), axis=1)
 
 
-def _is_compiled(dropout: Any, *operands: Array) -> bool:
-    return dropout is None and all(a.size and a.dtype == np.float32 for a in operands)
+def _is_compiled(*operands: Array) -> bool:
+    return all(a.size and a.dtype == np.float32 for a in operands)
+
+
+def _dropout_arguments(dropout: tuple[Key | RowKeys, float] | None) -> tuple[Any, ...]:
+    if dropout is None:
+        return _NO_KEYS, np.uint64(0), _F(0)
+    key, rate = dropout
+    return keys_of(key), least_kept(rate), _F(1 / (1 - rate))
 
 
 def _added_mask(mask: Array | None, shape: tuple[int, ...]) -> Array:
@@ -198,11 +209,34 @@ def _transposed_times(weights, rows, count, out, first, num_keys, is_causal):
             )
 
 
+@summing
+def _draw(factors, keys_R2, least, factor, sample, head, heads, query, queries, num_keys, seen):
+    """What dropout of all weights, (samples, heads, queries, keys), multiplies a query's first `seen` by: in `factors`.
+
+    That has room for the numbers of two counters more than there are keys.
+    """
+    is_one = keys_R2.shape[0] == 1
+    row = 0 if is_one else sample
+    first = (((sample if is_one else 0) * heads + head) * queries + query) * num_keys
+    stop = (first + seen + NUMBERS - 1) // NUMBERS
+    draw_factors(factors, first // NUMBERS, stop, keys_R2[row, 0], keys_R2[row, 1], least, factor)
+    return factors[first % NUMBERS :]
+
+
+@summing
+def _drop(row, kept):
+    for s in range(row.shape[0]):
+        row[s] = row[s] * kept[s] if kept[s] > 0 else _F(0)
+
+
 # --- forward -----------------------------------------------------------------------------------
 
 
 @summing_any_strides((4, 4, 4, 4), (4, 3), *_NUMBERS)
-def _attention(q_BHTD, k_BKSD, v_BKSD, mask, out_BHTD, logsumexp_BHT, has_mask, is_causal, scale, start, stop):
+def _attention(
+    q_BHTD, k_BKSD, v_BKSD, mask, out_BHTD, logsumexp_BHT,
+    has_mask, is_causal, scale, keys_R2, least, factor, start, stop,
+):  # fmt: skip
     kv_heads, num_keys, depth = k_BKSD.shape[1:]
     queries, width = q_BHTD.shape[2], v_BKSD.shape[3]
     group = q_BHTD.shape[1] // kv_heads
@@ -213,6 +247,7 @@ def _attention(q_BHTD, k_BKSD, v_BKSD, mask, out_BHTD, logsumexp_BHT, has_mask, 
     scores = np.empty((QUERY_BLOCK, k_DS.shape[1]), np.float32)
     out = np.empty((QUERY_BLOCK, v_SE.shape[1]), np.float32)
     factors = np.empty(QUERY_BLOCK, np.float32)
+    kept = np.empty(num_keys + 2 * NUMBERS, np.float32)
     for pair in range(start, stop):
         b, kv_head = pair // kv_heads, pair % kv_heads
         _pack_transposed(k_BKSD[b, kv_head], k_DS)
@@ -245,6 +280,9 @@ def _attention(q_BHTD, k_BKSD, v_BKSD, mask, out_BHTD, logsumexp_BHT, has_mask, 
                         total += weight
                     logsumexp_BHT[b, head, t] = base + np.log(total)
                     factors[r] = _F(0) if total == 0 else _F(1) / total
+                    if factor > 0:
+                        place = (b, head, q_BHTD.shape[1], t, queries, num_keys)
+                        _drop(row[:seen], _draw(kept, keys_R2, least, factor, *place, seen))
                 _times_rows(scores, v_SE, out[:padded], first, num_keys, is_causal)
                 for r in range(count):
                     target, row = out_BHTD[b, head, first + r], out[r]
@@ -258,7 +296,7 @@ def _attention(q_BHTD, k_BKSD, v_BKSD, mask, out_BHTD, logsumexp_BHT, has_mask, 
 @summing_any_strides((4, 4, 4, 4, 4, 3, 4), (4, 4, 4), *_NUMBERS)
 def _attention_gradient(
     g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD, logsumexp_BHT, mask, dq_BHTD, dk_BKSD, dv_BKSD,
-    has_mask, is_causal, scale, start, stop,
+    has_mask, is_causal, scale, keys_R2, least, factor, start, stop,
 ):  # fmt: skip
     kv_heads, num_keys, depth = k_BKSD.shape[1:]
     queries, width = q_BHTD.shape[2], v_BKSD.shape[3]
@@ -274,6 +312,7 @@ def _attention_gradient(
         np.empty((QUERY_BLOCK, k_DS.shape[1]), np.float32),
         np.empty((QUERY_BLOCK, k_DS.shape[1]), np.float32),
     )
+    kept = np.empty(num_keys + 2 * NUMBERS, np.float32)
     for pair in range(start, stop):
         b, kv_head = pair // kv_heads, pair % kv_heads
         _pack_transposed(k_BKSD[b, kv_head], k_DS)
@@ -305,11 +344,18 @@ def _attention_gradient(
                         delta += g_row[e] * out_row[e]
                     logsumexp = logsumexp_BHT[b, head, t]
                     base = _F(np.inf) if logsumexp == -np.inf else logsumexp  # sees nothing: no weight
+                    drawn = kept
+                    if factor > 0:
+                        place = (b, head, q_BHTD.shape[1], t, queries, num_keys)
+                        drawn = _draw(kept, keys_R2, least, factor, *place, seen)
+                        _drop(drow[:seen], drawn)
                     for s in range(end):
                         x = row[s] - base
                         weight = _F(0) if x < _LEAST else exp(x)
                         row[s] = weight
                         drow[s] = weight * (drow[s] - delta)
+                    if factor > 0:
+                        _drop(row[:seen], drawn)
                     for s in range(seen, end):
                         drow[s] = 0  # 0 times what a hidden value may be is not always 0
                 _times_rows(dscores, k_SD, dq[:padded], first, num_keys, is_causal)

@@ -57,7 +57,7 @@ def scaled_dot_product_attention(
     m = None if mask is None else _attention_mask(mask, a, b)
     scale = 1 / math.sqrt(a.shape[-1]) if scale is None else as_number(op, "scale", scale)
     is_causal = as_flag(op, "is_causal", is_causal)
-    dropped = _attention_dropout(dropout_rate, key, a)
+    dropped = _attention_dropout(op, dropout_rate, key, a)
     if type(mask) is Tensor and mask.requires_grad:
         return attention_definition(q, k, v, mask, is_causal, scale, dropped)
     out, row_logsumexp = kernels_for(a).attention(a, b, c, m, is_causal, scale, dropped)
@@ -70,13 +70,21 @@ def scaled_dot_product_attention(
     return record_joint(out, [q, k, v], vjp)
 
 
-def self_attention(qkv: TensorLike, *, num_heads: int, is_causal: bool = False, scale: float | None = None) -> Tensor:
+def self_attention(
+    qkv: TensorLike,
+    *,
+    num_heads: int,
+    is_causal: bool = False,
+    scale: float | None = None,
+    dropout_rate: float = 0.0,
+    key: Key | RowKeys | None = None,
+) -> Tensor:
     """`scaled_dot_product_attention` of queries, keys and values that one product left beside one another.
 
     On a GPU they are read where they are, and their gradients written into one array: nothing is copied.
 
     Args:    qkv (B, T, H + 2 K, D): of each token `num_heads` = H query heads, K key heads, K value heads;
-             is_causal, scale: as there.
+             is_causal, scale, dropout_rate, key: as there.
     Returns: (B, T, H, D).
     Raises:  ShapeError, DTypeError, ArgumentError.
     Grad:    as there. Saves qkv, out, and one log-sum-exp per query.
@@ -88,21 +96,24 @@ def self_attention(qkv: TensorLike, *, num_heads: int, is_causal: bool = False, 
     scale = 1 / math.sqrt(a.shape[-1]) if scale is None else as_number(op, "scale", scale)
     is_causal = as_flag(op, "is_causal", is_causal)
     q, k, v = unpacked(a.transpose(0, 2, 1, 3), num_heads)
-    out, row_logsumexp = kernels_for(a).attention(q, k, v, None, is_causal, scale, None)
+    dropped = _attention_dropout(op, dropout_rate, key, q)
+    out, row_logsumexp = kernels_for(a).attention(q, k, v, None, is_causal, scale, dropped)
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            return through(lambda qkv: self_attention_definition(qkv, num_heads, is_causal, scale), [qkv], g)[0]
+            return through(lambda qkv: self_attention_definition(qkv, num_heads, is_causal, scale, dropped), [qkv], g)[
+                0
+            ]
         g_BHTD = g.transpose(0, 2, 1, 3)
         kernels = kernels_for(g)
-        return joined(kernels.attention_gradient(g_BHTD, q, k, v, out, row_logsumexp, None, is_causal, scale, None))
+        return joined(kernels.attention_gradient(g_BHTD, q, k, v, out, row_logsumexp, None, is_causal, scale, dropped))
 
     return record(out.transpose(0, 2, 1, 3), (qkv, vjp))
 
 
-def self_attention_definition(qkv: Tensor, num_heads: int, is_causal: bool, scale: float) -> Tensor:
+def self_attention_definition(qkv: Tensor, num_heads: int, is_causal: bool, scale: float, dropped: Any) -> Tensor:
     q, k, v = unpacked(permute_dims(qkv, (0, 2, 1, 3)), num_heads)
-    return permute_dims(attention_definition(q, k, v, None, is_causal, scale), (0, 2, 1, 3))
+    return permute_dims(attention_definition(q, k, v, None, is_causal, scale, dropped), (0, 2, 1, 3))
 
 
 def attention_definition(
@@ -155,12 +166,12 @@ def _attention_mask(mask: Any, q: Array, k: Array) -> Array:
     return padded
 
 
-def _attention_dropout(rate: float, key: Any, q: Array) -> tuple[Key | RowKeys, float] | None:
-    is_used = as_number("scaled_dot_product_attention", "dropout_rate", rate) != 0
-    check_dropout("scaled_dot_product_attention", rate, key if is_used or key is not None else Key(0))
+def _attention_dropout(op: str, rate: float, key: Any, q: Array) -> tuple[Key | RowKeys, float] | None:
+    is_used = as_number(op, "dropout_rate", rate) != 0
+    check_dropout(op, rate, key if is_used or key is not None else Key(0))
     if isinstance(key, RowKeys) and len(key.keys) != q.shape[0]:
         raise ShapeError(
-            f"scaled_dot_product_attention: expected a key for each of {q.shape[0]} samples, got {len(key.keys)}: "
+            f"{op}: expected a key for each of {q.shape[0]} samples, got {len(key.keys)}: "
             "fold one into the key for each sample"
         )
     return (key, rate) if is_used else None

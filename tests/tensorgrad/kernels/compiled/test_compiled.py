@@ -14,7 +14,7 @@ from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.packing import is_side_by_side
 from tensorgrad.kernels.threads import threads
-from tensorgrad.random import Key
+from tensorgrad.random import Key, RowKeys
 
 compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
 
@@ -205,8 +205,27 @@ def test_attention_s_gradients_lie_side_by_side_where_they_fit() -> None:
     assert not is_side_by_side(compiled.attention_gradient(g, q, k[:, :, :7], v[:, :, :7], out, *rest))
 
 
-def test_attention_of_other_dtypes_nothing_and_with_dropout_is_the_reference_s() -> None:
-    for dtype, length, dropout in (("float64", 5, None), ("float32", 0, None), ("float32", 5, (Key(1), 0.3))):
+@pytest.mark.parametrize(("queries", "keys", "is_causal"), [(150, 150, True), (70, 33, True), (5, 131, False)])
+def test_attention_s_dropout(queries: int, keys: int, is_causal: bool) -> None:
+    """The weights that the definition drops: of one key for all, and of a key for each sample."""
+    q, g = (normal((3, 4, queries, 8), "float32", seed) for seed in range(2))
+    k, v = (normal((3, 2, keys, 8), "float32", seed) for seed in range(2, 4))
+    mask = np.random.default_rng(0).random((3, 1, queries, keys)) < 0.8
+    for key in (Key(2**64 - 1, 7), RowKeys(Key(3).split(3))):
+        arguments = (mask, is_causal, 0.5, (key, 0.3))
+        out, logsumexp = compiled.attention(q, k, v, *arguments)
+        found = [out, logsumexp, *compiled.attention_gradient(g, q, k, v, out, logsumexp, *arguments)]
+        wide = [x.astype(float) for x in (g, q, k, v)]
+        forward = reference.attention(*wide[1:], *arguments)
+        for got, want in zip(
+            found, [*forward, *reference.attention_gradient(*wide, *forward, *arguments)], strict=True
+        ):
+            np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want[np.isfinite(want)]).max())
+
+
+def test_attention_of_other_dtypes_and_nothing_is_the_reference_s() -> None:
+    dropout = (Key(1), 0.3)
+    for dtype, length in (("float64", 5), ("float32", 0)):
         q, k, v, g = (normal((2, 2, length, 8), dtype, seed) for seed in range(4))
         for kernels in (compiled, reference):
             out, logsumexp = kernels.attention(q, k, v, None, True, 0.5, dropout)
