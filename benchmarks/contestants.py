@@ -5,6 +5,7 @@
 Reads commands from the standard input, a JSON list [command, argument] a line, and answers in JSON:
 
     gradients FILE    the loss of the initial weights; their gradients are written to FILE (npz)
+    losses N          the losses of the first N training steps
     steps N           N training steps: their median time, and the median CPU time of all threads
     generate [IDS, N] the likeliest N tokens after IDS, one after the other: which, and in how many seconds
     shares            the shares of a step's time that are spent in matrix products, and in attention
@@ -14,7 +15,7 @@ Reads commands from the standard input, a JSON list [command, argument] a line, 
 Products are those of whole matrices: of ours, all that `tensorgrad.kernels.gemm` makes, with the sums and biases
 that it adds; of PyTorch's, mm, addmm, bmm and linear. What is computed inside of attention, its products and its
 softmax, is counted apart: of ours the kernels' functions `attention` and `attention_gradient`, of PyTorch's
-scaled_dot_product_attention and its backward. Conversions to bfloat16 are in neither.
+scaled_dot_product_attention and its backward. Conversions to bfloat16 are in neither. JAX has no shares.
 """
 
 from __future__ import annotations
@@ -258,6 +259,17 @@ def opened(name: str, workload: Workload, threads: int) -> Iterator[tuple[Traine
     from gpt.cli import _keep_freed_memory
     from tensorgrad.kernels import gemm, kernels_for
 
+    if library == "jax":
+        from benchmarks.jax_trainer import JaxTrainer, limit_threads
+
+        limit_threads(threads)
+        import jax
+
+        jax.devices()
+        loaded = memory_mb("VmRSS")
+        given = {"learning_rate": LEARNING_RATE, "betas": BETAS, "weight_decay": WEIGHT_DECAY, "clip_norm": CLIP_NORM}
+        yield JaxTrainer(workload, given), loaded
+        return
     if variant == "numpy":  # as if the extras were not installed
         sys.modules["numba"] = None  # type: ignore[assignment]
         gemm.onednn.problem = lambda: "left out"  # type: ignore[assignment]
@@ -282,6 +294,8 @@ def main(name: str, workload: str, threads: str) -> None:
             if command == "gradients":
                 answer, gradients = trainer.gradients()
                 np.savez(argument, **gradients)
+            elif command == "losses":
+                answer = [trainer.step(number) for number in range(argument)]
             elif command == "steps":
                 wall, cpu = [], []
                 for _ in range(argument):
