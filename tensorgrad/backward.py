@@ -217,18 +217,20 @@ def _step_back(
         )
     if output is not None and create_graph:
         output = Tensor(output, node)
-    if type(vjps) is Joint:
+    if type(vjps) is Joint and vjps.adds:
+        may_add = useful is None and not create_graph
+        buffers = vjps.of_inputs([_buffer(parent, node) if may_add else None for parent in node.parents])
+        vjps = vjps.separate(node.op, vjps.vjp(g, buffers), buffers)
+    elif type(vjps) is Joint:
         vjps = vjps.separate(node.op, vjps.vjp(g))
     for parent, vjp in zip(node.parents, vjps, strict=True):
         if (
             type(vjp) is AddingVjp
             and useful is None
             and not create_graph
-            and parent.grad is not None
-            and parent.vjps is None
-            and not (parent.hooks or hasattr(node, "site"))  # nobody else is to see what the leaf gets
+            and (buffer := _buffer(parent, node)) is not None
         ):
-            vjp.add(g, parent.grad.array)
+            vjp.add(g, buffer)
         elif useful is None or parent in useful:
             result = vjp(g) if output is None else vjp(g, output)
             try:
@@ -248,6 +250,13 @@ def _step_back(
         consumers[parent] = count
         if not count:
             ready.append(parent)
+
+
+def _buffer(leaf: Node, node: Node) -> Array | None:
+    """The gradient of a leaf below `node`, if it has one and nobody else is to see what is added to it."""
+    if leaf.grad is None or leaf.vjps is not None or leaf.hooks or hasattr(node, "site"):
+        return None
+    return leaf.grad.array
 
 
 def _run_hooks(node: Node, g: Any) -> Any:

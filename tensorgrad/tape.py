@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.arguments import check_function
+from tensorgrad.arguments import as_flag, check_function
 from tensorgrad.array import Array, is_array, module_of
 from tensorgrad.errors import DTypeError, GraphError, shown
 from tensorgrad.kernels import kernels_for
@@ -75,22 +75,35 @@ class Node:
 class Joint:
     """A vjp that returns the cotangents of all of an op's inputs at once."""
 
-    __slots__ = ("count", "kept", "vjp")
+    __slots__ = ("adds", "count", "kept", "vjp")
 
-    def __init__(self, vjp: Vjp, kept: tuple[int, ...], count: int) -> None:
+    def __init__(self, vjp: Vjp, kept: tuple[int, ...], count: int, adds: bool) -> None:
         self.vjp = vjp
         self.kept = kept  # which of the returned cotangents belong to the node's parents
         self.count = count  # how many are returned
+        self.adds = adds  # whether the vjp takes buffers too, as `record_joint` says
 
-    def separate(self, op: str, results: Sequence[Any]) -> list[Vjp]:
-        """For each parent a vjp that has its result already."""
+    def of_inputs(self, of_parents: Sequence[Any]) -> list[Any]:
+        """What there is one of for each parent, at the place of its input; None at the others."""
+        found: list[Any] = [None] * self.count
+        for position, value in zip(self.kept, of_parents, strict=True):
+            found[position] = value
+        return found
+
+    def separate(self, op: str, results: Sequence[Any], buffers: Sequence[Array | None] = ()) -> list[Vjp]:
+        """For each parent a vjp that has its result already, or has added it to its buffer."""
         if not isinstance(results, (list, tuple)) or len(results) != self.count:
             raise GraphError(
                 f"backward: expected the vjp of {op} to return a list of {self.count} cotangents, one for each input, "
                 f"got {shown(results)}: "
                 "return zeros for one without a gradient"
             )
-        return [lambda _, result=results[position]: result for position in self.kept]
+        return [
+            ADDED
+            if buffers and buffers[position] is not None and results[position] is None
+            else lambda _, result=results[position]: result
+            for position in self.kept
+        ]
 
 
 class AddingVjp(functools.partial[Any]):
@@ -104,6 +117,9 @@ class AddingVjp(functools.partial[Any]):
         both = cls(vjp)
         both.add = add
         return both
+
+
+ADDED = AddingVjp.of(lambda g: None, lambda g, buffer: None)  # of a cotangent that a joint vjp has added
 
 
 class Scatter:
@@ -209,8 +225,12 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
     return result
 
 
-def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp) -> Tensor:
-    """`record` for an op whose gradients share their work: vjp returns one cotangent per input, in order."""
+def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, adds: bool = False) -> Tensor:
+    """`record` for an op whose gradients share their work: vjp returns one cotangent per input, in order.
+
+    With `adds` it is called with a list too, as vjp(g, buffers): for an input that is a leaf with a gradient the
+    array that this is in, else None. It may add that input's cotangent to the array, and return None in its place.
+    """
     if type(out) is not _ndarray:
         out = _value(out)
     if _thread.mode is BARE:
@@ -221,10 +241,11 @@ def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp) -> Tensor:
             "write record_joint(value, [x, y], vjp)"
         )
     check_function("record_joint", vjp)
+    adds = as_flag("record_joint", "adds", adds)
     kept = tuple(i for i, x in enumerate(inputs) if type(x) is Tensor and x.node is not None)
     if not kept or _thread.mode is NO_GRAD:
         return _unrecorded(out, inputs)
-    return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept, len(inputs)), out))
+    return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept, len(inputs), adds), out))
 
 
 def _value(out: Any) -> Any:

@@ -552,6 +552,55 @@ def test_a_joint_op_may_give_a_scalar_of_numpy() -> None:
     np.testing.assert_array_equal([g.numpy() for g in tg.grad(out, [x, y])], [[3.0], [2.0]])
 
 
+def test_a_joint_op_may_add_to_the_gradients_that_leaves_have() -> None:
+    seen: list[list[Any]] = []
+
+    def product(x: Any, y: Any) -> Any:
+        def vjp(g: Any, buffers: list[Any]) -> list[Any]:
+            seen.append(buffers)
+            results: list[Any] = [tg.multiply(g, y), None, tg.multiply(g, x)]
+            for position, buffer in enumerate(buffers):
+                if buffer is not None and position:
+                    buffer += results[position]
+                    results[position] = None
+            return results
+
+        return tg.record_joint(x.array * y.array, [x, 2.0, y], vjp, adds=True)
+
+    x, y = variable(1.0, 2.0), variable(3.0, 4.0)
+    product(x, y).sum().backward()
+    assert seen[-1] == [None, None, None]  # neither has one yet
+    assert x.grad is not None
+    assert y.grad is not None
+    held = y.grad.array
+    product(x, y).sum().backward()
+    assert seen[-1][2] is held
+    assert seen[-1][0] is x.grad.array  # which the op leaves to the tape
+    assert seen[-1][1] is None
+    np.testing.assert_array_equal([x.grad.numpy(), y.grad.numpy()], [[6.0, 8.0], [2.0, 4.0]])
+    product(x, x).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [8.0, 12.0])
+    # Nothing is added where somebody asks for the gradient, differentiates it, or looks at it first.
+    for gradient in (tg.grad(product(x, y).sum(), y)[0], tg.grad(product(x, y).sum(), y, create_graph=True)[0]):
+        assert seen[-1] == [None, None, None]
+        np.testing.assert_array_equal(gradient.numpy(), [1.0, 2.0])
+    looked: list[Any] = []
+    remove = y.register_hook(lambda g: looked.append(g.numpy()))
+    product(x, y * 1.0).sum().backward()
+    product(x, y).sum().backward()
+    remove()
+    assert [buffer is None for buffer in seen[-1]] == [False, True, True]
+    np.testing.assert_array_equal(looked, [[1.0, 2.0]] * 2)
+    np.testing.assert_array_equal(y.grad.numpy(), [4.0, 8.0])
+
+
+def test_a_joint_op_that_adds_where_there_is_nothing_to_add_to_is_told() -> None:
+    x = variable(1.0)
+    out = tg.record_joint(x.numpy() * 1, [x], lambda g, buffers: [None], adds=True)
+    with pytest.raises(tg.DTypeError, match="Tensor or an array, got None"):
+        out.sum().backward()
+
+
 def test_a_joint_op_in_a_vjp_gives_its_value() -> None:
     x = variable(1.0, 2.0, 3.0)
     out = tg.record(x.array * 1.0, (x, lambda g: tg.concat([g[:1], g[1:] * 2.0])))

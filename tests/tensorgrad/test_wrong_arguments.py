@@ -33,6 +33,7 @@ LEFT_OUT = {
     ("record", "keep_output"),
     ("record_joint", 0),
     ("record_joint", 2),
+    ("record_joint", "adds"),
     ("Tensor.__format__", 1),
 }
 

@@ -90,13 +90,13 @@ class Plant:
                 out = np.full_like(out, self.value)
         return tape.record(out, *edges, **options)
 
-    def record_joint(self, out: Any, inputs: Any, vjp: Any) -> Any:
+    def record_joint(self, out: Any, inputs: Any, vjp: Any, **options: Any) -> Any:
         if self.is_due(np.asarray(out), inputs):
             if self.backward:
                 vjp = Plant.spoiled(vjp, self.value)
             else:
                 out = np.full_like(out, self.value)
-        return tape.record_joint(out, inputs, vjp)
+        return tape.record_joint(out, inputs, vjp, **options)
 
 
 @contextmanager
