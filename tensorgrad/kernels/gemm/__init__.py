@@ -45,19 +45,25 @@ def cpu_provider() -> str:
     return f"NumPy (oneDNN: {problem})" if problem else f"oneDNN {onednn.version()}"
 
 
-def affine(a: Array, b: Array, bias: Array) -> Array:
-    """a b + bias, for matrices of one dtype and a bias (N,) of it; on CUDA devices rounded once."""
+def affine(a: Array, b: Array, bias: Array | None) -> Array:
+    """a b (+ bias (N,)), for matrices of one dtype, and in it; float32 for those from `to_bfloat16`.
+
+    On CUDA devices the sum with the bias is rounded once.
+    """
     if _is_on_cuda(a):
         from tensorgrad.kernels.gemm import cuda
 
         return cuda.matmul(a, b, bias=bias)
-    out = matmul(a, b)
-    out += bias
+    out = matmul_bfloat16(a, b) if a.dtype.kind == "u" else matmul(a, b)
+    if bias is not None:
+        out += bias
     return out
 
 
 def matmul_in(a: Array, b: Array, dtype: DType) -> Array:
-    """a b in `dtype`, for matrices of one dtype that is no wider; not rounded to theirs."""
+    """a b in `dtype`, for matrices of one dtype that is no wider, not rounded to theirs; or from `to_bfloat16`."""
+    if a.dtype.kind == "u":
+        return matmul_bfloat16(a, b)
     if a.dtype == dtype:
         return matmul(a, b)
     if _is_on_cuda(a):

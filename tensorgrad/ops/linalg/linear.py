@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from tensorgrad.array import Array, device_of, is_array
-from tensorgrad.dtype import accumulation_dtype
-from tensorgrad.errors import ArgumentError, ShapeError, shown
+from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import gemm
 from tensorgrad.ops.broadcast import reshape, sum
-from tensorgrad.ops.common import TensorLike, check_devices, operand, operands, row_shape, shape_of
+from tensorgrad.ops.common import TensorLike, operands, row_shape, shape_of
 from tensorgrad.ops.convert import astype
+from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.shape import matrix_transpose
 from tensorgrad.tape import AddingVjp, data, record
@@ -34,7 +31,7 @@ def linear(
              x, dweight and dbias are sums of the 16-bit values in float32, never rounded to 16 bits.
     Saves:   x, weight as rounded; with product_dtype, both rounded, in half the memory.
     """
-    a, w = _mixed("linear", x, weight) or operands("linear", x, weight)
+    a, w = mixed_operands("linear", x, weight) or operands("linear", x, weight)
     if getattr(w, "ndim", 0) != 2 or not getattr(a, "ndim", 0) or a.shape[-1] != w.shape[1]:
         raise ShapeError(
             f"linear: expected x (..., K) and weight (N, K), got {shape_of(a)} and {shape_of(w)}: "
@@ -102,33 +99,10 @@ def linear(
     return record(out, (x, vjp_x), (weight, to_weight), *(() if bias is None else ((bias, vjp_bias),)))
 
 
-def _mixed(op: str, x: Any, weight: Any) -> tuple[Array, Array] | None:
-    """The values of a 16-bit x and a float32 weight; None for any others."""
-    a, w = data(x), data(weight)
-    if getattr(a, "itemsize", 0) != 2 or not is_array(a) or not is_array(w):
-        return None
-    wide = accumulation_dtype(a.dtype)
-    if wide == a.dtype or w.dtype != wide:
-        return None
-    check_devices(op, a, w)
-    return operand(op, a), operand(op, w)
-
-
 def _linear_bfloat16(x: Any, weight: Any, bias: Any, product_dtype: str) -> Tensor:
     """`linear` with operands rounded once each, for its gradient too."""
     a, w = data(x), data(weight)
-    if (
-        not isinstance(product_dtype, str)
-        or product_dtype != "bfloat16"
-        or a.dtype != np.float32
-        or not isinstance(a, np.ndarray)
-    ):
-        raise ArgumentError(
-            f'linear: expected product_dtype "bfloat16" with float32 operands on the CPU, got {shown(product_dtype)} '
-            f"with {a.dtype} on {device_of(a)}: leave it out, or convert the operands"
-        )
-    if problem := gemm.bfloat16_problem():
-        raise ArgumentError(f"linear: expected oneDNN for product_dtype bfloat16, got {problem}: leave it out")
+    check_product_dtype("linear", a, product_dtype)
     x_shape, x_node, weight_node = a.shape, getattr(x, "node", None), getattr(weight, "node", None)
     rows, table = gemm.to_bfloat16(a.reshape(row_shape(x_shape))), gemm.to_bfloat16(w)
     out = gemm.matmul_bfloat16(rows, table.T)

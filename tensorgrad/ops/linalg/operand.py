@@ -1,4 +1,4 @@
-"""What the linear algebra ops ask of their operands, and what they say where LAPACK gives up."""
+"""What products and decompositions ask of their operands, and what they say where LAPACK gives up."""
 
 from __future__ import annotations
 
@@ -7,13 +7,39 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import Array, raising_linalg
-from tensorgrad.dtype import is_float
-from tensorgrad.errors import DTypeError, LinAlgError, ShapeError
+from tensorgrad.array import Array, device_of, is_array, raising_linalg
+from tensorgrad.dtype import accumulation_dtype, is_float
+from tensorgrad.errors import ArgumentError, DTypeError, LinAlgError, ShapeError, shown
+from tensorgrad.kernels import gemm
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import float_operand, operand
+from tensorgrad.ops.common import check_devices, float_operand, operand
 from tensorgrad.ops.elementwise import astype
+from tensorgrad.tape import data
 from tensorgrad.tensor import Tensor
+
+
+def mixed_operands(op: str, x: Any, weight: Any) -> tuple[Array, Array] | None:
+    """The values of a 16-bit x and a float32 weight; None for any others."""
+    a, w = data(x), data(weight)
+    if getattr(a, "itemsize", 0) != 2 or not is_array(a) or not is_array(w):
+        return None
+    wide = accumulation_dtype(a.dtype)
+    if wide == a.dtype or w.dtype != wide:
+        return None
+    check_devices(op, a, w)
+    return operand(op, a), operand(op, w)
+
+
+def check_product_dtype(op: str, a: Array, product_dtype: Any) -> None:
+    """Raise ArgumentError unless `a` can be rounded to bfloat16 for products, and `product_dtype` asks for it."""
+    is_right = isinstance(product_dtype, str) and product_dtype == "bfloat16"
+    if not is_right or a.dtype != np.float32 or not isinstance(a, np.ndarray):
+        raise ArgumentError(
+            f'{op}: expected product_dtype "bfloat16" with float32 operands on the CPU, got {shown(product_dtype)} '
+            f"with {a.dtype} on {device_of(a)}: leave it out, or convert the operands"
+        )
+    if problem := gemm.bfloat16_problem():
+        raise ArgumentError(f"{op}: expected oneDNN for product_dtype bfloat16, got {problem}: leave it out")
 
 
 def matrix_operand(op: str, x: Any) -> Array:
