@@ -10,7 +10,7 @@ from tensorgrad import Tensor
 from tensorgrad.array import Array
 from tensorgrad.dtype import DType, accumulation_dtype
 
-__all__ = ["Linear", "cast"]
+__all__ = ["Linear", "beside", "cast"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,18 @@ class Linear:
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else _beside(x, self.bias)
-        return tensorgrad.linear(x, _beside(x, self.weight), bias, product_dtype=self.product_dtype)
+        bias = None if self.bias is None else beside(x, self.bias)
+        return tensorgrad.linear(x, beside(x, self.weight), bias, product_dtype=self.product_dtype)
 
     def cross_entropy(self, x: Tensor, targets: Array, *, reduction: str) -> Tensor:
         """`tensorgrad.cross_entropy` of the result, which must have no bias, with the targets, in half the memory."""
         assert self.bias is None
         return tensorgrad.linear_cross_entropy(
-            x, _beside(x, self.weight), targets, reduction=reduction, product_dtype=self.product_dtype
+            x, beside(x, self.weight), targets, reduction=reduction, product_dtype=self.product_dtype
         )
 
 
-def _beside(x: Tensor, parameter: Tensor) -> Tensor:
+def beside(x: Tensor, parameter: Tensor) -> Tensor:
     """The parameter as `tensorgrad.linear` takes it, which converts float32 itself: no gradient is rounded then."""
     return parameter if parameter.dtype == accumulation_dtype(x.dtype) else cast(parameter, x.dtype)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import tensorgrad
 from gpt.config import ModelConfig
 from gpt.initializer import Initializer, residual_std
-from gpt.linear import Linear
+from gpt.linear import Linear, beside
 from tensorgrad import Tensor
 
 __all__ = ["MLP", "SwiGLU", "init_mlp"]
@@ -22,15 +22,7 @@ class MLP:
     activation: str
 
     def __call__(self, x_BTC: Tensor) -> Tensor:
-        hidden_BTF = self.up(x_BTC)
-        match self.activation:
-            case "gelu":
-                hidden_BTF = tensorgrad.gelu(hidden_BTF)
-            case "gelu_tanh":
-                hidden_BTF = tensorgrad.gelu(hidden_BTF, approximate="tanh")
-            case "relu_squared":
-                hidden_BTF = tensorgrad.square(tensorgrad.relu(hidden_BTF))
-        return self.down(hidden_BTF)
+        return _through(x_BTC, self.up, self.down, self.activation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +33,19 @@ class SwiGLU:
     down: Linear  # (C, F)
 
     def __call__(self, x_BTC: Tensor) -> Tensor:
-        return self.down(tensorgrad.swiglu(self.gate_up(x_BTC)))
+        return _through(x_BTC, self.gate_up, self.down, "swiglu")
+
+
+def _through(x_BTC: Tensor, up: Linear, down: Linear, activation: str) -> Tensor:
+    return tensorgrad.mlp(
+        x_BTC,
+        beside(x_BTC, up.weight),
+        beside(x_BTC, down.weight),
+        None if up.bias is None else beside(x_BTC, up.bias),
+        None if down.bias is None else beside(x_BTC, down.bias),
+        activation=activation,
+        product_dtype=up.product_dtype,
+    )
 
 
 def init_mlp(config: ModelConfig, make: Initializer) -> MLP | SwiGLU:

@@ -47,6 +47,23 @@ class Kernels(Protocol):
 
     def swiglu_gradient(self, g: Array, x: Array) -> Array: ...
 
+    def mlp_activation(self, x_NG: Array, bias_G: Array | None, activation: str, is_rounded: bool) -> Array:
+        """The activation of x + bias, (N, F); the bias is added to x in place.
+
+        `activation`: gelu, gelu_tanh, relu_squared; or swiglu, whose x is (N, G = 2 F) with the gate first, where
+        for the others G = F. `is_rounded`, of float32 on the CPU: to bfloat16, whose bits are given as uint16.
+        """
+        ...
+
+    def mlp_activation_gradient(
+        self, g_NF: Array, x_NG: Array, activation: str, is_rounded: bool, has_bias: bool
+    ) -> tuple[Array, Array, Array | None]:
+        """The activation of x again, dx, and dbias, the sums of dx over the rows in its accumulation dtype.
+
+        g may be overwritten. `is_rounded` as above, of the activation and of dx; without `has_bias` there is no dbias.
+        """
+        ...
+
     def softmax(self, x_NC: Array) -> Array: ...
 
     def softmax_gradient(self, g_NC: Array, y_NC: Array) -> Array: ...

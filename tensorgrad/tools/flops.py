@@ -101,6 +101,18 @@ def _swiglu_gradient(g: Any, x: Any) -> int:
     return int(9 * math.prod(g.shape))
 
 
+def _mlp_activation(x: Any, bias: Any, activation: str, *others: Any) -> int:
+    return int(math.prod(x.shape) * (_FORWARD[activation] + (bias is not None)))
+
+
+def _mlp_activation_gradient(g: Any, x: Any, activation: str, is_rounded: bool, has_bias: bool) -> int:
+    return int(math.prod(g.shape) * _BACKWARD[activation] + math.prod(x.shape) * has_bias)
+
+
+# By the elements of x, and by those of the activation: as the kernels of each, and the activation again from what
+# its gradient has at hand.
+_FORWARD = {"gelu": 5, "gelu_tanh": 5, "relu_squared": 2, "swiglu": 2.5}
+_BACKWARD = {"gelu": 12, "gelu_tanh": 12, "relu_squared": 4, "swiglu": 10}
 # By the first argument's elements.
 _PER_ELEMENT = {
     "erf": 1,
@@ -128,6 +140,8 @@ _BY_RULE: dict[str, Callable[..., int]] = {
     "attention_gradient": _attention_gradient,
     "cross_entropy": _cross_entropy,
     "cross_entropy_gradient": _cross_entropy_gradient,
+    "mlp_activation": _mlp_activation,
+    "mlp_activation_gradient": _mlp_activation_gradient,
     "swiglu_gradient": _swiglu_gradient,
     "scatter_add": lambda buffer, index, values: math.prod(values.shape),
 }

@@ -93,6 +93,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "einsum": lambda: call("ij,kj->ik", matrix(2, 3), matrix(4, 3)),
     "linear": lambda: call(matrix(2, 3), matrix(4, 3), matrix(4)),
     "matmul": lambda: call(matrix(2, 3), matrix(3, 4)),
+    "mlp": lambda: call(matrix(2, 3), matrix(4, 3), matrix(5, 4), matrix(4), matrix(5), activation="gelu"),
     "outer": lambda: call(matrix(2), matrix(3)),
     **{name: lambda: call(definite()) for name in ("inv", "det", "slogdet", "eigh", "eigvalsh")},
     "cholesky": lambda: call(definite(), upper=False),

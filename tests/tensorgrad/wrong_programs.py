@@ -111,6 +111,19 @@ WRONG: dict[str, Program] = {
     "layer_norm width": (lambda: tg.layer_norm(f32(2, 0), f32(0)), tg.ShapeError, "layer_norm: .*C > 0"),
     "layer_norm bias": (lambda: tg.layer_norm(f32(2, 3), f32(3), f32(2)), tg.ShapeError, "layer_norm: .*bias"),
     "rms_norm": (lambda: tg.rms_norm(f32(), f32()), tg.ShapeError, "rms_norm: "),
+    "mlp": (lambda: tg.mlp(f32(2, 3), f32(3, 4), f32(3, 4)), tg.ShapeError, r"mlp: .*\(2, 3\), \(3, 4\) and \(3, 4\)"),
+    "mlp swiglu": (
+        lambda: tg.mlp(f32(2, 3), f32(4, 3), f32(3, 4), activation="swiglu"),
+        tg.ShapeError,
+        r"mlp: expected .*\(2 F, C\).*\(4, 3\)",
+    ),
+    "mlp bias": (
+        lambda: tg.mlp(f32(2, 3), f32(4, 3), f32(3, 4), None, f32(4)),
+        tg.ShapeError,
+        r"mlp: .*down_bias.*\(3,\)",
+    ),
+    "mlp dtypes": (lambda: tg.mlp(f32(2, 3), f32(4, 3), f64(3, 4)), tg.DTypeError, "mlp: .*float32 and float64"),
+    "mlp of integers": (lambda: tg.mlp(i64(2, 3), f32(4, 3), f32(3, 4)), tg.DTypeError, "mlp: expected a float dtype"),
     "swiglu": (lambda: tg.swiglu(f32(2, 3)), tg.ShapeError, "swiglu: .*even"),
     "rope": (
         lambda: tg.rope(f32(3, 4), np.ones((2, 2), np.float32), np.ones((3, 2), np.float32)),

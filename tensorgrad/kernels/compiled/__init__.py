@@ -15,6 +15,7 @@ from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.activation import gelu, gelu_gradient, silu, silu_gradient, swiglu, swiglu_gradient
 from tensorgrad.kernels.compiled.attention import attention, attention_gradient
 from tensorgrad.kernels.compiled.dropout import dropout
+from tensorgrad.kernels.compiled.mlp import mlp_activation, mlp_activation_gradient
 from tensorgrad.kernels.compiled.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.compiled.optimizer import adamw, global_norm
 from tensorgrad.kernels.compiled.rope import rope
@@ -44,6 +45,8 @@ __all__ = [
     "layer_norm_gradient",
     "log_softmax",
     "log_softmax_gradient",
+    "mlp_activation",
+    "mlp_activation_gradient",
     "problem",
     "rms_norm",
     "rms_norm_gradient",

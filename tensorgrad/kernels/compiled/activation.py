@@ -49,37 +49,29 @@ def _elementwise(kernel: Callable[..., None], otherwise: Callable[..., Array], *
     return out
 
 
-@compiled
-def _silu(x, out):
-    for i in range(out.shape[0]):
-        out[i] = times_sigmoid(x[i], x[i])
+# --- of one number -----------------------------------------------------------------------------
 
 
-@compiled
-def _silu_gradient(g, x, out):
-    for i in range(out.shape[0]):
-        first, second, rest = sigmoid_factors(x[i])
-        out[i] = g[i] * (first * (_ONE + x[i] * rest) * second)
+@inlined
+def silu_and_slope(x):
+    first, second, rest = sigmoid_factors(x)
+    return x * first * second, first * (_ONE + x * rest) * second
 
 
-@compiled
-def _gelu_tanh(x, out):
+@inlined
+def gelu_tanh_of(x):
     # (1 + tanh(v / 2)) / 2 = sigmoid(v)
-    for i in range(out.shape[0]):
-        v = x[i] * (_TANH_LINEAR + _TANH_CUBIC * (x[i] * x[i]))
-        out[i] = times_sigmoid(x[i], v)
+    return times_sigmoid(x, x * (_TANH_LINEAR + _TANH_CUBIC * (x * x)))
 
 
-@compiled
-def _gelu_tanh_gradient(g, x, out):
-    for i in range(out.shape[0]):
-        # Beyond, the sigmoid is 0 or 1, and the slope of v would overflow; at infinity the gradient is nan.
-        t = _TANH_LIMIT if x[i] > _TANH_LIMIT else x[i]
-        t = -_TANH_LIMIT if t < -_TANH_LIMIT else t
-        t += x[i] - x[i]
-        first, second, rest = sigmoid_factors(t * (_TANH_LINEAR + _TANH_CUBIC * (t * t)))
-        slope = _TANH_LINEAR + _TANH_CUBIC_SLOPE * (t * t)
-        out[i] = g[i] * (first * (_ONE + t * rest * slope) * second)
+@inlined
+def gelu_tanh_and_slope(x):
+    # Beyond, the sigmoid is 0 or 1, and the slope of v would overflow; at infinity the slope is nan.
+    t = _TANH_LIMIT if x > _TANH_LIMIT else x
+    t = -_TANH_LIMIT if t < -_TANH_LIMIT else t
+    first, second, rest = sigmoid_factors(t * (_TANH_LINEAR + _TANH_CUBIC * (t * t)))
+    slope = _TANH_LINEAR + _TANH_CUBIC_SLOPE * (t * t)
+    return x * first * second, first * (_ONE + t * rest * slope) * second + (x - x)
 
 
 @inlined
@@ -99,23 +91,65 @@ def _normal_tail(x):
     return p, first, second
 
 
+@inlined
+def _of_tail(x, tail):
+    """x Phi(x) of x (1 - Phi(|x|))."""
+    # Above 6 the tail is less than rounding (and for infinity nan).
+    rest = x if x > _SIX else x - tail
+    return tail if x < _ZERO else rest
+
+
+@inlined
+def gelu_of(x):
+    p, first, second = _normal_tail(x)
+    return _of_tail(x, x * (p * first) * second)
+
+
+@inlined
+def gelu_and_slope(x):
+    p, first, second = _normal_tail(x)
+    tail = p * first * second
+    bell = x * (_BELL_SCALE * first) * second
+    return _of_tail(x, x * (p * first) * second), (tail if x < _ZERO else _ONE - tail) + bell
+
+
+# --- of arrays ---------------------------------------------------------------------------------
+
+
+@compiled
+def _silu(x, out):
+    for i in range(out.shape[0]):
+        out[i] = times_sigmoid(x[i], x[i])
+
+
+@compiled
+def _silu_gradient(g, x, out):
+    for i in range(out.shape[0]):
+        out[i] = g[i] * silu_and_slope(x[i])[1]
+
+
+@compiled
+def _gelu_tanh(x, out):
+    for i in range(out.shape[0]):
+        out[i] = gelu_tanh_of(x[i])
+
+
+@compiled
+def _gelu_tanh_gradient(g, x, out):
+    for i in range(out.shape[0]):
+        out[i] = g[i] * gelu_tanh_and_slope(x[i])[1]
+
+
 @compiled
 def _gelu(x, out):
     for i in range(out.shape[0]):
-        p, first, second = _normal_tail(x[i])
-        tail = x[i] * (p * first) * second
-        # Above 6 the tail is less than rounding (and for infinity nan).
-        rest = x[i] if x[i] > _SIX else x[i] - tail
-        out[i] = tail if x[i] < _ZERO else rest
+        out[i] = gelu_of(x[i])
 
 
 @compiled
 def _gelu_gradient(g, x, out):
     for i in range(out.shape[0]):
-        p, first, second = _normal_tail(x[i])
-        tail = p * first * second
-        bell = x[i] * (_BELL_SCALE * first) * second
-        out[i] = g[i] * ((tail if x[i] < _ZERO else _ONE - tail) + bell)
+        out[i] = g[i] * gelu_and_slope(x[i])[1]
 
 
 def swiglu(x: Array) -> Array:
@@ -154,6 +188,6 @@ def _swiglu_gradient(g_NF, x_NG, out_NG, start, stop):
         g, gate, value = g_NF[n], x_NG[n, :width], x_NG[n, width:]
         dgate, dvalue = out_NG[n, :width], out_NG[n, width:]
         for i in range(width):
-            first, second, rest = sigmoid_factors(gate[i])
-            dvalue[i] = g[i] * (gate[i] * first * second)
-            dgate[i] = g[i] * (value[i] * (first * (_ONE + gate[i] * rest) * second))
+            y, slope = silu_and_slope(gate[i])
+            dvalue[i] = g[i] * y
+            dgate[i] = g[i] * (value[i] * slope)

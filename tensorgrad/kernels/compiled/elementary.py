@@ -8,11 +8,13 @@ is right relative to itself even where exp(x) is a subnormal number.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
+from numba.extending import overload
 
 from tensorgrad.kernels.compiled.jit import inlined
 
-__all__ = ["exp", "exp_factors", "sigmoid_factors", "times_sigmoid"]
+__all__ = ["exp", "exp_factors", "put", "sigmoid_factors", "times_sigmoid"]
 
 _F = np.float32
 # ln 2 in two parts: the product of the first with an integer of 8 bits is exact.
@@ -74,3 +76,21 @@ def sigmoid_factors(v):
     if v >= _ZERO:
         return large, _ONE, first * second * large
     return first * large, second, large
+
+
+def put(out, i, x):
+    """out[i] = x; in an array of uint16 the bits of x as bfloat16, the nearest one, ties to even."""
+
+
+@overload(put)
+def _put(out, i, x):
+    def bits(out, i, x):
+        exact = np.uint32(np.float32(x).view(np.uint32))
+        odd = np.uint32((exact >> np.uint32(16)) & np.uint32(1))
+        nearest = np.uint32(exact + odd + np.uint32(0x7FFF)) >> np.uint32(16)
+        out[i] = np.uint16(nearest if x == x else 0x7FC0)
+
+    def itself(out, i, x):
+        out[i] = x
+
+    return bits if out.dtype == numba.uint16 else itself

@@ -49,8 +49,8 @@ def summing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of numbers for use inside of kernels."""
-    return numba.njit(nogil=True, fastmath=_FUSED, error_model="numpy")(function)  # type: ignore[no-any-return]
+    """A function of numbers for use inside of kernels, whatever its size: a loop with a call in it is no vector's."""
+    return numba.njit(nogil=True, fastmath=_FUSED, error_model="numpy", forceinline=True)(function)  # type: ignore[no-any-return]
 
 
 def summing_any_strides(

@@ -6,6 +6,7 @@ kernel does not take (a spread of labels, rows too wide for shared memory) the r
 
 from tensorgrad.kernels.cuda.activation import gelu, gelu_gradient, silu, silu_gradient, swiglu, swiglu_gradient
 from tensorgrad.kernels.cuda.attention import attention, attention_gradient
+from tensorgrad.kernels.cuda.mlp import mlp_activation, mlp_activation_gradient
 from tensorgrad.kernels.cuda.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.cuda.optimizer import adamw, global_norm
 from tensorgrad.kernels.cuda.random import dropout
@@ -37,6 +38,8 @@ __all__ = [
     "layer_norm_gradient",
     "log_softmax",
     "log_softmax_gradient",
+    "mlp_activation",
+    "mlp_activation_gradient",
     "rms_norm",
     "rms_norm_gradient",
     "rope",

@@ -11,6 +11,7 @@ from tensorgrad.kernels.reference.activation import (
 from tensorgrad.kernels.reference.attention import attention, attention_gradient, rope
 from tensorgrad.kernels.reference.dropout import dropout
 from tensorgrad.kernels.reference.error_function import erf, erfc
+from tensorgrad.kernels.reference.mlp import mlp_activation, mlp_activation_gradient
 from tensorgrad.kernels.reference.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.reference.optimizer import adamw, global_norm
 from tensorgrad.kernels.reference.scatter import scatter_add
@@ -39,6 +40,8 @@ __all__ = [
     "layer_norm_gradient",
     "log_softmax",
     "log_softmax_gradient",
+    "mlp_activation",
+    "mlp_activation_gradient",
     "rms_norm",
     "rms_norm_gradient",
     "rope",

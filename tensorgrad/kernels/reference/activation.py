@@ -36,36 +36,46 @@ def _gelu_parts(x: Array, g: Array | None, approximate: str) -> Array:
 
     def work(rows: slice) -> None:
         t = wide(flat_x[rows])
-        if approximate == "tanh":
-            # Phi = (1 + tanh(v / 2)) / 2 = sigmoid(v): the sum would cancel for v far below 0.
-            square = t * t
-            v = square * (2 * _TANH_SCALE * _TANH_CUBIC)
-            v += 2 * _TANH_SCALE
-            v *= t
-            phi = _one_plus_exp_minus(v)
-            if flat_g is None:
-                xp.divide(t, phi, out=flat_out[rows], casting="same_kind")
-                return
-            xp.divide(1, phi, out=phi)
-            # Phi' = Phi (1 - Phi) v', with a v' that is finite where Phi (1 - Phi) has long been 0.
-            xp.minimum(square, 1e4, out=square)
-            square *= 6 * _TANH_SCALE * _TANH_CUBIC
-            square += 2 * _TANH_SCALE
-            density = 1 - phi
-            density *= phi
-            density *= square
+        if flat_g is not None:
+            slope = gelu_and_slope(t, approximate)[1]
+            xp.multiply(slope, flat_g[rows], out=flat_out[rows], casting="same_kind")
+        elif approximate == "tanh":
+            xp.divide(t, _one_plus_exp_minus(_tanh_inner(t, t * t)), out=flat_out[rows], casting="same_kind")
         else:
-            phi, density = _normal_distribution(t)
-        if flat_g is None:
-            xp.multiply(phi, t, out=flat_out[rows], casting="same_kind")
-        else:
-            density *= t
-            density += phi
-            xp.multiply(density, flat_g[rows], out=flat_out[rows], casting="same_kind")
+            xp.multiply(_normal_distribution(t)[0], t, out=flat_out[rows], casting="same_kind")
 
     with np.errstate(over="ignore"):
         for_blocks(flat_x, work)
     return out  # type: ignore[no-any-return]
+
+
+def gelu_and_slope(t: Array, approximate: str) -> tuple[Array, Array]:
+    """t Phi(t) and Phi(t) + t Phi'(t), in arrays of their own. What overflows on the way is not in the result."""
+    if approximate == "tanh":
+        xp, square = module_of(t), t * t
+        phi = _one_plus_exp_minus(_tanh_inner(t, square))
+        xp.divide(1, phi, out=phi)
+        # Phi' = Phi (1 - Phi) v', with a v' that is finite where Phi (1 - Phi) has long been 0.
+        xp.minimum(square, 1e4, out=square)
+        square *= 6 * _TANH_SCALE * _TANH_CUBIC
+        square += 2 * _TANH_SCALE
+        density = 1 - phi
+        density *= phi
+        density *= square
+    else:
+        phi, density = _normal_distribution(t)
+    density *= t
+    density += phi
+    phi *= t
+    return phi, density
+
+
+def _tanh_inner(t: Array, square: Array) -> Array:
+    """v with Phi = (1 + tanh(v / 2)) / 2 = sigmoid(v): the sum would cancel for v far below 0."""
+    v = square * (2 * _TANH_SCALE * _TANH_CUBIC)
+    v += 2 * _TANH_SCALE
+    v *= t
+    return v
 
 
 def _normal_distribution(x: Array) -> tuple[Array, Array]:
@@ -118,12 +128,12 @@ def _one_plus_exp_minus(x: Array) -> Array:
     return y
 
 
-def _sigmoid(x: Array) -> Array:
+def sigmoid(x: Array) -> Array:
     y = _one_plus_exp_minus(x)
     return module_of(x).divide(1, y, out=y)  # type: ignore[no-any-return]
 
 
-def _silu_slope(x: Array, s: Array) -> Array:
+def silu_slope(x: Array, s: Array) -> Array:
     """silu'(x) = s (1 + x (1 - s)), with s = sigmoid(x)."""
     slope = 1 - s
     slope *= x
@@ -152,7 +162,7 @@ def silu_gradient(g: Array, x: Array) -> Array:
 
     def work(rows: slice) -> None:
         t = wide(flat_x[rows])
-        slope = _silu_slope(t, _sigmoid(t))
+        slope = silu_slope(t, sigmoid(t))
         xp.multiply(slope, flat_g[rows], out=flat_out[rows], casting="same_kind")
 
     for_blocks(flat_x, work)
@@ -183,8 +193,8 @@ def swiglu_gradient(g: Array, x: Array) -> Array:
 
     def work(rows: slice) -> None:
         gate, g_rows = wide(rows_x[rows, :width]), rows_g[rows]
-        s = _sigmoid(gate)
-        slope = _silu_slope(gate, s)
+        s = sigmoid(gate)
+        slope = silu_slope(gate, s)
         slope *= rows_x[rows, width:]
         slope *= g_rows
         out[rows, :width] = slope

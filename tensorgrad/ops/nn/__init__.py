@@ -36,6 +36,7 @@ from tensorgrad.ops.nn.loss import (
     mse_loss,
     smooth_l1_loss,
 )
+from tensorgrad.ops.nn.mlp import mlp
 from tensorgrad.ops.nn.norm import group_norm, layer_norm, rms_norm
 from tensorgrad.ops.nn.one_hot import one_hot
 from tensorgrad.ops.nn.softmax import log_softmax, softmax
@@ -63,6 +64,7 @@ __all__ = [
     "log_softmax",
     "logsigmoid",
     "mish",
+    "mlp",
     "mse_loss",
     "nll_loss",
     "normalize",

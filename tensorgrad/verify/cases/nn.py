@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import tensorgrad as tg
 from tensorgrad.array import Array
-from tensorgrad.verify.case import Table
+from tensorgrad.verify.case import Table, vector
 from tensorgrad.verify.cases.elementwise import UNARY
 
 __all__ = ["table"]
@@ -56,6 +58,27 @@ for bias in (False, True):
         ),
         label="bias-" if bias else "",
     )
+ACTIVATIONS: dict[str, Callable[[Array], Any]] = {
+    "gelu": vector(lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2),
+    "gelu_tanh": vector(lambda v: v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) / 2),
+    "relu_squared": lambda h: np.where(h > 0, h * h, 0 * h),
+    "swiglu": lambda h: (
+        vector(lambda v: v / (1 + math.exp(-v)))(h[..., : h.shape[-1] // 2]) * h[..., h.shape[-1] // 2 :]
+    ),
+}
+for name, activation in ACTIVATIONS.items():
+    rows = 2 if name == "swiglu" else 1
+    call = (
+        "mlp",
+        lambda *xs, a=name: tg.mlp(*xs, activation=a),
+        lambda x, up, down, b=0.0, c=0.0, a=activation: (
+            np.einsum("...f,nf->...n", a(np.einsum("...c,fc->...f", x, up) + b), down) + c
+        ),
+    )
+    case(*call, ((3, 2), (3 * rows, 2), (2, 3)), label=f"{name}-", same=None if rows == 2 else (2, 2))
+    case(*call, ((2, 1, 2), (2 * rows, 2), (3, 2), (2 * rows,), (3,)), label=f"{name}-biases-")
+    case(*call, ((2,), (2 * rows, 2), (1, 2), (2 * rows,)), label=f"{name}-bias-")
+    case(*call, ((0, 2), (2 * rows, 2), (1, 2)), ((2, 0), (2 * rows, 0), (1, 2)), label=f"{name}-none-")
 case(
     "one_hot",
     lambda x: tg.one_hot(tg.astype(x > 0, "int64"), 3),

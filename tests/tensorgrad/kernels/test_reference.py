@@ -123,6 +123,40 @@ def test_row_kernels_take_any_strides(kernels: Kernels, name: str, layout: str) 
     assert_close(kernel(kernels, *xs), definition(*xs), "float64")
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 6), (0, 6), (7, 4), (300, 34), (BLOCK // 16 + 5, 16)], ids=str)
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu_squared", "swiglu"])
+def test_an_mlp_s_activation(kernels: Kernels, activation: str, shape: tuple[int, int], dtype: str) -> None:
+    width = shape[1] // 2 if activation == "swiglu" else shape[1]
+    x, bias, g = normal(shape, dtype), normal(shape[1:], dtype, 1), normal((shape[0], width), dtype, 2)
+    h = x + bias
+    value: Callable[..., np.ndarray] = {
+        "gelu": lambda h: kernels.gelu(h, "none"),
+        "gelu_tanh": lambda h: kernels.gelu(h, "tanh"),
+        "relu_squared": lambda h: np.where(h > 0, h * h, 0),
+        "swiglu": kernels.swiglu,
+    }[activation]
+    gradient: Callable[..., np.ndarray] = {
+        "gelu": lambda g, h: kernels.gelu_gradient(g, h, "none"),
+        "gelu_tanh": lambda g, h: kernels.gelu_gradient(g, h, "tanh"),
+        "relu_squared": lambda g, h: np.where(h > 0, 2 * h * g, 0),
+        "swiglu": kernels.swiglu_gradient,
+    }[activation]
+    for b in (bias, None):
+        given = x.copy() if b is bias else h.copy()
+        y = kernels.mlp_activation(given, b, activation, False)
+        np.testing.assert_array_equal(given, h)
+        assert_close(y, value(h), dtype)
+        for has_bias in (False, True):
+            again, dx, dbias = kernels.mlp_activation_gradient(g.copy(), h, activation, False, has_bias)
+            assert_close(again, value(h), dtype)
+            assert_close(dx, gradient(g, h), dtype)
+            assert (dbias is None) == (not has_bias)
+            if dbias is not None:
+                assert dbias.dtype == dtype
+                assert_close(dbias, gradient(g, h).astype(np.float64).sum(axis=0), dtype, 16)
+
+
 def test_gelu_tanh_gradient_is_a_difference_quotient(kernels: Kernels) -> None:
     x, g, h = normal((40, 5), "float64"), normal((40, 5), "float64", 1), 1e-4
     slope = (8 * (gelu_tanh(x + h) - gelu_tanh(x - h)) - (gelu_tanh(x + 2 * h) - gelu_tanh(x - 2 * h))) / (12 * h)

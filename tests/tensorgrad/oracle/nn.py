@@ -54,6 +54,21 @@ table.pair(
     *(((3, 4, 6),), ((2,),), ((0, 4),)),
 )
 
+for name, activation in {
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda h: functional.gelu(h, approximate="tanh"),
+    "relu_squared": lambda h: torch.square(torch.relu(h)),
+    "swiglu": lambda h: functional.silu(h.chunk(2, -1)[0]) * h.chunk(2, -1)[1],
+}.items():
+    rows = 2 if name == "swiglu" else 1
+    table.pair(
+        "mlp",
+        lambda x, up, down, b=None, c=None, a=activation: functional.linear(a(functional.linear(x, up, b)), down, c),
+        *(((2, 3, 4), (5 * rows, 4), (6, 5)), ((4,), (5 * rows, 4), (2, 5), (5 * rows,), (2,))),
+        ours=lambda *xs, a=name: tg.mlp(*xs, activation=a),
+        kinds=(*FINITE, "nan"),  # an activation's derivative at infinity is 0 * inf, or not
+    )
+
 # --- softmax and its losses --------------------------------------------------------------------
 
 for op in ("softmax", "log_softmax"):

@@ -37,6 +37,8 @@ def test_every_kernel_has_a_rule() -> None:
         "attention_gradient": (x, x, x, x, x, x[..., 0], None, False, 1.0),
         "cross_entropy": (x, x, None),
         "cross_entropy_gradient": (x, x, x, x, x, None, x, x),
+        "mlp_activation": (x, None, "gelu", False),
+        "mlp_activation_gradient": (x, x, "gelu", False, False),
         "scatter_add": (x, 0, x),
     }
     for name in names:

@@ -39,6 +39,10 @@ def results(kernels: Any, rows: int, width: int, dtype: str) -> dict[str, Any]:
         found[f"gelu_gradient {approximate}"] = kernels.gelu_gradient(g, x, approximate)
     pairs = np.concatenate([x, g], axis=1)
     found["swiglu"], found["swiglu_gradient"] = kernels.swiglu(pairs), kernels.swiglu_gradient(g, pairs)
+    for activation in ("gelu", "gelu_tanh", "relu_squared", "swiglu"):
+        h, up = (pairs.copy(), np.concatenate([weight, bias])) if activation == "swiglu" else (x.copy(), weight)
+        found[f"mlp {activation}"] = (kernels.mlp_activation(h, up, activation, False), h)
+        found[f"mlp_gradient {activation}"] = kernels.mlp_activation_gradient(g.copy(), h, activation, False, True)
     found["layer_norm"] = kernels.layer_norm(x, weight, bias, 1e-2)
     found["layer_norm without bias"] = kernels.layer_norm(x, weight, None, 1e-2)
     found["layer_norm_gradient"] = kernels.layer_norm_gradient(g, x, weight, *found["layer_norm"][1:])
@@ -110,6 +114,42 @@ def test_what_is_not_finite_stays_to_be_seen(bad: float) -> None:
             expected[2] = False
         assert is_row_finite.tolist() == expected, name
     assert np.isnan(compiled.global_norm(x.ravel())) == np.isnan(bad)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu_squared", "swiglu"])
+def test_an_mlp_s_activation_and_gradient_rounded_to_bfloat16(activation: str) -> None:
+    x, bias = normal((300, 130), "float32", 0), normal((130,), "float32", 1)
+    x[:3, :2] = np.nan, np.inf
+    g = normal((300, 65 if activation == "swiglu" else 130), "float32", 2)
+    found = []
+    for kernels in (compiled, reference):
+        for is_rounded in (False, True):
+            h = x.copy()
+            with np.errstate(invalid="ignore"):
+                y = kernels.mlp_activation(h, bias, activation, is_rounded)
+                again, dx, dbias = kernels.mlp_activation_gradient(g.copy(), h, activation, is_rounded, True)
+                assert kernels.mlp_activation_gradient(g.copy(), h, activation, is_rounded, False)[2] is None
+            found.append([y, again, dx, dbias])
+    for exact, rounded in (found[:2], found[2:]):
+        for a, bits in zip(exact[:3], rounded[:3], strict=True):
+            assert bits.dtype == np.uint16
+            b = (bits.astype(np.uint32) << 16).view(np.float32)
+            np.testing.assert_array_equal(np.isfinite(b), np.isfinite(a))
+            a, b = a[np.isfinite(a)], b[np.isfinite(a)]
+            assert (np.abs(b - a) <= 2.0**-8 * np.abs(a)).all()
+        np.testing.assert_array_equal(rounded[3], exact[3])  # of what is not rounded
+    for a, b in zip(found[0], found[2], strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+def test_bfloat16_is_the_nearest_and_ties_go_to_even() -> None:
+    """Squares of numbers just right, against oneDNN where it is installed and against NumPy's own arithmetic."""
+    x = np.sqrt(np.linspace(1, 2, 4099)).astype(np.float32)[None]
+    exact = (x * x)[0].astype(np.float64)
+    expected = np.round(np.ldexp(exact, 7)) / 2**7  # NumPy rounds ties to even
+    for kernels in (compiled, reference):
+        bits = kernels.mlp_activation(x, None, "relu_squared", True)[0]
+        np.testing.assert_array_equal((bits.astype(np.uint32) << 16).view(np.float32), expected)
 
 
 def test_a_target_that_is_no_class_is_the_index_error_of_the_reference() -> None:

@@ -12,6 +12,7 @@ import tensorgrad as tg
 from tensorgrad.ops.nn.activation import gelu_definition, silu_definition, swiglu_definition
 from tensorgrad.ops.nn.attention import attention_definition, rope_definition, self_attention_definition
 from tensorgrad.ops.nn.cross_entropy import cross_entropy_definition
+from tensorgrad.ops.nn.mlp import ACTIVATIONS, mlp_definition
 from tensorgrad.ops.nn.norm import layer_norm_definition, rms_norm_definition
 from tensorgrad.ops.nn.softmax import log_softmax_definition, softmax_definition
 
@@ -86,6 +87,15 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[tuple[int, 
         ((2, 4, 3, 2), (2, 2, 4, 2), (2, 2, 4, 3)),
     ),
 }
+
+
+for name in ACTIVATIONS:
+    for biases in ((), ((8 if name == "swiglu" else 4,), (5,))):
+        PAIRS[f"mlp {name}{' with biases' if biases else ''}"] = (
+            lambda *xs, a=name: tg.mlp(*xs, activation=a),
+            lambda *xs, a=name: mlp_definition(*xs, activation=a),
+            ((2, 3, 3), (8 if name == "swiglu" else 4, 3), (5, 4), *biases),
+        )
 
 
 @pytest.mark.parametrize("name", PAIRS)

@@ -22,6 +22,8 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "silu": (ROWS,),
     "swiglu": (ROWS,),
     "swiglu_gradient": (ROWS[:, :256], ROWS),
+    "mlp_activation": (ROWS, ROW, "swiglu", False),
+    "mlp_activation_gradient": (ROWS.copy(), ROWS, "gelu_tanh", False, True),
     "softmax": (ROWS,),
     "log_softmax_gradient": (ROWS, ROWS),
     "layer_norm": (ROWS, ROW, ROW, 1e-5),

@@ -84,6 +84,7 @@ WRONG: dict[str, Callable[[Any, Any], Any]] = {
     "ids": lambda x, i: tg.embedding(x, x),
     "out of range": lambda x, i: tg.embedding(x, np.array([7])),
     "swiglu": lambda x, i: tg.swiglu(x[:, :3]),
+    "mlp": lambda x, i: tg.mlp(x, tg.ones((5, 4)), tg.ones((4, 6))),
     "squeeze": lambda x, i: x.squeeze(0),
     "backward": lambda x, i: (x * 2).backward(),
     "cotangent": lambda x, i: (x * 2).backward(tg.ones((4, 3))),
