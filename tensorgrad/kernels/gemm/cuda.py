@@ -47,7 +47,7 @@ def matmul(
         out = xp.empty((*lead, x.shape[-2], y.shape[-1]), x.dtype)
     if not x.shape[-1] or not is_float(x.dtype):
         return _by_cupy(x, y, bias, row_sums, out, accumulate)
-    if not has_dense_rows(out):
+    if out.size and not has_dense_rows(out):
         providers.fell_back("gemm", "cupy", "a result whose rows are not dense in memory")
         return _by_cupy(x, y, bias, row_sums, out, accumulate)
     run = _runner.get() or _provider()

@@ -125,6 +125,8 @@ def test_a_result_whose_rows_are_not_dense_is_cupy_s_and_said() -> None:
     with choosing_anew(), cuda.running_with(interpret):
         cuda.matmul(x, y, out=out[:, ::2])
         assert [fallback.used for fallback in providers.fallbacks()] == ["cupy"]
+        with providers.requiring_fast():
+            assert cuda.matmul(x[:0], y).shape == (0, 3)  # nothing to write to
     np.testing.assert_array_equal(out, [[4, 0] * 3] * 5)
 
 
