@@ -9,7 +9,7 @@ from tensorgrad.array import to_device
 from tensorgrad.dtype import as_dtype
 from tensorgrad.errors import DTypeError
 from tensorgrad.tape import leaf
-from tensorgrad.verify import certify
+from tensorgrad.verify import certify, checks
 from tensorgrad.verify.case import Case, draw
 from tensorgrad.verify.cases import CASES
 from tensorgrad.verify.certificate import functions
@@ -19,6 +19,8 @@ from tensorgrad.verify.layout import LAYOUTS
 
 # Of values and derivatives against the CPU's in the same dtype: relative, and absolute.
 NEAR = {"float64": (1e-7, 1e-9), "float32": (1e-3, 1e-4), "float16": (0.1, 0.05), "bfloat16": (0.5, 0.3)}
+
+CERTIFIED_CASES = 8  # of a function at most, spread over them: all take twice as long
 
 
 def compare_devices(case: Case, dtype: str, layout: str) -> None:
@@ -58,6 +60,19 @@ def test_each_function_is_the_same_in_narrow_dtypes(name, dtype, cupy):
         assert dtype != "float32"  # not every function has the narrowest
         return
     compare_devices(case, dtype, "contiguous")
+
+
+@pytest.mark.parametrize("name", functions())
+def test_the_certificate_holds_on_a_device(name, cupy, monkeypatch):
+    """Every derivative against differences; of each function a part of its cases, in one layout and dtype."""
+    monkeypatch.setattr(checks, "devices", lambda: ["cuda"])
+    monkeypatch.setattr(checks, "dtypes", lambda: [as_dtype("float64")])
+    monkeypatch.setattr(checks, "LAYOUTS", {"strided": LAYOUTS["strided"]})
+    cases = [case for case in CASES if case.op == name]
+    found = checks.examine(name, cases[:: -(-len(cases) // CERTIFIED_CASES)])
+    assert found.cases
+    assert found.worst or not cases[0].is_differentiable
+    assert not found.failures, found.failures[0]
 
 
 def test_the_certificate_checks_the_device_too(cupy):
