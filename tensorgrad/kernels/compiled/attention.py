@@ -27,6 +27,7 @@ QUERY_BLOCK = 64  # a multiple of ROWS
 _DROPOUT = (types.Array(uint64, 2, "C", readonly=True), uint64, float32)
 _NUMBERS = (boolean, boolean, float32, *_DROPOUT, intp, intp)  # has_mask, is_causal, scale, dropout, start, stop
 _SIZE = 4  # bytes of a float32
+_COST = 2  # of a score, in elements as in_parts counts them: at the smallest head width
 _F = np.float32
 _NO_KEYS = np.zeros((1, 2), np.uint64)
 _LEAST = _F(-87.0)  # weights below exp(-87) are 0: subnormal numbers would slow down the products, and add nothing
@@ -54,7 +55,7 @@ def attention(
     def work(start: int, stop: int) -> None:
         _attention(q_BHTD, k_BKSD, v_BKSD, added, out_BHTD, logsumexp_BHT, *numbers, start, stop)
 
-    in_parts(batch * kv_heads, logsumexp_BHT.size * keys, work)
+    in_parts(batch * kv_heads, _COST * logsumexp_BHT.size * keys, work)
     return out_BHTD, logsumexp_BHT
 
 
@@ -82,7 +83,7 @@ def attention_gradient(
     def work(start: int, stop: int) -> None:
         _attention_gradient(*operands, added, *gradients, *numbers, start, stop)
 
-    in_parts(batch * kv_heads, logsumexp_BHT.size * keys, work)
+    in_parts(batch * kv_heads, _COST * logsumexp_BHT.size * keys, work)
     return gradients[0], gradients[1], gradients[2]
 
 

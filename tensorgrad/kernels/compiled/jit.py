@@ -20,7 +20,7 @@ from tensorgrad.kernels.threads import run_all
 __all__ = ["compiled", "in_parts", "inlined", "plain", "summing", "summing_any_strides"]
 
 # Below it a part takes about as long as handing it to a thread.
-_MIN_PART_ELEMENTS = 1 << 15
+_MIN_PART_ELEMENTS = 1 << 16
 _MAX_PARTS = 16
 
 Result = TypeVar("Result")
@@ -88,7 +88,7 @@ def in_parts(length: int, elements: int, work: Callable[[int, int], Result]) -> 
     count = min(_MAX_PARTS, elements // _MIN_PART_ELEMENTS, length)
     if count < 2:
         return [work(0, length)]
-    step = -(-length // count)
+    step = -(-length // (1 << count.bit_length() - 1))  # a power of two: an even share for two threads, or four
     return run_all([functools.partial(work, start, min(start + step, length)) for start in range(0, length, step)])
 
 

@@ -17,11 +17,12 @@ from tensorgrad.kernels.threads import is_threaded, run_all
 
 __all__ = ["add_matmul", "matmul", "matmul_bfloat16", "to_bfloat16"]
 
-_PARTS = 4
-_MIN_PART_FLOPS = 1 << 22  # below it, handing a part to a thread costs more than it saves
+# Into how many parts a product of at least so many operations is cut. Each part has to be handed to a thread
+# and reads one operand whole; fewer parts are shared less evenly, and by fewer threads.
+_PARTS = ((1 << 35, 16), (1 << 31, 8), (1 << 27, 4), (1 << 24, 2))
 _FLOPS_PER_READ = 32  # what a core computes while it reads an element: all that counts where there are few rows
 _MIN_ROWS = 8  # below it, BLAS reads a matrix faster than oneDNN
-_MIN_PART_ELEMENTS = 1 << 15  # the same of a conversion
+_MIN_PART_ELEMENTS, _MAX_CONVERSIONS = 1 << 17, 8  # of a conversion to bfloat16
 
 Product = Callable[[Array, Array, Array], None]  # of a and b, into the third
 
@@ -31,12 +32,13 @@ def matmul(a: Array, b: Array) -> Array:
     if is_threaded() and a.ndim == b.ndim >= 2 and a.dtype.kind == "f" and a.dtype == b.dtype:
         *lead, rows, inner = a.shape
         columns = b.shape[-1]
-        if b.shape == (*lead, inner, columns) and _is_large(a, b):
+        parts = _num_parts(a, b)
+        if b.shape == (*lead, inner, columns) and parts > 1:
             out = np.empty((*lead, rows, columns), a.dtype)
             product = _blas
             if a.dtype == np.float32 and rows >= _MIN_ROWS and not onednn.problem():
                 a, b, product = _readable(a), _readable(b), onednn.matmul
-            _in_parts(product, a, b, out)
+            _in_parts(product, a, b, out, parts)
             return out
     whole: Array = np.matmul(a, b)
     return whole.astype(a.dtype, copy=False)  # of bfloat16 NumPy makes float32
@@ -45,10 +47,8 @@ def matmul(a: Array, b: Array) -> Array:
 def matmul_bfloat16(a: Array, b: Array) -> Array:
     """The float32 product of two matrices whose elements are bfloat16, kept as uint16; by oneDNN."""
     out = np.empty((a.shape[0], b.shape[1]), np.float32)
-    if _is_large(a, b):
-        _in_parts(onednn.matmul, a, b, out)
-    elif a.size and b.size:
-        onednn.matmul(a, b, out)
+    if a.size and b.size:
+        _in_parts(onednn.matmul, a, b, out, _num_parts(a, b))
     else:
         out[...] = 0
     return out
@@ -66,10 +66,7 @@ def add_matmul(a: Array, b: Array, out: Array) -> None:
     product = _add_blas
     if by_onednn:
         product = _add_bfloat16 if is_bfloat16 else functools.partial(onednn.matmul, accumulate=True)
-    if _is_large(a, b):
-        _in_parts(product, a, b, out)
-    else:
-        product(a, b, out)
+    _in_parts(product, a, b, out, _num_parts(a, b))
 
 
 def to_bfloat16(a: Array) -> Array:
@@ -78,24 +75,26 @@ def to_bfloat16(a: Array) -> Array:
     out = np.empty_like(a, np.uint16)
     # Along the axis whose neighbours are far apart.
     (source, target) = (a, out) if a.strides[0] >= a.strides[-1] else (a.T, out.T)
-    step = max(-(-source.shape[0] // _PARTS), -(-_MIN_PART_ELEMENTS // max(1, source.shape[1])))
+    step = max(-(-source.shape[0] // _MAX_CONVERSIONS), -(-_MIN_PART_ELEMENTS // max(1, source.shape[1])))
     starts = range(0, source.shape[0], step) if a.size else ()
     parts = [slice(start, start + step) for start in starts]
     run_all([functools.partial(onednn.to_bfloat16, source[part], target[part]) for part in parts])
     return out
 
 
-def _is_large(a: Array, b: Array) -> bool:
-    """Whether the product is worth being shared by threads."""
+def _num_parts(a: Array, b: Array) -> int:
+    """How many parts the product is to be cut into: 1 where it is not worth being shared by threads."""
     flops = 2 * a.size * b.shape[-1] + _FLOPS_PER_READ * (a.size + b.size)
-    return flops >= _PARTS * _MIN_PART_FLOPS  # type: ignore[no-any-return]
+    return next((parts for least, parts in _PARTS if flops >= least), 1)
 
 
-def _in_parts(product: Product, a: Array, b: Array, out: Array) -> None:
-    """A large product, cut along its first axis, or its last where that is longer."""
+def _in_parts(product: Product, a: Array, b: Array, out: Array, parts: int) -> None:
+    """A product, cut along its first axis, or its last where that is longer."""
+    if parts == 1:
+        return product(a, b, out)
     is_cut_along_rows = a.ndim > 2 or out.shape[0] >= out.shape[1]
     length = out.shape[0 if is_cut_along_rows else 1]
-    step = -(-length // _PARTS)
+    step = -(-length // parts)
     tasks = []
     for start in range(0, length, step):
         part = slice(start, start + step)

@@ -99,9 +99,9 @@ def version() -> str:
 
 
 @functools.cache
-def _library() -> Any:
-    """The C library with its functions declared. Raises OSError."""
-    library = ctypes.CDLL(_path())
+def _library(kind: type[ctypes.CDLL] = ctypes.CDLL) -> Any:
+    """The C library with its functions declared; as ctypes.PyDLL they keep Python's lock. Raises OSError."""
+    library = kind(_path())
     for name, arguments in {
         "dnnl_engine_create": (POINTER(c_void_p), c_int, c_size_t),
         "dnnl_stream_create": (POINTER(c_void_p), c_void_p, c_int),
@@ -165,26 +165,29 @@ class _Plan:
     """A compiled program, with a memory object for each array that it is run on."""
 
     def __init__(self, description: c_void_p, arguments: dict[int, c_void_p]) -> None:
-        self._library, thread = _library(), _of_thread()
-        self._stream, self._primitive = thread.stream, c_void_p()
-        _check(self._library.dnnl_primitive_create(byref(self._primitive), description))
-        self._library.dnnl_primitive_desc_destroy(description)
+        library, thread = _library(), _of_thread()
+        self._library, self._stream, self._primitive = library, thread.stream, c_void_p()
+        # While another thread has Python's lock it takes longer to get it back than these two do.
+        brief = _library(ctypes.PyDLL)
+        self._set_address, self._wait = brief.dnnl_memory_set_data_handle, brief.dnnl_stream_wait
+        _check(library.dnnl_primitive_create(byref(self._primitive), description))
+        library.dnnl_primitive_desc_destroy(description)
         self._arguments = (_Argument * len(arguments))()
         self._memories = []
         for argument, (number, layout) in zip(self._arguments, arguments.items(), strict=True):
             memory = c_void_p()
-            _check(self._library.dnnl_memory_create(byref(memory), layout, thread.engine, None))
-            self._library.dnnl_memory_desc_destroy(layout)
+            _check(library.dnnl_memory_create(byref(memory), layout, thread.engine, None))
+            library.dnnl_memory_desc_destroy(layout)
             argument.number, argument.memory = number, memory
             self._memories.append(memory)
 
     def run(self, *arrays: Array) -> None:
         for memory, array in zip(self._memories, arrays, strict=True):
-            self._library.dnnl_memory_set_data_handle(memory, array.ctypes.data)
+            self._set_address(memory, array.ctypes.data)
         _check(
             self._library.dnnl_primitive_execute(self._primitive, self._stream, len(self._memories), self._arguments)
         )
-        self._library.dnnl_stream_wait(self._stream)
+        self._wait(self._stream)
 
     def __del__(self) -> None:
         for memory in getattr(self, "_memories", ()):
