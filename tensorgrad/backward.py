@@ -6,7 +6,8 @@ may be as deep as memory allows. What a node kept for its gradient is dropped as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, device_of, module_of, own
 from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError, shown
+from tensorgrad.kernels.threads import finish
 from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, AddingVjp, Joint, Node, Scatter, data, mode_set_to
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import check_unwritten
@@ -31,6 +33,7 @@ def backward(outputs: Sequence[Tensor], gradients: Sequence[Any], *, create_grap
         elif create_graph:
             node.grad = node.grad + g
         else:
+            finish(node.grad.array)
             _add_into(node.grad.array, g)
 
     _run_back(_seeds(outputs, gradients), deliver, None, create_graph=create_graph, keep_graph=create_graph)
@@ -171,7 +174,7 @@ def _run_back(
         g = (g if type(g) is Tensor else Tensor(g)) if create_graph else data(g)
         sums[node] = _sum(sums[node], g, False) if node in sums else g
     ready = [node for node, count in consumers.items() if not count]
-    with mode_set_to(RECORD if create_graph else BARE, is_last=not keep_graph):
+    with mode_set_to(RECORD if create_graph else BARE, is_last=not keep_graph), _finished():
         while ready:
             node = ready.pop()
             g = sums.pop(node, None)
@@ -181,6 +184,7 @@ def _run_back(
             if type(g) is Scatter and (node.hooks or vjps is not None):
                 g = g.dense()
             if node.hooks:
+                finish()  # a hook may look at any gradient
                 g = _run_hooks(node, g)
             if vjps is None if wanted is None else node in wanted:
                 deliver(node, g)
@@ -192,6 +196,15 @@ def _run_back(
             g = None
             if not keep_graph:
                 node.parents, node.vjps, node.output = (), FREED, None
+
+
+@contextmanager
+def _finished() -> Iterator[None]:
+    """What an AddingVjp has left for later is done when a backward ends, however it ends."""
+    try:
+        yield
+    finally:
+        finish()
 
 
 def _step_back(

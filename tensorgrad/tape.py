@@ -107,7 +107,10 @@ class Joint:
 
 
 class AddingVjp(functools.partial[Any]):
-    """A vjp that can also add its cotangent to a leaf's gradient: `add(g, buffer)`, without an array in between."""
+    """A vjp that can also add its cotangent to a leaf's gradient: `add(g, buffer)`, without an array in between.
+
+    It may leave the adding to other threads, for later (`kernels.threads.run_later`).
+    """
 
     add: Callable[[Array, Array], None]
 

@@ -644,3 +644,32 @@ def test_an_op_is_named_after_its_function_also_where_its_vjp_is_a_partial() -> 
     tripled(x).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == [3.0, 3.0]
+
+
+def _gradients_of_shared_weights(seen: list[bytes]) -> list[bytes]:
+    """Of matrices that are used twice, large enough for their gradients to be shared among threads."""
+    rng = np.random.default_rng(0)
+    table, w = (tg.tensor(rng.normal(size=(n, 256)).astype(np.float32), requires_grad=True) for n in (600, 256))
+    table.grad, w.grad = (tg.Tensor(np.ones(x.shape, np.float32)) for x in (table, w))
+
+    def look(g: tg.Tensor) -> None:
+        seen.append(w.grad.numpy().tobytes())  # type: ignore[union-attr]
+
+    inputs = rng.normal(size=(600, 256)).astype(np.float32)
+    hidden = tg.tanh(tg.linear(inputs, w))
+    hidden.register_hook(look)
+    tg.sum(tg.square(tg.linear(hidden, w))).backward()
+    of_w = w.grad.numpy().tobytes()
+    # Here the last thing that a backward does is to add to a gradient that others may still be adding to.
+    tg.sum(tg.square(tg.linear(tg.embedding(table, np.arange(1200) % 600), table))).backward()
+    return [of_w, table.grad.numpy().tobytes()]
+
+
+def test_gradients_that_other_threads_add_are_complete_wherever_they_can_be_seen() -> None:
+    seen: list[bytes] = []
+    with tg.threads(1):
+        expected = _gradients_of_shared_weights(seen)
+    for count in (2, 3):
+        with tg.threads(count):
+            assert _gradients_of_shared_weights(seen) == expected
+    assert len(set(seen)) == 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.kernels.gemm import onednn
-from tensorgrad.kernels.threads import is_threaded, run_all
+from tensorgrad.kernels.threads import finish, is_threaded, run_all, run_later
 
 __all__ = ["add_matmul", "matmul", "matmul_bfloat16", "to_bfloat16"]
 
@@ -38,7 +38,7 @@ def matmul(a: Array, b: Array) -> Array:
             product = _blas
             if a.dtype == np.float32 and rows >= _MIN_ROWS and not onednn.problem():
                 a, b, product = _readable(a), _readable(b), onednn.matmul
-            _in_parts(product, a, b, out, parts)
+            run_all(_parts(product, a, b, out, parts))
             return out
     whole: Array = np.matmul(a, b)
     return whole.astype(a.dtype, copy=False)  # of bfloat16 NumPy makes float32
@@ -48,17 +48,21 @@ def matmul_bfloat16(a: Array, b: Array) -> Array:
     """The float32 product of two matrices whose elements are bfloat16, kept as uint16; by oneDNN."""
     out = np.empty((a.shape[0], b.shape[1]), np.float32)
     if a.size and b.size:
-        _in_parts(onednn.matmul, a, b, out, _num_parts(a, b))
+        run_all(_parts(onednn.matmul, a, b, out, _num_parts(a, b)))
     else:
         out[...] = 0
     return out
 
 
 def add_matmul(a: Array, b: Array, out: Array) -> None:
-    """out += a b, for matrices of the dtype of `out`, or of bfloat16 kept as uint16; of any memory order."""
+    """out += a b, for matrices of the dtype of `out`, or of bfloat16 kept as uint16; of any memory order.
+
+    Left to threads that have nothing else to do: it is there after `kernels.threads.finish`.
+    """
     is_bfloat16 = a.dtype == np.uint16
     by_onednn = is_bfloat16 or (is_threaded() and a.dtype == np.float32 and not onednn.problem())
     if not (a.size and b.size and out.flags.c_contiguous and (is_bfloat16 or is_threaded())):
+        finish(out)
         out += matmul_bfloat16(a, b) if is_bfloat16 else np.matmul(a, b)
         return
     if by_onednn:
@@ -66,7 +70,7 @@ def add_matmul(a: Array, b: Array, out: Array) -> None:
     product = _add_blas
     if by_onednn:
         product = _add_bfloat16 if is_bfloat16 else functools.partial(onednn.matmul, accumulate=True)
-    _in_parts(product, a, b, out, _num_parts(a, b))
+    run_later(_parts(product, a, b, out, _num_parts(a, b)), out)
 
 
 def to_bfloat16(a: Array) -> Array:
@@ -88,21 +92,19 @@ def _num_parts(a: Array, b: Array) -> int:
     return next((parts for least, parts in _PARTS if flops >= least), 1)
 
 
-def _in_parts(product: Product, a: Array, b: Array, out: Array, parts: int) -> None:
-    """A product, cut along its first axis, or its last where that is longer."""
-    if parts == 1:
-        return product(a, b, out)
+def _parts(product: Product, a: Array, b: Array, out: Array, parts: int) -> list[Callable[[], None]]:
+    """A product as so many tasks, cut along its first axis, or its last where that is longer."""
     is_cut_along_rows = a.ndim > 2 or out.shape[0] >= out.shape[1]
     length = out.shape[0 if is_cut_along_rows else 1]
     step = -(-length // parts)
-    tasks = []
+    tasks: list[Callable[[], None]] = []
     for start in range(0, length, step):
         part = slice(start, start + step)
         if is_cut_along_rows:
             tasks.append(functools.partial(product, a[part], b if b.ndim == 2 else b[part], out[part]))
         else:
             tasks.append(functools.partial(product, a, b[:, part], out[:, part]))
-    run_all(tasks)
+    return tasks
 
 
 def _blas(a: Array, b: Array, out: Array) -> None:

@@ -9,7 +9,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from tensorgrad.kernels import gemm
-from tensorgrad.kernels.threads import available_cores, is_threaded, run_all, threads
+from tensorgrad.kernels.threads import available_cores, finish, is_threaded, run_all, run_later, threads
 
 
 def blas_threads() -> list[int]:
@@ -119,6 +119,95 @@ def test_errstate_of_the_caller_holds_in_the_threads() -> None:
         assert run_all([task, task]) == [np.inf, np.inf]
     with threads(2), np.errstate(divide="raise"), pytest.raises(FloatingPointError):
         run_all([task, task])
+
+
+def test_later_is_at_once_without_other_threads() -> None:
+    out = np.zeros(3)
+    run_later([lambda: out.__iadd__(1)], out)
+    assert out.tolist() == [1, 1, 1]
+    with threads(1):
+        run_later([lambda: out.__iadd__(1)], out)
+        assert out.tolist() == [2, 2, 2]
+
+
+def test_what_is_left_for_later_is_done_while_the_caller_goes_on() -> None:
+    out, is_done = np.zeros(3), threading.Event()
+
+    def task() -> None:
+        out[:] = 1
+        is_done.set()
+
+    with threads(2):
+        run_later([task], out)
+        assert is_done.wait(20)  # passes only if another thread does it
+        finish()
+    assert out.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_jobs_that_write_to_the_same_array_are_done_in_order(count: int) -> None:
+    rng = np.random.default_rng(0)
+    arrays, expected = np.zeros((2, 3, 50))
+    with threads(count):
+        for number in range(60):
+            row = rng.integers(3)
+            parts = arrays[row, :25], arrays[row, 25:]
+            # The order of two such steps matters.
+            run_later([lambda x=x, n=number: np.add(x * 3 % 1000, n, out=x) for x in parts], arrays[row])
+            expected[row] = expected[row] * 3 % 1000 + number
+            if number % 7 == 0:
+                finish(arrays[row])
+                np.testing.assert_array_equal(arrays[row], expected[row])
+        finish()
+        np.testing.assert_array_equal(arrays, expected)
+
+
+def test_a_job_goes_before_what_was_left_for_later_which_the_caller_does_while_it_waits() -> None:
+    is_held, has_begun, may_end = threading.Event(), threading.Event(), threading.Event()
+
+    def mine() -> None:
+        is_held.set()
+        assert has_begun.wait(20)  # passes only if the other thread takes the job before the task left for later
+
+    def others() -> None:
+        has_begun.set()
+        assert may_end.wait(20)  # passes only if the caller, waiting for this, does what was left for later
+
+    arrays = np.zeros((2, 1))
+    with threads(2):
+        run_later([lambda: is_held.wait(20)], arrays[0])
+        run_later([may_end.set], arrays[1])
+        run_all([mine, others])
+    assert may_end.is_set()
+
+
+def test_an_error_in_what_was_left_for_later_is_raised_when_it_is_waited_for() -> None:
+    def fail() -> None:
+        raise RuntimeError("from a later task")
+
+    out = np.zeros(1)
+    with threads(2):
+        run_later([fail, lambda: out.__iadd__(1)], out)
+        with pytest.raises(RuntimeError, match="from a later task"):
+            finish(out)
+        assert out[0] == 1
+        finish()  # it was raised
+    with pytest.raises(RuntimeError, match="from a later task"), threads(2):
+        run_later([fail], out)
+
+
+def test_a_later_task_has_the_errstate_of_the_caller_and_no_pool() -> None:
+    seen = []
+
+    def task() -> None:
+        seen.append(is_threaded())
+        np.divide(np.ones(1), np.zeros(1))
+
+    with threads(2):
+        with np.errstate(divide="ignore"):
+            run_later([task, task], np.zeros(1))
+        finish()
+    assert seen == [False, False]
 
 
 def test_a_count_below_one_is_refused() -> None:

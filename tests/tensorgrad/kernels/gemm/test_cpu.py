@@ -9,7 +9,7 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.kernels import gemm
-from tensorgrad.kernels.threads import threads
+from tensorgrad.kernels.threads import finish, threads
 
 
 def test_the_product_and_its_refusal() -> None:
@@ -48,6 +48,7 @@ def test_a_product_is_added(dtype: str, shape: tuple[int, int, int], count: int 
         for out in (before.copy(), np.repeat(before, 2, axis=1)[:, ::2]):
             with contextlib.nullcontext() if count is None else threads(count):
                 gemm.add_matmul(x, b, out)
+                finish()
             np.testing.assert_allclose(out, before + a.astype(np.float64) @ b, rtol=tolerance, atol=tolerance)
 
 
