@@ -338,8 +338,8 @@ def test_a_model_with_one_weight_too_large(config: ModelConfig) -> None:
     weight[3, 5] = 3e38
     broken = replace_tensors(model, {name: tg.tensor(weight, requires_grad=True)})
     error = error_in_model(model, broken)
-    assert (error.path, error.is_backward) == (("linear",), False)
-    assert Path(error.file).name == "linear.py"
+    assert (error.path, error.is_backward) == (("mlp",), False)
+    assert Path(error.file).name == "mlp.py"
 
 
 def test_a_model_whose_gradient_overflows() -> None:
@@ -355,7 +355,7 @@ def test_a_model_whose_gradient_overflows() -> None:
         },
     )
     error = error_in_model(model, broken)
-    assert (error.path, error.is_backward) == (("linear", "matmul"), True)
+    assert (error.path, error.is_backward) == (("linear_cross_entropy", "linear", "matmul"), True)
     assert Path(error.file).name == "linear.py"
 
 
