@@ -42,7 +42,8 @@ def attention(
     scale: float,
     dropout: tuple[Key | RowKeys, float] | None,
 ) -> tuple[Array, Array]:
-    if not _is_compiled(q_BHTD, k_BKSD, v_BKSD):
+    # For a single query keys and values are read where they are: laying them out for tiles would take most of the time.
+    if not _is_compiled(q_BHTD, k_BKSD, v_BKSD) or q_BHTD.shape[2] == 1:
         return reference.attention(q_BHTD, k_BKSD, v_BKSD, mask, is_causal, scale, dropout)
     batch, heads, queries, _ = q_BHTD.shape
     kv_heads, keys = k_BKSD.shape[1:3]

@@ -1,4 +1,4 @@
-"""Matrix products on the CPU: by oneDNN where it is installed, else by NumPy's BLAS.
+"""Matrix products on the CPU: by oneDNN where it is installed, else by NumPy's BLAS; of few rows by a compiled kernel.
 
 Within `threads()` large products are cut into parts for the threads that the kernels share, each part
 on one of them. How they are cut depends on shapes alone, so results do not depend on the number of threads.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ __all__ = ["add_matmul", "matmul", "matmul_bfloat16", "to_bfloat16"]
 # and reads one operand whole; fewer parts are shared less evenly, and by fewer threads.
 _PARTS = ((1 << 35, 16), (1 << 31, 8), (1 << 27, 4), (1 << 24, 2))
 _FLOPS_PER_READ = 32  # what a core computes while it reads an element: all that counts where there are few rows
-_MIN_ROWS = 8  # below it, BLAS reads a matrix faster than oneDNN
+_FEW_ROWS = 4  # up to it the compiled kernel reads a matrix faster than either
+_MIN_ROWS = 2  # below it BLAS does so faster than oneDNN
 _MIN_PART_ELEMENTS, _MAX_CONVERSIONS = 1 << 17, 8  # of a conversion to bfloat16
 
 Product = Callable[[Array, Array, Array], None]  # of a and b, into the third
@@ -36,12 +38,26 @@ def matmul(a: Array, b: Array) -> Array:
         if b.shape == (*lead, inner, columns) and parts > 1:
             out = np.empty((*lead, rows, columns), a.dtype)
             product = _blas
-            if a.dtype == np.float32 and rows >= _MIN_ROWS and not onednn.problem():
+            if rows <= _FEW_ROWS and (vector := _compiled()) and vector.is_for(a, b):
+                product = vector.product
+            elif a.dtype == np.float32 and rows >= _MIN_ROWS and not onednn.problem():
                 a, b, product = _readable(a), _readable(b), onednn.matmul
             run_all(_parts(product, a, b, out, parts))
             return out
     whole: Array = np.matmul(a, b)
     return whole.astype(a.dtype, copy=False)  # of bfloat16 NumPy makes float32
+
+
+@functools.cache
+def _compiled() -> Any:
+    """The compiled kernel's module; None where kernels are not compiled."""
+    from tensorgrad import kernels  # who choose them need this file
+
+    if kernels.cpu_kernels()[0] is kernels.reference:
+        return None
+    from tensorgrad.kernels.compiled import vector
+
+    return vector
 
 
 def matmul_bfloat16(a: Array, b: Array) -> Array:

@@ -17,6 +17,7 @@ from tensorgrad.kernels.threads import threads
 from tensorgrad.random import Key, RowKeys
 
 compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
+vector = pytest.importorskip("tensorgrad.kernels.compiled.vector", exc_type=ImportError)
 
 DTYPES = ["float32", "float64"]
 
@@ -313,3 +314,16 @@ def test_without_a_folder_for_machine_code_kernels_are_compiled_each_time(monkey
 
     fill(out)
     assert out.tolist() == [0, 1, 2]
+
+
+def test_products_of_few_rows() -> None:
+    for rows, inner, columns in ((1, 1, 1), (1, 77, 130), (3, 200, 9), (4, 0, 3), (2, 5, 0)):
+        a, b = normal((rows, inner), "float32", 0), normal((columns, inner), "float32", 1).T
+        assert vector.is_for(a, b)
+        out = np.full((rows, 2 * columns), np.nan, np.float32)
+        vector.product(a, b, out[:, ::2])
+        np.testing.assert_allclose(out[:, ::2], a.astype(np.float64) @ b, rtol=1e-5, atol=1e-5)
+        assert np.isnan(out[:, 1::2]).all()
+    a, b = normal((2, 6), "float32", 0), normal((6, 8), "float32", 1)
+    for refused in ((a, b), (a[:, ::2], b.T[:, :3].T), (a.astype(float), b.T.copy().T), (a[None], b.T.copy().T[None])):
+        assert not vector.is_for(*refused)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.kernels import gemm
+from tensorgrad.kernels import gemm, reference
+from tensorgrad.kernels.gemm import cpu
 from tensorgrad.kernels.threads import finish, threads
 
 
@@ -52,7 +54,18 @@ def test_a_product_is_added(dtype: str, shape: tuple[int, int, int], count: int 
             np.testing.assert_allclose(out, before + a.astype(np.float64) @ b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("rows", [1, 7, 8])
+@pytest.fixture(params=[True, False], ids=["compiled", "not compiled"])
+def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever kernels there are, or the reference alone."""
+    if not request.param:
+        monkeypatch.setattr("tensorgrad.kernels.cpu_kernels", lambda: (reference, "the reference"))
+    cpu._compiled.cache_clear()
+    yield
+    cpu._compiled.cache_clear()
+
+
+@pytest.mark.usefixtures("_kernels")
+@pytest.mark.parametrize("rows", [1, 2, 4, 5, 8])
 def test_few_rows_are_shared_by_threads_too(rows: int) -> None:
     rng = np.random.default_rng(0)
     a, w = (rng.normal(size=shape).astype(np.float32) for shape in ((rows, 768), (1100, 768)))
