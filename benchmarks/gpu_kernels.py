@@ -205,6 +205,18 @@ def attention(machine: Machine, s: Sizes) -> Iterator[Case]:
         lambda: kernels.attention_gradient(g, q, k, v, out, logsumexp, None, True, scale, None),
         flops=5 * flops // 2,
     )
+    dropout = Key(0), 0.1
+    yield Case("forward with dropout", lambda: kernels.attention(q, k, v, None, True, scale, dropout), flops=flops)
+    dropped, dropped_logsumexp = kernels.attention(q, k, v, None, True, scale, dropout)
+    yield Case(
+        "backward with dropout",
+        lambda: kernels.attention_gradient(g, q, k, v, dropped, dropped_logsumexp, None, True, scale, dropout),
+        flops=5 * flops // 2,
+    )
+    if torch := _torch(machine):
+        theirs = [torch.from_dlpack(x).contiguous() for x in (q, k, v)]
+        sdpa = torch.nn.functional.scaled_dot_product_attention
+        yield Case("forward with dropout, PyTorch", lambda: sdpa(*theirs, dropout_p=0.1, is_causal=True), flops=flops)
     for name, provider in attention_providers(machine):
         yield Case(
             f"{name}, forward",

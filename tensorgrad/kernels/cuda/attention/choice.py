@@ -11,10 +11,10 @@ from tensorgrad.array import Array, device_of, module_of, to_device, to_numpy
 from tensorgrad.dtype import DType
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
-from tensorgrad.kernels.cuda.attention.layout import Unsupported
+from tensorgrad.kernels.cuda.attention.layout import Dropout, Unsupported
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.kernels.cuda.providers import choose, fell_back
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.random import Key
 
 __all__ = ["Provider", "attention", "attention_gradient", "provider_for"]
 
@@ -27,7 +27,17 @@ _TOLERANCES = {"bfloat16": 2e-2, "float16": 3e-3, "float32": 2e-5, "float64": 1e
 class Provider(Protocol):
     """Both raise Unsupported for a call that they do not take."""
 
-    def forward(self, q: Array, k: Array, v: Array, *, is_causal: bool, scale: float) -> tuple[Array, Array]: ...
+    def forward(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        is_causal: bool,
+        scale: float,
+        mask: Array | None = None,
+        dropout: Dropout | None = None,
+    ) -> tuple[Array, Array]: ...
 
     def backward(
         self,
@@ -40,6 +50,8 @@ class Provider(Protocol):
         *,
         is_causal: bool,
         scale: float,
+        mask: Array | None = None,
+        dropout: Dropout | None = None,
     ) -> tuple[Array, Array, Array]: ...
 
 
@@ -50,11 +62,13 @@ def attention(
     mask: Array | None,
     is_causal: bool,
     scale: float,
-    dropout: tuple[Key | RowKeys, float] | None,
+    dropout: Dropout | None,
 ) -> tuple[Array, Array]:
     for provider in _providers(q_BHTD, k_BKSD, mask, dropout):
         try:
-            return provider.forward(q_BHTD, k_BKSD, v_BKSD, is_causal=is_causal, scale=scale)
+            return provider.forward(
+                q_BHTD, k_BKSD, v_BKSD, is_causal=is_causal, scale=scale, mask=mask, dropout=dropout
+            )
         except Unsupported as problem:
             _said(q_BHTD, provider, str(problem))
     return reference.attention(q_BHTD, k_BKSD, v_BKSD, mask, is_causal, scale, dropout)
@@ -70,12 +84,12 @@ def attention_gradient(
     mask: Array | None,
     is_causal: bool,
     scale: float,
-    dropout: tuple[Key | RowKeys, float] | None,
+    dropout: Dropout | None,
 ) -> tuple[Array, Array, Array]:
     arrays = (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD, logsumexp_BHT)
     for provider in _providers(q_BHTD, k_BKSD, mask, dropout):
         try:
-            return provider.backward(*arrays, is_causal=is_causal, scale=scale)
+            return provider.backward(*arrays, is_causal=is_causal, scale=scale, mask=mask, dropout=dropout)
         except Unsupported as problem:
             _said(q_BHTD, provider, str(problem))
     return reference.attention_gradient(*arrays, mask, is_causal, scale, dropout)
@@ -84,7 +98,7 @@ def attention_gradient(
 def provider_for(like: Array) -> Provider:
     """Who computes attention of arrays of `like`'s dtype on its device, tried out if that is not known yet."""
     xp = module_of(like)
-    own = ("flash" if like.dtype.itemsize == 2 else "plain", lambda: _tried(Tiled(xp), like))
+    own = (_own_name(like), lambda: _tried(Tiled(xp), like))
     unfused = ("unfused", lambda: _tried(Unfused(), like))
     if like.dtype.itemsize != 2:
         return choose(_need(like.dtype), [own, unfused])
@@ -98,8 +112,18 @@ def _need(dtype: DType) -> str:
 class Unfused:
     """The definition, op by op, with every score in memory."""
 
-    def forward(self, q: Array, k: Array, v: Array, *, is_causal: bool, scale: float) -> tuple[Array, Array]:
-        return reference.attention(q, k, v, None, is_causal, scale, None)
+    def forward(
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        *,
+        is_causal: bool,
+        scale: float,
+        mask: Array | None = None,
+        dropout: Dropout | None = None,
+    ) -> tuple[Array, Array]:
+        return reference.attention(q, k, v, mask, is_causal, scale, dropout)
 
     def backward(
         self,
@@ -112,17 +136,18 @@ class Unfused:
         *,
         is_causal: bool,
         scale: float,
+        mask: Array | None = None,
+        dropout: Dropout | None = None,
     ) -> tuple[Array, Array, Array]:
-        return reference.attention_gradient(g, q, k, v, out, logsumexp, None, is_causal, scale, None)
+        return reference.attention_gradient(g, q, k, v, out, logsumexp, mask, is_causal, scale, dropout)
 
 
-def _providers(q: Array, k: Array, mask: Array | None, dropout: Any) -> Iterator[Provider]:
+def _providers(q: Array, k: Array, mask: Array | None, dropout: Dropout | None) -> Iterator[Provider]:
     """Those to ask for a call, in order; the definition takes what is left."""
     if 0 in q.shape or 0 in k.shape:
         return
-    if mask is not None or dropout is not None:
-        if q.shape[2] >= FEW_QUERIES:
-            fell_back(_need(q.dtype), "unfused", "a mask" if mask is not None else "dropout")
+    if mask is not None or dropout is not None:  # dropout is to draw our numbers, which cuDNN's does not
+        yield _own_for(q, "with a mask or dropout", has_extras=True)
         return
     chosen = provider_for(q)
     if not isinstance(chosen, CuDNN):
@@ -130,26 +155,44 @@ def _providers(q: Array, k: Array, mask: Array | None, dropout: Any) -> Iterator
         return
     if q.shape[2] >= FEW_QUERIES:
         yield chosen
-    own = ("flash", lambda: _tried(Tiled(module_of(q)), q))
-    yield choose(f"{_need(q.dtype)}, what cuDNN does not take", [own, ("unfused", Unfused)])
+    yield _own_for(q, "what cuDNN does not take", has_extras=False)
+
+
+def _own_for(like: Array, calls: str, *, has_extras: bool) -> Provider:
+    """Our own kernel for such calls, or, where it does not work, the definition."""
+    own = (_own_name(like), lambda: _tried(Tiled(module_of(like)), like, has_extras=has_extras))
+    return choose(f"{_need(like.dtype)}, {calls}", [own, ("unfused", Unfused)])
+
+
+def _own_name(like: Array) -> str:
+    return "flash" if like.dtype.itemsize == 2 else "plain"
 
 
 def _said(q: Array, provider: Provider, problem: str) -> None:
     fell_back(_need(q.dtype), "flash, or else unfused" if isinstance(provider, CuDNN) else "unfused", problem)
 
 
-def _tried(provider: Provider, like: Array) -> Provider:
-    """The provider, once it has computed something tiny in `like`'s dtype on its device, and rightly."""
+def _tried(provider: Provider, like: Array, *, has_extras: bool = False) -> Provider:
+    """The provider, once it has computed something tiny in `like`'s dtype on its device, and rightly.
+
+    Args:    has_extras: with a mask, and dropout.
+    """
     random = np.random.default_rng(0)
     shapes = ((1, 4, 33, 32), (1, 4, 33, 32), (1, 2, 40, 32), (1, 2, 40, 32))
     numbers = [random.normal(size=shape).astype(np.float32) for shape in shapes]
     g, q, k, v = (to_device(x, device_of(like)).astype(like.dtype) for x in numbers)
     exact_g, exact_q, exact_k, exact_v = (to_numpy(x.astype(np.float64)) for x in (g, q, k, v))
-    out, logsumexp = provider.forward(q, k, v, is_causal=True, scale=0.2)
-    results = (out, logsumexp, *provider.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=0.2))
+    options: dict[str, Any] = {"is_causal": True, "scale": 0.2}
+    exact_options = options
+    if has_extras:
+        mask = random.random((1, 4, 33, 40)) < 0.9
+        options = options | {"dropout": (Key(0), 0.25), "mask": to_device(mask, device_of(like))}
+        exact_options = options | {"mask": mask}
+    out, logsumexp = provider.forward(q, k, v, **options)
+    results = (out, logsumexp, *provider.backward(g, q, k, v, out, logsumexp, **options))
     exact = Unfused()
-    forward = exact.forward(exact_q, exact_k, exact_v, is_causal=True, scale=0.2)
-    backward = exact.backward(exact_g, exact_q, exact_k, exact_v, *forward, is_causal=True, scale=0.2)
+    forward = exact.forward(exact_q, exact_k, exact_v, **exact_options)
+    backward = exact.backward(exact_g, exact_q, exact_k, exact_v, *forward, **exact_options)
     limit = _TOLERANCES[like.dtype.name]
     for name, a, b in zip(("out", "logsumexp", "dq", "dk", "dv"), results, (*forward, *backward), strict=True):
         error = np.linalg.norm(to_numpy(a.astype(np.float64)) - b) / np.linalg.norm(b)

@@ -15,7 +15,14 @@ import numpy as np
 
 from tensorgrad.array import Array, address_of
 from tensorgrad.errors import DeviceError
-from tensorgrad.kernels.cuda.attention.layout import Unsupported, aligned, check_widths, gradients_like, heads_last
+from tensorgrad.kernels.cuda.attention.layout import (
+    Dropout,
+    Unsupported,
+    aligned,
+    check_widths,
+    gradients_like,
+    heads_last,
+)
 from tensorgrad.kernels.packing import element_strides
 
 __all__ = ["CuDNN", "Problem", "backward_graph", "forward_graph", "load"]
@@ -124,6 +131,12 @@ def _options(cudnn: Any, problem: Problem) -> dict[str, Any]:
     return options
 
 
+def _check_extras(mask: Array | None, dropout: Dropout | None) -> None:
+    """Its dropout draws other numbers than ours, and its masks are not tried: both are our own kernel's."""
+    if mask is not None or dropout is not None:
+        raise Unsupported("a mask" if mask is not None else "dropout")
+
+
 class CuDNN:
     """Plans by problem, for the current device of `xp` (CuPy).
 
@@ -138,8 +151,17 @@ class CuDNN:
         self._plan = functools.cache(self._make_plan)
 
     def forward(
-        self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, *, is_causal: bool, scale: float
+        self,
+        q_BHTD: Array,
+        k_BKSD: Array,
+        v_BKSD: Array,
+        *,
+        is_causal: bool,
+        scale: float,
+        mask: Array | None = None,
+        dropout: Dropout | None = None,
     ) -> tuple[Array, Array]:
+        _check_extras(mask, dropout)
         check_widths(q_BHTD, v_BKSD, 8, MAX_HEAD_DIM)
         q, k, v = (aligned(x) for x in (q_BHTD, k_BKSD, v_BKSD))
         out = heads_last(q.shape, q.dtype, self._xp)
@@ -159,7 +181,10 @@ class CuDNN:
         *,
         is_causal: bool,
         scale: float,
+        mask: Array | None = None,
+        dropout: Dropout | None = None,
     ) -> tuple[Array, Array, Array]:
+        _check_extras(mask, dropout)
         check_widths(q_BHTD, v_BKSD, 8, MAX_HEAD_DIM)
         g, q, k, v, out = (aligned(x) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
         dq, dk, dv = gradients_like(q, k, v, self._xp)

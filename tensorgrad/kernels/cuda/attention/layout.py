@@ -11,9 +11,11 @@ from typing import Any
 
 from tensorgrad.array import Array, address_of
 from tensorgrad.kernels.packing import is_side_by_side
+from tensorgrad.random import Key, RowKeys
 
-__all__ = ["Unsupported", "aligned", "check_widths", "gradients_like", "heads_last"]
+__all__ = ["Dropout", "Unsupported", "aligned", "check_widths", "gradients_like", "heads_last"]
 
+Dropout = tuple[Key | RowKeys, float]  # of the weights, and the rate
 _ALIGNMENT = 16  # bytes: of what one thread loads at once
 
 

@@ -12,9 +12,11 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.dtype import accumulation_dtype
-from tensorgrad.kernels.cuda.attention.layout import aligned, check_widths, gradients_like, heads_last
+from tensorgrad.kernels.cuda.attention.layout import Dropout, aligned, check_widths, gradients_like, heads_last
 from tensorgrad.kernels.cuda.launch import Kernel, launch
+from tensorgrad.kernels.cuda.random import dropout_arguments
 from tensorgrad.kernels.packing import element_strides
+from tensorgrad.random import Key
 
 __all__ = ["ELEMENTS", "Tiled", "Tiles", "flash_tiles", "plain_tiles"]
 
@@ -37,20 +39,22 @@ class Tiles:
     key_bytes: int
 
 
-def flash_tiles(head_dim: int) -> Tiles:
-    warps, columns = 4, 64 if head_dim <= 64 else 32
+def flash_tiles(head_dim: int, *, has_mask: bool, has_dropout: bool) -> Tiles:
+    has_room = head_dim <= 64 and not has_mask and not has_dropout  # in registers
+    warps, columns = 4, 64 if has_room else 32
     rows = 16 * warps
-    forward_rows = 2 * rows if head_dim <= 64 else rows
+    forward_rows = 2 * rows if has_room else rows
     row_bytes = 2 * (head_dim + 8)  # with the 16 bytes that keep rows in different banks
     streamed = 4 * columns * row_bytes  # two operands, of this tile and of the next
-    backward = 2 * rows * row_bytes + streamed
+    masks = 4 * rows * (columns + 8) if has_mask else 0  # floats, turned as well
+    backward = 2 * rows * row_bytes + streamed + masks
     return Tiles(
         source="attention_flash.cu",
         threads=32 * warps,
         forward_rows=forward_rows,
         backward_rows=rows,
         delta_rows=warps,
-        forward_bytes=forward_rows * row_bytes + streamed,
+        forward_bytes=forward_rows * row_bytes + streamed + masks,
         query_bytes=backward,
         key_bytes=backward + 2 * columns * 8,  # two floats of each streamed query
     )
@@ -81,16 +85,26 @@ class Tiled:
         self._xp = xp
 
     def forward(
-        self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, *, is_causal: bool, scale: float
+        self,
+        q_BHTD: Array,
+        k_BKSD: Array,
+        v_BKSD: Array,
+        *,
+        is_causal: bool,
+        scale: float,
+        mask: Array | None = None,
+        dropout: Dropout | None = None,
     ) -> tuple[Array, Array]:
         check_widths(q_BHTD, v_BKSD, 16 if q_BHTD.dtype.itemsize == 2 else 1, MAX_HEAD_DIM)
         q, k, v = (self._rows(x) for x in (q_BHTD, k_BKSD, v_BKSD))
-        tiles = _tiles(q)
+        tiles = _tiles(q, mask, dropout)
         out = heads_last(q.shape, q.dtype, self._xp)
         logsumexp = self._xp.empty(q.shape[:3], _sum_dtype(q))
         blocks = _blocks(q, tiles.forward_rows)
-        arguments = (*_tensors(q, k, v, out), logsumexp, *_sizes(q, k, q.shape[1], is_causal, scale))
-        _launch("attention_forward", q, tiles, blocks, tiles.forward_bytes, arguments)
+        extras = self._extras(q, k, mask, dropout)
+        arguments = (*_tensors(q, k, v, out), logsumexp, *_sizes(q, k, q.shape[1], is_causal, scale), *extras)
+        kernels = _Kernels(tiles, _defines(q, mask, dropout))
+        kernels.launch("attention_forward", blocks, tiles.forward_bytes, arguments)
         return out, logsumexp
 
     def backward(
@@ -104,24 +118,27 @@ class Tiled:
         *,
         is_causal: bool,
         scale: float,
+        mask: Array | None = None,
+        dropout: Dropout | None = None,
     ) -> tuple[Array, Array, Array]:
         check_widths(q_BHTD, v_BKSD, 16 if q_BHTD.dtype.itemsize == 2 else 1, MAX_HEAD_DIM)
         g, q, k, v, out = (self._rows(x) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
         logsumexp = self._xp.ascontiguousarray(logsumexp_BHT)
-        tiles = _tiles(q)
+        tiles, extras = _tiles(q, mask, dropout), self._extras(q, k, mask, dropout)
+        kernels = _Kernels(tiles, _defines(q, mask, dropout))
         dq, dk, dv = gradients_like(q, k, v, self._xp)
         delta = self._xp.empty(logsumexp.shape, logsumexp.dtype)
         heads, queries, rows = np.int32(q.shape[1]), np.int32(q.shape[2]), logsumexp.size
         arguments = (*_tensors(g, out), delta, heads, queries, np.int64(rows))
-        _launch("attention_delta", q, tiles, -(-rows // tiles.delta_rows), 0, arguments)
+        kernels.launch("attention_delta", -(-rows // tiles.delta_rows), 0, arguments)
 
-        arguments = (*_tensors(g, q, k, v, dq), logsumexp, delta, *_sizes(q, k, q.shape[1], is_causal, scale))
-        blocks = _blocks(q, tiles.backward_rows)
-        _launch("attention_gradient_q", q, tiles, blocks, tiles.query_bytes, arguments)
+        sizes = _sizes(q, k, q.shape[1], is_causal, scale)
+        arguments = (*_tensors(g, q, k, v, dq), logsumexp, delta, *sizes, *extras)
+        kernels.launch("attention_gradient_q", _blocks(q, tiles.backward_rows), tiles.query_bytes, arguments)
 
-        arguments = (*_tensors(g, q, k, v, dk, dv), logsumexp, delta, *_sizes(q, k, k.shape[1], is_causal, scale))
-        blocks = _blocks(k, tiles.backward_rows)
-        _launch("attention_gradient_kv", q, tiles, blocks, tiles.key_bytes, arguments)
+        sizes = _sizes(q, k, k.shape[1], is_causal, scale)
+        arguments = (*_tensors(g, q, k, v, dk, dv), logsumexp, delta, *sizes, *extras)
+        kernels.launch("attention_gradient_kv", _blocks(k, tiles.backward_rows), tiles.key_bytes, arguments)
         return dq, dk, dv
 
     def _rows(self, x_BHTD: Array) -> Array:
@@ -131,9 +148,43 @@ class Tiled:
         is_dense = x_BHTD.strides[-1] == x_BHTD.dtype.itemsize
         return x_BHTD if is_dense else self._xp.ascontiguousarray(x_BHTD)
 
+    def _extras(self, q: Array, k: Array, mask: Array | None, dropout: Dropout | None) -> tuple[Any, ...]:
+        """What MASK_AND_DROPOUT in the sources takes."""
+        strides: tuple[int, ...] = (0, 0, 0, 0)
+        if mask is not None:
+            shape = (*q.shape[:3], k.shape[2])
+            strides = element_strides(self._xp.broadcast_to(mask, shape))
+        drawn = dropout_arguments(*(dropout or (Key(0), 0.0)), q)
+        factor = _sum_dtype(q).type(1 / (1 - (dropout[1] if dropout else 0)))
+        return (mask, *map(np.int64, strides), *drawn, factor)
 
-def _tiles(q: Array) -> Tiles:
-    return flash_tiles(q.shape[3]) if q.dtype.itemsize == 2 else plain_tiles(q.shape[3], q.dtype.itemsize)
+
+@dataclass(frozen=True)
+class _Kernels:
+    """Those of a source, compiled for a call."""
+
+    tiles: Tiles
+    defines: dict[str, str | int]
+
+    def launch(self, name: str, blocks: int, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
+        kernel = Kernel(self.tiles.source, name, self.defines)
+        launch(kernel, (blocks,), (self.tiles.threads,), *arguments, shared_bytes=shared_bytes)
+
+
+def _defines(q: Array, mask: Array | None, dropout: Dropout | None) -> dict[str, str | int]:
+    kind = 0 if mask is None else 1 if mask.dtype == bool else 2
+    return {
+        "SCALAR": ELEMENTS[q.dtype.name],
+        "HEAD_DIM": q.shape[3],
+        "MASK": kind,
+        "DROPOUT": int(dropout is not None),
+    }
+
+
+def _tiles(q: Array, mask: Array | None, dropout: Dropout | None) -> Tiles:
+    if q.dtype.itemsize != 2:
+        return plain_tiles(q.shape[3], q.dtype.itemsize)
+    return flash_tiles(q.shape[3], has_mask=mask is not None, has_dropout=dropout is not None)
 
 
 def _sum_dtype(q: Array) -> Any:
@@ -153,8 +204,3 @@ def _sizes(q: Array, k: Array, heads: int, is_causal: bool, scale: float) -> tup
     group = q.shape[1] // k.shape[1]
     numbers = (heads, group, q.shape[2], k.shape[2], is_causal)
     return (*map(np.int32, numbers), _sum_dtype(q).type(scale))
-
-
-def _launch(name: str, q: Array, tiles: Tiles, blocks: int, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
-    defines = {"SCALAR": ELEMENTS[q.dtype.name], "HEAD_DIM": q.shape[3]}
-    launch(Kernel(tiles.source, name, defines), (blocks,), (tiles.threads,), *arguments, shared_bytes=shared_bytes)

@@ -1,35 +1,32 @@
 // Attention of 16-bit elements on tensor cores (Dao, "FlashAttention-2", 2023): no score leaves the
 // chip, and every sum is added in an order that shapes alone decide: no atomics.
 //
-// Compiled for one SCALAR, Bfloat16 or Float16, and one HEAD_DIM, a multiple of 16 up to 128.
+// Compiled for one SCALAR, Bfloat16 or Float16, one HEAD_DIM, a multiple of 16 up to 128, one MASK and one DROPOUT.
 //
 // A block holds a tile of rows, ROWS per warp, and streams past it tiles of the other side's rows, as
 // columns of the scores: queries hold and keys stream for the output and for dQ; keys hold and queries
 // stream for dK and dV. Scores are made again by each of the two passes of the backward: that is 7
 // products in the place of 5, and the price of adding in a fixed order.
-//
-// TENSOR(x): a (batch, head, row, HEAD_DIM) tensor by its address and its strides in elements; the
-// last axis is dense, and rows begin at multiples of 16 bytes.
+// The rows of tensors begin at multiples of 16 bytes.
 
 #include "tensorcore.h"
-
-#define TENSOR(x) SCALAR *x##_data, int64 x##_batch, int64 x##_head, int64 x##_row
-#define HEAD(x, b, h) Head{x##_data + (b) * x##_batch + (h) * x##_head, x##_row}
+#include "philox.h"
+#include "attention.h"
 
 constexpr int WARPS = 4;
 constexpr int THREADS = 32 * WARPS;
 constexpr int ROWS = 16 * WARPS;                 // held by a block for each tile of a warp
-constexpr int TILES = HEAD_DIM <= 64 ? 2 : 1;    // of 16 query rows that a warp holds in the forward
-constexpr int COLUMNS = HEAD_DIM <= 64 ? 64 : 32;  // streamed at a time
+constexpr bool HAS_ROOM = HEAD_DIM <= 64 && !MASK && !DROPOUT;  // in registers
+constexpr int TILES = HAS_ROOM ? 2 : 1;          // of 16 query rows that a warp holds in the forward
+constexpr int COLUMNS = HAS_ROOM ? 64 : 32;      // streamed at a time
+// At least on a multiprocessor at once; 0: the compiler's choice, which with a mask or dropout is to spill a few registers.
+constexpr int BLOCKS = MASK || DROPOUT ? 1 : 0;
 constexpr int PITCH = HEAD_DIM + 8;              // of rows in shared memory: 8 rows of a fragment in 8 groups of banks
 constexpr int STREAM = COLUMNS * PITCH;          // elements of one streamed tile
 constexpr float LOG2E = 1.4426950408889634f;
+// Of a mask's rows in shared memory, where queries hold and where keys do: 8 rows and 4 pairs of columns in 32 banks.
+constexpr int MASK_PITCH = COLUMNS + 8, TURNED_PITCH = ROWS + 4;
 constexpr float LN2 = 0.6931471805599453f;
-
-struct Head {  // the rows of one head of one sample
-    SCALAR* data;
-    int64 row;
-};
 
 // `count` rows of x from `first` on into a tile, those past `end` as zeros.
 __device__ inline void load_rows(SCALAR* tile, Head x, int first, int count, int end) {
@@ -114,9 +111,9 @@ __device__ inline float over_row(float x, bool is_max) {  // a row's 4 lanes
     return x;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp, int heads, int group, int queries,
-                  int keys, int is_causal, float scale) {
+                  int keys, int is_causal, float scale, MASK_AND_DROPOUT) {
     SHARED(SCALAR, shared);
     constexpr int HELD = TILES * ROWS;
     const int blocks = (queries + HELD - 1) / HELD;
@@ -128,11 +125,13 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
     const int key_end = is_causal ? min(keys, first + HELD) : keys;
     SCALAR* held = shared;
     SCALAR* streamed = shared + HELD * PITCH;  // K, V, then K, V of the tile after
+    float* masks = reinterpret_cast<float*>(streamed + 4 * STREAM);
     load_rows(held, queries_of, first, HELD, queries);
     load_rows(streamed, keys_of, 0, COLUMNS, keys);
     load_rows(streamed + STREAM, values_of, 0, COLUMNS, keys);
     end_group();
 
+    const KeptOf kept = KEPT_OF(sample, head, heads);
     float sum[TILES][HEAD_DIM / 8][4] = {}, largest[TILES][2], total[TILES][2] = {};
 #pragma unroll
     for (int m = 0; m < TILES; ++m) largest[m][0] = largest[m][1] = -infinity();
@@ -146,6 +145,8 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
             load_rows(after + STREAM, values_of, start + COLUMNS, COLUMNS, keys);
         }
         end_group();
+        if constexpr (MASK)
+            load_mask<HELD, COLUMNS, MASK_PITCH>(masks, MASK_OF(sample, head), first, start, queries, keys, LOG2E);
         wait_for_groups<1>();
         __syncthreads();
         float weights[TILES][COLUMNS / 8][4];
@@ -164,6 +165,7 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
                         const int key = start + n * 8 + lane_id() % 4 * 2 + i % 2;
                         float& score = weights[m][n][i];
                         score *= scale * LOG2E;
+                        if (MASK) score += masks[(row - first) * MASK_PITCH + key - start];
                         if (is_edge && (key >= keys || (is_causal && key > row))) score = -infinity();
                         top = fmaxf(top, score);
                     }
@@ -179,6 +181,14 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
                         weights[m][n][i] = power_of_2(weights[m][n][i] - base);
                         total[m][half] += weights[m][n][i];
                     }
+                if constexpr (DROPOUT) {
+                    const uint64 bits = kept_columns<COLUMNS>(kept, row, start);
+#pragma unroll
+                    for (int n = 0; n < COLUMNS / 8; ++n)
+#pragma unroll
+                        for (int i = 0; i < 2; ++i)
+                            if (!(bits >> (n * 8 + i) & 1)) weights[m][n][half * 2 + i] = 0;
+                }
 #pragma unroll
                 for (int n = 0; n < HEAD_DIM / 8; ++n) {
                     sum[m][n][half * 2] *= shrink;
@@ -197,7 +207,7 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
         for (int half = 0; half < 2; ++half) {
             const float all = over_row(total[m][half], false);
             const int row = first + own + m * 16 + half * 8 + lane_id() / 4;
-            inverse[half] = all == 0 ? 0 : 1 / all;
+            inverse[half] = all == 0 ? 0 : factor / all;
             if (lane_id() % 4 == 0 && row < queries)
                 logsumexp[(sample * heads + head) * queries + row] =
                     largest[m][half] * LN2 + (all == 0 ? 0 : logf(all));
@@ -232,14 +242,19 @@ __device__ inline Row row_of(const float* logsumexp, const float* delta, int que
 }
 
 // From scores and from g v^T, in place, the probabilities and the gradients of the scores (without `scale`).
-__device__ inline void weigh(float& score, float& gradient, Row row, float scale, bool is_seen) {
-    score = is_seen ? power_of_2(score * scale * LOG2E - row.exponent) : 0;
+// `added` is the mask's, in units of log2. Of what is dropped the weight is 0 in the end.
+__device__ inline void weigh(float& score, float& gradient, Row row, float scale, bool is_seen, float added,
+                             bool is_kept, float factor) {
+    const float exponent = MASK ? score * scale * LOG2E + added : score * scale * LOG2E;
+    score = is_seen ? power_of_2(exponent - row.exponent) : 0;
+    if (DROPOUT) gradient = is_kept ? gradient * factor : 0;
     gradient = score * (gradient - row.delta);
+    if (DROPOUT && !is_kept) score = 0;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 attention_gradient_q(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dq), const float* logsumexp, const float* delta,
-                     int heads, int group, int queries, int keys, int is_causal, float scale) {
+                     int heads, int group, int queries, int keys, int is_causal, float scale, MASK_AND_DROPOUT) {
     SHARED(SCALAR, shared);
     const int blocks = (queries + ROWS - 1) / ROWS;
     const int first = (blocks - 1 - blockIdx.x % blocks) * ROWS;
@@ -248,6 +263,7 @@ attention_gradient_q(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dq), con
     const Head keys_of = HEAD(k, sample, head / group), values_of = HEAD(v, sample, head / group);
     const int key_end = is_causal ? min(keys, first + ROWS) : keys;
     SCALAR *held_q = shared, *held_g = shared + ROWS * PITCH, *streamed = shared + 2 * ROWS * PITCH;
+    float* masks = reinterpret_cast<float*>(streamed + 4 * STREAM);
     load_rows(held_q, HEAD(q, sample, head), first, ROWS, queries);
     load_rows(held_g, HEAD(g, sample, head), first, ROWS, queries);
     load_rows(streamed, keys_of, 0, COLUMNS, keys);
@@ -258,6 +274,7 @@ attention_gradient_q(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dq), con
     const int64 offset = (sample * heads + head) * queries;
     const Row rows[2] = {row_of(logsumexp + offset, delta + offset, query, queries),
                          row_of(logsumexp + offset, delta + offset, query + 8, queries)};
+    const KeptOf kept = KEPT_OF(sample, head, heads);
     float sum[1][HEAD_DIM / 8][4] = {};
     int turn = 0;
     for (int start = 0; start < key_end; start += COLUMNS, turn ^= 1) {
@@ -268,19 +285,29 @@ attention_gradient_q(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dq), con
             load_rows(after + STREAM, values_of, start + COLUMNS, COLUMNS, keys);
         }
         end_group();
+        if constexpr (MASK)
+            load_mask<ROWS, COLUMNS, MASK_PITCH>(masks, MASK_OF(sample, head), first, start, queries, keys, LOG2E);
         wait_for_groups<1>();
         __syncthreads();
         float scores[1][COLUMNS / 8][4], gradients[1][COLUMNS / 8][4];
         scores_of<1>(scores, held_q + own * PITCH, tile);
         scores_of<1>(gradients, held_g + own * PITCH, tile + STREAM);
         const bool is_edge = start + COLUMNS > keys || (is_causal && start + COLUMNS > first + own + 1);
+        uint64 bits[2] = {};
+        if constexpr (DROPOUT) {
+            bits[0] = kept_columns<COLUMNS>(kept, query, start);
+            bits[1] = kept_columns<COLUMNS>(kept, query + 8, start);
+        }
 #pragma unroll
         for (int n = 0; n < COLUMNS / 8; ++n)
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
                 const int key = start + n * 8 + lane_id() % 4 * 2 + i % 2;
                 const bool is_seen = !is_edge || (key < keys && (!is_causal || key <= query + i / 2 * 8));
-                weigh(scores[0][n][i], gradients[0][n][i], rows[i / 2], scale, is_seen);
+                const bool is_kept = bits[i / 2] >> (n * 8 + i % 2) & 1;
+                float added = 0;
+                if (MASK) added = masks[(query + i / 2 * 8 - first) * MASK_PITCH + key - start];
+                weigh(scores[0][n][i], gradients[0][n][i], rows[i / 2], scale, is_seen, added, is_kept, factor);
             }
         add_weighted<1>(sum, gradients, tile);
         __syncthreads();
@@ -288,9 +315,10 @@ attention_gradient_q(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dq), con
     store_rows(HEAD(dq, sample, head), sum[0], first + own, queries, scale, scale);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 attention_gradient_kv(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dk), TENSOR(dv), const float* logsumexp,
-                      const float* delta, int kv_heads, int group, int queries, int keys, int is_causal, float scale) {
+                      const float* delta, int kv_heads, int group, int queries, int keys, int is_causal, float scale,
+                      MASK_AND_DROPOUT) {
     SHARED(SCALAR, shared);
     const int blocks = (keys + ROWS - 1) / ROWS;
     const int first = blockIdx.x % blocks * ROWS;
@@ -301,6 +329,7 @@ attention_gradient_kv(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dk), TE
     const int steps = begin < queries ? (queries - begin + COLUMNS - 1) / COLUMNS : 0;
     SCALAR *held_k = shared, *held_v = shared + ROWS * PITCH, *streamed = shared + 2 * ROWS * PITCH;
     Row* rows = reinterpret_cast<Row*>(streamed + 4 * STREAM);  // of the streamed queries, and of those after
+    float* masks = reinterpret_cast<float*>(rows + 2 * COLUMNS);
     const auto load_step = [&](int step, int turn) {
         const int head = kv_head * group + step / steps, start = begin + step % steps * COLUMNS;
         SCALAR* tile = streamed + turn * 2 * STREAM;
@@ -322,13 +351,17 @@ attention_gradient_kv(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dk), TE
     for (int step = 0; step < steps * group; ++step, turn ^= 1) {
         if (step + 1 < steps * group) load_step(step + 1, turn ^ 1);
         end_group();
+        const int start = begin + step % steps * COLUMNS, head = kv_head * group + step / steps;
+        if constexpr (MASK)
+            load_mask<COLUMNS, ROWS, TURNED_PITCH>(masks, MASK_OF(sample, head), start, first, queries, keys, LOG2E);
         wait_for_groups<1>();
         __syncthreads();
         const SCALAR* tile = streamed + turn * 2 * STREAM;
         float scores[1][COLUMNS / 8][4], gradients[1][COLUMNS / 8][4];
         scores_of<1>(scores, held_k + own * PITCH, tile);
         scores_of<1>(gradients, held_v + own * PITCH, tile + STREAM);
-        const int start = begin + step % steps * COLUMNS;
+        unsigned drawn = 0;
+        if constexpr (DROPOUT) drawn = kept_rows<COLUMNS>(KEPT_OF(sample, head, kv_heads * group), start, first + own);
         const bool is_edge = is_causal && start < first + own + 16;
 #pragma unroll
         for (int n = 0; n < COLUMNS / 8; ++n)
@@ -337,8 +370,16 @@ attention_gradient_kv(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dk), TE
                 const int column = n * 8 + lane_id() % 4 * 2 + side;
                 const Row row = rows[turn * COLUMNS + column];
                 const int query = start + column;
-                weigh(scores[0][n][side], gradients[0][n][side], row, scale, !is_edge || key <= query);
-                weigh(scores[0][n][side + 2], gradients[0][n][side + 2], row, scale, !is_edge || key + 8 <= query);
+                unsigned bits = 0;
+                if constexpr (DROPOUT) bits = __shfl_sync(ALL_LANES, drawn, column % 32) >> (n / 4 * 16 + lane_id() / 4);
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    const int below = key + half * 8, i = side + half * 2;
+                    float added = 0;
+                    if (MASK) added = masks[column * TURNED_PITCH + below - first];
+                    weigh(scores[0][n][i], gradients[0][n][i], row, scale, !is_edge || below <= query, added,
+                          bits >> half * 8 & 1, factor);
+                }
             }
         add_weighted<1>(sum_v, scores, tile + STREAM);
         add_weighted<1>(sum_k, gradients, tile);
@@ -346,5 +387,5 @@ attention_gradient_kv(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dk), TE
     }
     wait_for_groups<0>();
     store_rows(HEAD(dk, sample, kv_head), sum_k[0], first + own, keys, scale, scale);
-    store_rows(HEAD(dv, sample, kv_head), sum_v[0], first + own, keys, 1, 1);
+    store_rows(HEAD(dv, sample, kv_head), sum_v[0], first + own, keys, factor, factor);
 }

@@ -1,22 +1,17 @@
 // Attention of float and double without tensor cores, in the order of attention_flash.cu: so that
 // gradients can be checked on the device in float64, and float32 keeps all of its digits.
 //
-// Compiled for one SCALAR, float or double, and one HEAD_DIM up to 128. A block is TILE x TILE threads: thread
+// Compiled for one SCALAR, float or double, one HEAD_DIM up to 128, one MASK and one DROPOUT. A block is TILE x TILE threads: thread
 // (i, j) makes the score of held row i and streamed row j, then columns j, j + TILE, ... of row i's sums.
 
-#define TENSOR(x) SCALAR *x##_data, int64 x##_batch, int64 x##_head, int64 x##_row
-#define HEAD(x, b, h) Head{x##_data + (b) * x##_batch + (h) * x##_head, x##_row}
+#include "philox.h"
+#include "attention.h"
 
 constexpr int TILE = 16;
 constexpr int PITCH = HEAD_DIM + 1;
 constexpr int SPREAD = (HEAD_DIM + TILE - 1) / TILE;  // columns of a row's sums that one thread keeps
 constexpr int ROWS_SIZE = TILE * PITCH;
 constexpr int SCORES_SIZE = TILE * (TILE + 1);
-
-struct Head {
-    SCALAR* data;
-    int64 row;
-};
 
 __device__ inline int held_row() { return threadIdx.x / TILE; }
 __device__ inline int column() { return threadIdx.x % TILE; }
@@ -68,7 +63,7 @@ __device__ inline SCALAR over_row(SCALAR x, bool is_max) {  // the TILE lanes of
 
 extern "C" __global__ void __launch_bounds__(TILE * TILE, 1)
 attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), SCALAR* logsumexp, int heads, int group, int queries,
-                  int keys, int is_causal, SCALAR scale) {
+                  int keys, int is_causal, SCALAR scale, MASK_AND_DROPOUT) {
     SHARED(SCALAR, shared);
     SCALAR *held = shared, *k_tile = held + ROWS_SIZE, *v_tile = k_tile + ROWS_SIZE, *weights = v_tile + ROWS_SIZE;
     const int blocks = (queries + TILE - 1) / TILE;
@@ -77,6 +72,8 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), SCALAR* logsumex
     const int64 sample = blockIdx.x / blocks / heads;
     const int key_end = is_causal ? min(keys, first + TILE) : keys;
     load_rows(held, HEAD(q, sample, head), first, queries);
+    const MaskOf hides = MASK_OF(sample, head);
+    const KeptOf kept = KEPT_OF(sample, head, heads);
     SCALAR sum[SPREAD] = {}, largest = -infinity(), total = 0;
     for (int start = 0; start < key_end; start += TILE) {
         __syncthreads();
@@ -84,21 +81,21 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), SCALAR* logsumex
         load_rows(v_tile, HEAD(v, sample, head / group), start, keys);
         __syncthreads();
         const int key = start + column();
-        const bool is_seen = key < keys && (!is_causal || key <= row);
+        const bool is_seen = row < queries && key < keys && (!is_causal || key <= row);
         SCALAR score = -infinity();
-        if (is_seen) score = dot(held + held_row() * PITCH, k_tile + column() * PITCH) * scale;
+        if (is_seen) score = dot(held + held_row() * PITCH, k_tile + column() * PITCH) * scale + (MASK ? hides.at(row, key) : 0);
         const SCALAR before = largest, top = over_row(score, true);
         largest = top > before ? top : before;
         const SCALAR base = largest == -infinity() ? SCALAR(0) : largest;
         const SCALAR weight = exp(score - base), shrink = exp(before - base);
         total = total * shrink + over_row(weight, false);
-        weights[held_row() * (TILE + 1) + column()] = weight;
+        weights[held_row() * (TILE + 1) + column()] = !DROPOUT || kept.at(row, key) ? weight : 0;
         __syncwarp();
 #pragma unroll
         for (int i = 0; i < SPREAD; ++i) sum[i] *= shrink;
         add_weighted(sum, weights, v_tile);
     }
-    store_row(HEAD(out, sample, head), sum, row, queries, total == 0 ? SCALAR(0) : 1 / total);
+    store_row(HEAD(out, sample, head), sum, row, queries, total == 0 ? SCALAR(0) : factor / total);
     if (column() == 0 && row < queries)
         logsumexp[(sample * heads + head) * queries + row] = largest + (total == 0 ? SCALAR(0) : log(total));
 }
@@ -119,7 +116,8 @@ __device__ inline SCALAR probability(SCALAR score, SCALAR logsumexp) {
 
 extern "C" __global__ void __launch_bounds__(TILE * TILE, 1)
 attention_gradient_q(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dq), const SCALAR* logsumexp,
-                     const SCALAR* delta, int heads, int group, int queries, int keys, int is_causal, SCALAR scale) {
+                     const SCALAR* delta, int heads, int group, int queries, int keys, int is_causal, SCALAR scale,
+                     MASK_AND_DROPOUT) {
     SHARED(SCALAR, shared);
     SCALAR *held_q = shared, *held_g = held_q + ROWS_SIZE, *k_tile = held_g + ROWS_SIZE, *v_tile = k_tile + ROWS_SIZE;
     SCALAR* gradients = v_tile + ROWS_SIZE;
@@ -132,6 +130,8 @@ attention_gradient_q(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dq), con
     load_rows(held_g, HEAD(g, sample, head), first, queries);
     const int64 offset = (sample * heads + head) * queries + row;
     const SCALAR row_logsumexp = row < queries ? logsumexp[offset] : 0, row_delta = row < queries ? delta[offset] : 0;
+    const MaskOf hides = MASK_OF(sample, head);
+    const KeptOf kept = KEPT_OF(sample, head, heads);
     SCALAR sum[SPREAD] = {};
     for (int start = 0; start < key_end; start += TILE) {
         __syncthreads();
@@ -142,8 +142,9 @@ attention_gradient_q(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dq), con
         SCALAR gradient = 0;
         if (row < queries && key < keys && (!is_causal || key <= row)) {
             const SCALAR score = dot(held_q + held_row() * PITCH, k_tile + column() * PITCH) * scale;
-            const SCALAR pulled = dot(held_g + held_row() * PITCH, v_tile + column() * PITCH);
-            gradient = probability(score, row_logsumexp) * (pulled - row_delta);
+            SCALAR pulled = dot(held_g + held_row() * PITCH, v_tile + column() * PITCH);
+            if (DROPOUT) pulled = kept.at(row, key) ? pulled * factor : 0;
+            gradient = probability(score + (MASK ? hides.at(row, key) : 0), row_logsumexp) * (pulled - row_delta);
         }
         gradients[held_row() * (TILE + 1) + column()] = gradient;
         __syncwarp();
@@ -155,7 +156,7 @@ attention_gradient_q(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dq), con
 extern "C" __global__ void __launch_bounds__(TILE * TILE, 1)
 attention_gradient_kv(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dk), TENSOR(dv), const SCALAR* logsumexp,
                       const SCALAR* delta, int kv_heads, int group, int queries, int keys, int is_causal,
-                      SCALAR scale) {
+                      SCALAR scale, MASK_AND_DROPOUT) {
     SHARED(SCALAR, shared);
     SCALAR *held_k = shared, *held_v = held_k + ROWS_SIZE, *q_tile = held_v + ROWS_SIZE, *g_tile = q_tile + ROWS_SIZE;
     SCALAR *weights = g_tile + ROWS_SIZE, *gradients = weights + SCORES_SIZE;
@@ -166,7 +167,9 @@ attention_gradient_kv(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dk), TE
     load_rows(held_k, HEAD(k, sample, kv_head), first, keys);
     load_rows(held_v, HEAD(v, sample, kv_head), first, keys);
     SCALAR sum_k[SPREAD] = {}, sum_v[SPREAD] = {};
-    for (int head = kv_head * group; head < (kv_head + 1) * group; ++head)
+    for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+        const MaskOf hides = MASK_OF(sample, head);
+        const KeptOf kept = KEPT_OF(sample, head, kv_heads * group);
         for (int start = is_causal ? first : 0; start < queries; start += TILE) {
             __syncthreads();
             load_rows(q_tile, HEAD(q, sample, head), start, queries);
@@ -177,9 +180,11 @@ attention_gradient_kv(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dk), TE
             if (key < keys && query < queries && (!is_causal || key <= query)) {
                 const int64 offset = (sample * kv_heads * group + head) * queries + query;
                 const SCALAR score = dot(held_k + held_row() * PITCH, q_tile + column() * PITCH) * scale;
-                const SCALAR pulled = dot(held_v + held_row() * PITCH, g_tile + column() * PITCH);
-                weight = probability(score, logsumexp[offset]);
-                gradient = weight * (pulled - delta[offset]);
+                SCALAR pulled = dot(held_v + held_row() * PITCH, g_tile + column() * PITCH);
+                weight = probability(score + (MASK ? hides.at(query, key) : 0), logsumexp[offset]);
+                const bool is_kept = !DROPOUT || kept.at(query, key);
+                gradient = weight * ((is_kept ? pulled * factor : 0) - delta[offset]);
+                if (!is_kept) weight = 0;
             }
             weights[held_row() * (TILE + 1) + column()] = weight;
             gradients[held_row() * (TILE + 1) + column()] = gradient;
@@ -187,6 +192,7 @@ attention_gradient_kv(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dk), TE
             add_weighted(sum_v, weights, g_tile);
             add_weighted(sum_k, gradients, q_tile);
         }
+    }
     store_row(HEAD(dk, sample, kv_head), sum_k, key, keys, scale);
-    store_row(HEAD(dv, sample, kv_head), sum_v, key, keys, 1);
+    store_row(HEAD(dv, sample, kv_head), sum_v, key, keys, factor);
 }

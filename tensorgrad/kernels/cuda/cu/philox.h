@@ -33,7 +33,8 @@ __device__ inline Words words_of(uint64 block, Key key) {
 // Two numbers of float come of a word, each of the top 24 bits of a half: the integers that they are 2^-24 of.
 constexpr int NUMBERS = 8;  // of the words of one counter
 __device__ inline unsigned number_of(const Words& words, int i) {
-    return (unsigned)(words.at[i / 2] >> (i % 2 * 32)) >> 8;
+    const uint64 low = i & 2 ? words.at[1] : words.at[0], high = i & 2 ? words.at[3] : words.at[2];
+    return (unsigned)((i & 4 ? high : low) >> (i & 1 ? 32 : 0)) >> 8;
 }
 
 // The key of a row: of `keys` (rows, 2), or, where there are none, the one of all rows.

@@ -24,9 +24,20 @@ VECTORS: list[dict[str, str | int]] = [{"SCALAR": name, "VECTOR": 16 // size} fo
 SOURCES: dict[str, list[dict[str, str | int]]] = {
     "activation.cu": VECTORS,
     "attention_flash.cu": [
-        {"SCALAR": name, "HEAD_DIM": width} for name, width in (("Float16", 32), ("Bfloat16", 64), ("Bfloat16", 128))
+        {"SCALAR": name, "HEAD_DIM": width, "MASK": mask, "DROPOUT": dropout}
+        for name, width, mask, dropout in (
+            ("Float16", 32, 0, 0),
+            ("Bfloat16", 64, 0, 0),
+            ("Bfloat16", 128, 0, 0),
+            ("Bfloat16", 64, 0, 1),
+            ("Bfloat16", 128, 1, 0),
+            ("Float16", 128, 2, 1),
+        )
     ],
-    "attention_plain.cu": [{"SCALAR": name, "HEAD_DIM": width} for name, width in (("float", 64), ("double", 128))],
+    "attention_plain.cu": [
+        {"SCALAR": name, "HEAD_DIM": width, "MASK": mask, "DROPOUT": dropout}
+        for name, width, mask, dropout in (("float", 64, 0, 0), ("double", 128, 0, 0), ("double", 128, 2, 1))
+    ],
     "dropout.cu": VECTORS,
     "norm.cu": VECTORS,
     "optimizer.cu": VECTORS,
@@ -36,7 +47,7 @@ SOURCES: dict[str, list[dict[str, str | int]]] = {
     "softmax.cu": VECTORS,
 }
 # Most registers of a thread, where it keeps tiles in them; elsewhere few enough for 8 warps per scheduler.
-REGISTERS = {"attention_flash.cu": 255, "attention_plain.cu": 160}
+REGISTERS = {"attention_flash.cu": 255, "attention_plain.cu": 210}
 VARIANTS = [(source, defines) for source, all_defines in SOURCES.items() for defines in all_defines]
 ARCHITECTURES = ("80", "90", "100")
 

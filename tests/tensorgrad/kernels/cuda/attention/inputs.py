@@ -18,6 +18,7 @@ class Memory:
     """What providers ask of CuPy, by NumPy. NumPy has no bfloat16: its bits stand in uint16."""
 
     ascontiguousarray = staticmethod(np.ascontiguousarray)
+    broadcast_to = staticmethod(np.broadcast_to)
 
     @staticmethod
     def empty(shape: Any, dtype: Any) -> np.ndarray:

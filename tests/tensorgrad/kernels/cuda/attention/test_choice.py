@@ -15,9 +15,11 @@ from tensorgrad.array import to_device, to_numpy
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import cuda, reference
 from tensorgrad.kernels.cuda import attention, attention_gradient, providers
+from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
+from tensorgrad.kernels.cuda.attention.layout import Unsupported
 from tensorgrad.kernels.cuda.launch import running_with
 from tensorgrad.ops.nn import attention as op
-from tensorgrad.random import Key
+from tensorgrad.random import Key, RowKeys
 from tests.cuda_shim import Shim, is_available
 from tests.tensorgrad.kernels.cuda.attention import fake_cudnn
 from tests.tensorgrad.kernels.cuda.attention.inputs import attention_inputs
@@ -163,16 +165,36 @@ def test_a_few_queries_need_no_plan(with_cudnn: Shim) -> None:
     assert not providers.fallbacks()
 
 
-@pytest.mark.parametrize(
-    ("rest", "reason"),
-    [({"mask": np.tri(40, dtype=bool)[None, None]}, "a mask"), ({"dropout": (Key(1), 0.3)}, "dropout")],
-)
-def test_masks_and_dropout_are_unfused(with_cudnn: Shim, rest: dict[str, Any], reason: str) -> None:
-    compute("float16", 32, 40, 40, **rest)
-    assert providers.fallbacks() == (providers.Fallback("attention in float16", "unfused", reason),)
-    providers._choices.pop("gemm", None)  # of products there is no fast provider here
-    with providers.requiring_fast(), pytest.raises(DeviceError, match=f"got unfused, as {reason}"):
+@pytest.mark.parametrize("rest", [{"mask": np.tri(40, dtype=bool)[None, None]}, {"dropout": (Key(1), 0.3)}])
+def test_masks_and_dropout_are_our_own_kernel_s(with_cudnn: Shim, rest: dict[str, Any]) -> None:
+    with providers.requiring_fast():
         compute("float16", 32, 40, 40, **rest)
+    assert chosen() == {"attention in float16, with a mask or dropout": "flash"}
+    assert kernels_of(with_cudnn) == {"attention_flash.cu"}
+    assert not fake_cudnn.executions
+    compute("float16", 12, 40, 40, **rest)  # and what it does not take the definition's
+    assert [fallback.reason for fallback in providers.fallbacks()] == ["heads of width 12"]
+
+
+def test_cudnn_refuses_what_is_our_own_kernel_s(with_cudnn: Shim, cupy: Any) -> None:
+    x = to_device(np.ones((1, 1, 16, 16), np.float16), "cuda")
+    provider = CuDNN(cupy)
+    for rest, said in (({"mask": x}, "a mask"), ({"dropout": (Key(1), 0.3)}, "dropout")):
+        with pytest.raises(Unsupported, match=said):
+            provider.forward(x, x, x, is_causal=True, scale=1.0, **rest)
+        with pytest.raises(Unsupported, match=said):
+            provider.backward(x, x, x, x, x, x, is_causal=True, scale=1.0, **rest)
+
+
+def test_without_a_compiler_masks_and_dropout_are_unfused(shim: Shim) -> None:
+    def none(*arguments: Any) -> None:
+        raise DeviceError("no compiler")
+
+    with running_with(none):
+        compute("float32", 32, 20, 20, dropout=(RowKeys(Key(1).split(2)), 0.3), mask=np.ones((1, 1, 20, 1), bool))
+    (choice,) = choices()
+    need = "attention in float32, with a mask or dropout"
+    assert choice == providers.Choice(need, "unfused", (("plain", "DeviceError: no compiler"),))
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 3, 16), (1, 2, 0, 16)])

@@ -16,6 +16,7 @@ from tensorgrad.kernels.cuda.attention.choice import Provider, provider_for
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.kernels.packing import joined
+from tensorgrad.random import Key, RowKeys
 
 pytestmark = pytest.mark.gpu
 
@@ -60,22 +61,29 @@ def arrays_of(dtype: str, heads: int, kv_heads: int, queries: int, keys: int, wi
     return [g, whole[:, :heads], whole[:, heads : heads + kv_heads], whole[:, heads + kv_heads :]]
 
 
-def both(provider: Provider, arrays: list[Any], is_causal: bool) -> list[np.ndarray]:
+def both(
+    provider: Provider, arrays: list[Any], is_causal: bool, mask: Any = None, dropout: Any = None
+) -> list[np.ndarray]:
     g, q, k, v = arrays
-    out, logsumexp = provider.forward(q, k, v, is_causal=is_causal, scale=0.2)
-    gradients = provider.backward(g, q, k, v, out, logsumexp, is_causal=is_causal, scale=0.2)
+    options: dict[str, Any] = {"is_causal": is_causal, "scale": 0.2, "mask": mask, "dropout": dropout}
+    out, logsumexp = provider.forward(q, k, v, **options)
+    gradients = provider.backward(g, q, k, v, out, logsumexp, **options)
     return [to_numpy(x.astype(np.float64)) for x in (out, logsumexp, *gradients)]
 
 
-def check(provider: Provider, dtype: str, shape: tuple[int, ...], is_causal: bool) -> None:
+def check(
+    provider: Provider, dtype: str, shape: tuple[int, ...], is_causal: bool, mask: Any = None, dropout: Any = None
+) -> None:
     arrays = arrays_of(dtype, *shape)
-    exact = [to_numpy(x.astype(np.float64)) for x in arrays]
-    forward = reference.attention(exact[1], exact[2], exact[3], None, is_causal, 0.2, None)
-    gradients = reference.attention_gradient(
-        exact[0], exact[1], exact[2], exact[3], forward[0], forward[1], None, is_causal, 0.2, None
-    )
-    for got, wanted in zip(both(provider, arrays, is_causal), (*forward, *gradients), strict=True):
-        assert np.abs(got - wanted).max() <= TOLERANCES[dtype] * np.abs(wanted).max()
+    g, q, k, v = (to_numpy(x.astype(np.float64)) for x in arrays)
+    exact_mask = None if mask is None else to_numpy(mask if mask.dtype == bool else mask.astype(np.float64))
+    arguments = (exact_mask, is_causal, 0.2, dropout)
+    forward = reference.attention(q, k, v, *arguments)
+    gradients = reference.attention_gradient(g, q, k, v, *forward, *arguments)
+    for got, wanted in zip(both(provider, arrays, is_causal, mask, dropout), (*forward, *gradients), strict=True):
+        is_finite = np.isfinite(wanted)  # the log-sum-exp of nothing is not
+        difference = np.abs(got[is_finite] - wanted[is_finite])
+        assert difference.max() <= TOLERANCES[dtype] * np.abs(wanted[is_finite]).max()
 
 
 @pytest.mark.parametrize("is_causal", [False, True])
@@ -90,6 +98,21 @@ def test_16_bit_floats(provider: Provider, dtype: str, shape: tuple[int, ...], i
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_wide_floats(cupy: Any, dtype: str, shape: tuple[int, ...], is_causal: bool) -> None:
     check(Tiled(cupy), dtype, shape, is_causal)
+
+
+@pytest.mark.parametrize("dropout", [None, (Key(3), 0.2), (RowKeys(Key(4).split(2)), 0.2)], ids=str)
+@pytest.mark.parametrize("kind", [None, "bool", "float"])
+@pytest.mark.parametrize("shape", [*SHAPES, (2, 1, 70, 65, 16)])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+def test_masks_and_dropout(cupy: Any, dtype: str, shape: tuple[int, ...], kind: Any, dropout: Any) -> None:
+    heads, _, queries, keys, _ = shape
+    random = np.random.default_rng([queries, keys])
+    mask = None
+    if kind == "bool":
+        mask = to_device(random.random((2, 1, queries, keys)) < 0.8, "cuda")
+    elif kind == "float":
+        mask = to_device(random.standard_normal((1, heads, queries, keys), np.float32), "cuda").astype(dtype)
+    check(Tiled(cupy), dtype, shape, True, mask, dropout)
 
 
 def test_the_same_bits_on_every_run(provider: Provider) -> None:

@@ -19,8 +19,9 @@ from tensorgrad.kernels.cuda.attention.layout import Unsupported
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.kernels.cuda.launch import running_with
 from tensorgrad.kernels.packing import element_strides, joined
+from tensorgrad.random import Key, RowKeys
 from tests.cuda_shim import Shim, is_available
-from tests.tensorgrad.kernels.cuda.attention.inputs import Memory, attention_inputs, bits_as_bfloat16, exact
+from tests.tensorgrad.kernels.cuda.attention.inputs import Memory, attention_inputs, bits_as_bfloat16, exact, rounded
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs g++")
 
@@ -28,19 +29,23 @@ BFLOAT16_TOLERANCE = 1.6e-2  # `tolerance` knows it only where the package ml_dt
 SCALE = 0.21
 
 
-def both(arrays: tuple[np.ndarray, ...], is_causal: bool, seed: int) -> list[np.ndarray]:
+def both(arrays: tuple[np.ndarray, ...], is_causal: bool, seed: int, **rest: Any) -> list[np.ndarray]:
     """out, log-sum-exp, dq, dk, dv."""
     provider = Tiled(Memory)
     with bits_as_bfloat16(), running_with(Shim(seed)):
-        out, logsumexp = provider.forward(*arrays[1:], is_causal=is_causal, scale=SCALE)
-        gradients = provider.backward(*arrays, out, logsumexp, is_causal=is_causal, scale=SCALE)
+        out, logsumexp = provider.forward(*arrays[1:], is_causal=is_causal, scale=SCALE, **rest)
+        gradients = provider.backward(*arrays, out, logsumexp, is_causal=is_causal, scale=SCALE, **rest)
     return [out, logsumexp, *gradients]
 
 
-def definition(arrays: tuple[np.ndarray, ...], is_causal: bool) -> list[np.ndarray]:
+def definition(
+    arrays: tuple[np.ndarray, ...], is_causal: bool, mask: np.ndarray | None = None, dropout: Any = None
+) -> list[np.ndarray]:
     wide = [exact(x) for x in arrays]
-    out, logsumexp = reference.attention(*wide[1:], None, is_causal, SCALE, None)
-    return [out, logsumexp, *reference.attention_gradient(*wide, out, logsumexp, None, is_causal, SCALE, None)]
+    if mask is not None and mask.dtype != bool:
+        mask = exact(mask)
+    out, logsumexp = reference.attention(*wide[1:], mask, is_causal, SCALE, dropout)
+    return [out, logsumexp, *reference.attention_gradient(*wide, out, logsumexp, mask, is_causal, SCALE, dropout)]
 
 
 def check(element: str, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:
@@ -48,9 +53,11 @@ def check(element: str, got: list[np.ndarray], wanted: list[np.ndarray]) -> None
     for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
         values = a if i == 1 else exact(a)
         assert values.shape == b.shape
-        assert np.isfinite(values).all()  # what was not written is nan
+        is_finite = np.isfinite(b)  # the log-sum-exp of nothing is not
+        np.testing.assert_array_equal(values[~is_finite], b[~is_finite])
         allowed = 2e-6 if i == 1 and element != "float64" else limit
-        assert np.abs(values - b).max() <= allowed * np.abs(b).max()
+        difference, size = np.abs(values[is_finite] - b[is_finite]), np.abs(b[is_finite]).max()
+        assert difference.max() <= allowed * size  # what was not written is nan
 
 
 # Lengths below, at and past the edges of tiles; more queries than keys, and fewer.
@@ -77,6 +84,62 @@ def test_both_directions(
 ) -> None:
     arrays = attention_inputs(element, width, heads, kv_heads, queries, keys)
     check(element, both(arrays, is_causal, seed=queries), definition(arrays, is_causal))
+
+
+MASKS = {  # of what shape, and whether of bool
+    "of bool": (("B", "H", "T", "S"), True),
+    "added": (("B", "H", "T", "S"), False),
+    "of keys": (("B", "1", "1", "S"), True),
+    "of heads, added": (("1", "H", "T", "S"), False),
+}
+
+
+def mask_of(name: str | None, element: str, heads: int, queries: int, keys: int) -> np.ndarray | None:
+    """One that lets the third query see nothing, where it tells queries apart."""
+    if name is None:
+        return None
+    letters, is_bool = MASKS[name]
+    sizes = {"B": 2, "H": heads, "T": queries, "S": keys, "1": 1}
+    random = np.random.default_rng([queries, keys])
+    mask = random.random([sizes[letter] for letter in letters]) < 0.7
+    if letters[2] == "T":
+        mask[0, :, 2] = False
+    return mask if is_bool else rounded(np.where(mask, random.normal(size=mask.shape), -np.inf), element)
+
+
+ONE, EACH = Key(2**64 - 5, 3), RowKeys(Key(1).split(2))
+
+
+# Of the numbers of a counter, 8, each row of weights begins anywhere, unless keys are a multiple of them.
+@pytest.mark.parametrize(
+    ("element", "width", "heads", "kv_heads", "queries", "keys", "is_causal", "mask", "dropout"),
+    [
+        ("bfloat16", 64, 2, 1, 75, 75, True, None, (ONE, 0.3)),
+        ("bfloat16", 64, 1, 1, 70, 88, False, "added", (EACH, 0.3)),
+        ("bfloat16", 128, 2, 1, 67, 37, True, "of bool", (EACH, 0.1)),
+        ("float16", 32, 2, 1, 40, 72, True, "of keys", None),
+        ("float16", 32, 2, 2, 81, 66, True, "of heads, added", (ONE, 0.5)),
+        ("float32", 24, 4, 2, 19, 19, True, None, (EACH, 0.3)),
+        ("float64", 24, 2, 1, 35, 50, True, "of bool", (ONE, 0.3)),
+        ("float64", 24, 2, 2, 18, 24, False, "of heads, added", (EACH, 0.3)),
+        ("float32", 24, 2, 1, 18, 21, False, "of keys", None),
+    ],
+)
+def test_masks_and_dropout(
+    element: str,
+    width: int,
+    heads: int,
+    kv_heads: int,
+    queries: int,
+    keys: int,
+    is_causal: bool,
+    mask: Any,
+    dropout: Any,
+) -> None:
+    arrays = attention_inputs(element, width, heads, kv_heads, queries, keys)
+    given = mask_of(mask, element, heads, queries, keys)
+    got = both(arrays, is_causal, seed=queries, mask=given, dropout=dropout)
+    check(element, got, definition(arrays, is_causal, given, dropout))
 
 
 @pytest.mark.parametrize(("element", "width"), [("float16", 32), ("float64", 24)])
@@ -152,6 +215,7 @@ import sys
 import numpy as np
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.kernels.cuda.launch import running_with
+from tensorgrad.random import Key, RowKeys
 from tests.cuda_shim import Shim
 from tests.tensorgrad.kernels.cuda.attention.inputs import Memory, attention_inputs
 
@@ -170,9 +234,11 @@ g, q, k, v = (np.ascontiguousarray(x) for x in attention_inputs(element, width, 
 Shim.sanitizes = True
 with running_with(Shim(1)):
     provider = Tiled(Short)
-    out, logsumexp = provider.forward(q, k, v, is_causal=True, scale=0.2)
-    gradients = provider.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=0.2)
-assert missing or all(np.isfinite(x).all() for x in (out, logsumexp, *gradients))
+    mask = np.random.default_rng(0).normal(size=(2, 1, 75, 75)).astype(element)
+    for rest in ({},) if missing else ({}, {"mask": mask, "dropout": (RowKeys(Key(1).split(2)), 0.3)}):
+        out, logsumexp = provider.forward(q, k, v, is_causal=True, scale=0.2, **rest)
+        gradients = provider.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=0.2, **rest)
+        assert missing or all(np.isfinite(x).all() for x in (out, logsumexp, *gradients))
 """
 
 

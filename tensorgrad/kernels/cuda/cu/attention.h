@@ -1,0 +1,105 @@
+// What both sources of attention have in common: tensors, masks, and which weights dropout keeps.
+//
+// Compiled for one MASK: 0, none; 1, of bool; 2, of SCALAR, added to the scores; and for one DROPOUT, 0 or 1.
+#pragma once
+
+// A (batch, head, row, HEAD_DIM) tensor by its address and its strides in elements; the last axis is dense.
+#define TENSOR(x) SCALAR *x##_data, int64 x##_batch, int64 x##_head, int64 x##_row
+#define HEAD(x, b, h) Head{x##_data + (b) * x##_batch + (h) * x##_head, x##_row}
+
+// The mask by its strides, 0 where it is broadcast; a key of random numbers for each sample, or one for all; the
+// least number that stays, and 1 / (1 - rate).
+#define MASK_AND_DROPOUT                                                                                       \
+    const void *mask, int64 mask_batch, int64 mask_head, int64 mask_query, int64 mask_key,                     \
+        const uint64 *random_keys, uint64 seed, uint64 stream, unsigned least, Wide<SCALAR> factor
+#define MASK_OF(b, h) \
+    MaskOf{static_cast<const MaskElement*>(mask) + (b) * mask_batch + (h) * mask_head, mask_query, mask_key}
+#define KEPT_OF(b, h, heads) \
+    KeptOf{key_of(random_keys, b, seed, stream), ((random_keys ? 0 : (b) * (heads)) + (h)) * queries * keys, keys, least}
+
+struct Head {  // the rows of one head of one sample
+    SCALAR* data;
+    int64 row;
+};
+
+template <int KIND> struct MaskElementOf {
+    typedef SCALAR type;
+};
+template <> struct MaskElementOf<1> {
+    typedef bool type;
+};
+typedef MaskElementOf<MASK>::type MaskElement;
+
+__device__ inline Wide<SCALAR> added(bool may_attend) { return may_attend ? 0 : -infinity(); }
+__device__ inline Wide<SCALAR> added(SCALAR x) { return wide(x); }
+
+struct MaskOf {  // the same of a mask
+    const MaskElement* data;
+    int64 query, key;
+
+    // What is added to a score; both are inside.
+    __device__ inline Wide<SCALAR> at(int row, int column) const { return added(data[row * query + column * key]); }
+};
+
+// The mask's part of QUERIES x KEYS, times `unit`, 0 past its ends, by all threads of the block.
+template <int QUERIES, int KEYS, int PITCH>
+__device__ inline void load_mask(float* tile, MaskOf hides, int query, int key, int queries, int keys, float unit) {
+    for (int i = threadIdx.x; i < QUERIES * KEYS; i += blockDim.x) {
+        const int row = i / KEYS, column = i % KEYS;
+        const bool is_inside = query + row < queries && key + column < keys;
+        tile[row * PITCH + column] = is_inside ? hides.at(query + row, key + column) * unit : 0;
+    }
+}
+
+struct KeptOf {  // the numbers of one head's weights, (queries, keys), within a stream
+    Key key;
+    int64 start;
+    int width;
+    unsigned least;
+
+    __device__ inline int64 position(int row, int column) const { return start + (int64)row * width + column; }
+
+    __device__ inline bool at(int row, int column) const {
+        const int64 i = position(row, column);
+        return number_of(words_of(i / NUMBERS, key), i % NUMBERS) >= least;
+    }
+
+    // Which of the numbers of a counter stay, a bit each.
+    __device__ inline unsigned byte(int64 counter) const {
+        const Words words = words_of(counter, key);
+        unsigned bits = 0;
+#pragma unroll
+        for (int i = 0; i < NUMBERS; ++i) bits |= (unsigned)(number_of(words, i) >= least) << i;
+        return bits;
+    }
+};
+
+// For a tile of scores of tensorcore.h's products, COLUMNS wide, in registers.
+// Bit 8 n + i: whether weight (row, start + 8 n + 2 (lane % 4) + i) stays, i < 2: of the columns that a lane has of
+// `row`, which its 4 lanes have in common. Each draws a part of the row's numbers.
+template <int COLUMNS> __device__ inline uint64 kept_columns(const KeptOf& kept, int row, int start) {
+    const int64 position = kept.position(row, start), counter = position / NUMBERS;
+    const int skipped = position % NUMBERS;
+    uint64 bits = 0;
+#pragma unroll 1
+    for (int i = lane_id() % 4; i < COLUMNS / NUMBERS; i += 4) bits |= (uint64)kept.byte(counter + i) << NUMBERS * i;
+    bits |= __shfl_xor_sync(ALL_LANES, bits, 1);
+    bits |= __shfl_xor_sync(ALL_LANES, bits, 2);
+    if (skipped)  // the last of them are of one more counter
+        bits = bits >> skipped | (uint64)kept.byte(counter + COLUMNS / NUMBERS) << (COLUMNS - skipped);
+    return bits >> lane_id() % 4 * 2;
+}
+
+// 16 bits for query start + lane, and 16 for the one 32 below: whether the weights of the keys from `key` on stay.
+template <int COLUMNS> __device__ inline unsigned kept_rows(const KeptOf& kept, int start, int key) {
+    unsigned bits = 0;
+#pragma unroll 1
+    for (int i = 0; i < COLUMNS / 32; ++i) {
+        const int64 position = kept.position(start + i * 32 + lane_id(), key), counter = position / NUMBERS;
+        const int skipped = position % NUMBERS;
+        unsigned drawn = kept.byte(counter) | kept.byte(counter + 1) << NUMBERS;
+        if (skipped) drawn |= kept.byte(counter + 2) << 2 * NUMBERS;
+        bits |= (drawn >> skipped & 0xFFFF) << i * 16;
+    }
+    return bits;
+}
