@@ -26,6 +26,8 @@ _FEW_ROWS = 4  # up to it the compiled kernel reads a matrix faster than either
 _MIN_ROWS = 2  # below it BLAS does so faster than oneDNN
 _MIN_PART_ELEMENTS, _MAX_CONVERSIONS = 1 << 17, 8  # of a conversion to bfloat16
 
+_MAX_LATER_BYTES = 1 << 23  # of operands that a product left for later keeps in memory meanwhile
+
 Product = Callable[[Array, Array, Array], None]  # of a and b, into the third
 
 
@@ -73,7 +75,7 @@ def matmul_bfloat16(a: Array, b: Array) -> Array:
 def add_matmul(a: Array, b: Array, out: Array) -> None:
     """out += a b, for matrices of the dtype of `out`, or of bfloat16 kept as uint16; of any memory order.
 
-    Left to threads that have nothing else to do: it is there after `kernels.threads.finish`.
+    Left to threads that have nothing else to do, unless a and b are large: it is there after `kernels.threads.finish`.
     """
     is_bfloat16 = a.dtype == np.uint16
     by_onednn = is_bfloat16 or (is_threaded() and a.dtype == np.float32 and not onednn.problem())
@@ -86,7 +88,12 @@ def add_matmul(a: Array, b: Array, out: Array) -> None:
     product = _add_blas
     if by_onednn:
         product = _add_bfloat16 if is_bfloat16 else functools.partial(onednn.matmul, accumulate=True)
-    run_later(_parts(product, a, b, out, _num_parts(a, b)), out)
+    tasks = _parts(product, a, b, out, _num_parts(a, b))
+    if a.nbytes + b.nbytes <= _MAX_LATER_BYTES:
+        run_later(tasks, out)
+    else:
+        finish(out)
+        run_all(tasks)
 
 
 def to_bfloat16(a: Array) -> Array:

@@ -54,6 +54,19 @@ def test_a_product_is_added(dtype: str, shape: tuple[int, int, int], count: int 
             np.testing.assert_allclose(out, before + a.astype(np.float64) @ b, rtol=tolerance, atol=tolerance)
 
 
+def test_what_would_be_kept_for_later_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    later = []
+    monkeypatch.setattr(cpu, "run_later", lambda tasks, out: later.append(out.shape))
+    for depth, is_left in ((1 << 12, True), (1 << 15, False)):
+        a, b = np.ones((16, depth), np.float32), np.ones((depth, 100), np.float32)
+        out = np.ones((16, 100), np.float32)
+        with threads(2):
+            gemm.add_matmul(a, b, out)
+        assert later == ([out.shape] if is_left else [])
+        later.clear()
+        np.testing.assert_array_equal(out, 1 if is_left else 1 + depth)
+
+
 @pytest.fixture(params=[True, False], ids=["compiled", "not compiled"])
 def _kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Whatever kernels there are, or the reference alone."""
