@@ -8,14 +8,15 @@ Reads commands from the standard input, a JSON list [command, argument] a line, 
     losses N          the losses of the first N training steps
     steps N           N training steps: their median time, and the median CPU time of all threads
     generate [IDS, N] the likeliest N tokens after IDS, one after the other: which, and in how many seconds
-    shares            the shares of a step's time that are spent in matrix products, and in attention
+    shares            which shares of a step are spent in matrix products, and in attention
     memory            the largest resident memory so far, of the process and above what was loaded before
     library           who computes, in words
 
 Products are those of whole matrices: of ours, all that `tensorgrad.kernels.gemm` makes, with the sums and biases
 that it adds; of PyTorch's, mm, addmm, bmm and linear. What is computed inside of attention, its products and its
 softmax, is counted apart: of ours the kernels' functions `attention` and `attention_gradient`, of PyTorch's
-scaled_dot_product_attention and its backward. Conversions to bfloat16 are in neither. JAX has no shares.
+scaled_dot_product_attention and its backward. Conversions to bfloat16 are in neither. Ours are shares of the CPU
+time of all threads, PyTorch's of the time of those that its profiler sees; JAX has none.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ import json
 import os
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from unittest import mock
@@ -38,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.workloads import WORKLOADS, Workload
 
 LEARNING_RATE, BETAS, WEIGHT_DECAY, CLIP_NORM = 1e-3, (0.9, 0.95), 0.1, 1.0
+SHARES = ("products", "attention")
 
 
 class Trainer(Protocol):
@@ -98,30 +101,38 @@ class TensorgradTrainer:
         attention = [(cpu_kernels()[0], name) for name in ("attention", "attention_gradient")]
         products = [(gemm, name) for name in gemm.__all__ if "matmul" in name or "affine" in name]
         with timed({"products": products, "attention": attention}) as spent:
-            start = time.perf_counter()
+            start = time.process_time()
             for number in range(3):
                 self.step(number)
-            total = time.perf_counter() - start
-        return {name: seconds / total for name, seconds in spent.items()}
+            total = time.process_time() - start
+        return {group: sum(seconds for name, seconds in spent if name == group) / total for group in SHARES}
 
 
 @contextlib.contextmanager
-def timed(functions: dict[str, list[tuple[Any, str]]]) -> Iterator[dict[str, float]]:
-    """Seconds spent in the functions of these names, by group; in one that another of them calls, for that one."""
-    spent = dict.fromkeys(functions, 0.0)
-    running: list[str] = []
+def timed(functions: dict[str, list[tuple[Any, str]]]) -> Iterator[list[tuple[str, float]]]:
+    """CPU time of the functions of these names: pairs of group and seconds, of the tasks that they hand on too."""
+    spent: list[tuple[str, float]] = []  # what threads append to
+    running = threading.local()  # the group that this thread works for
 
     def watched(function: Callable[..., Any], group: str) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
-            if running:
+            outer = getattr(running, "group", "")
+            if outer == group:
                 return function(*args, **kwargs)
-            running.append(group)
-            start = time.perf_counter()
+            running.group, start = group, time.thread_time()
             try:
                 return function(*args, **kwargs)
             finally:
-                spent[group] += time.perf_counter() - start
-                running.pop()
+                took = time.thread_time() - start
+                spent.extend([(group, took), (outer, -took)])
+                running.group = outer
+
+        return run
+
+    def handing_on(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(tasks: Sequence[Callable[[], Any]], *args: Any) -> Any:
+            group = getattr(running, "group", "")
+            return function([watched(task, group) for task in tasks] if group else tasks, *args)
 
         return run
 
@@ -129,6 +140,9 @@ def timed(functions: dict[str, list[tuple[Any, str]]]) -> Iterator[dict[str, flo
         for group, places in functions.items():
             for owner, name in places:
                 stack.enter_context(mock.patch.object(owner, name, watched(getattr(owner, name), group)))
+        for module in [m for name, m in sys.modules.items() if name.startswith("tensorgrad.kernels.")]:
+            for name in {"run_all", "run_later"} & vars(module).keys():
+                stack.enter_context(mock.patch.object(module, name, handing_on(getattr(module, name))))
         yield spent
 
 
