@@ -77,7 +77,8 @@ class Kernels(Protocol):
     ) -> tuple[Array, Array | None, Array, Array]:
         """For each row: -log p[target]; -log p @ spread, if given; the largest logit, and the sum of exp(x - largest).
 
-        p is softmax(logits). All (N,).
+        p is softmax(logits). All (N,). A row whose target is -1 does not count: whatever is in it, these are 0, 0, 0
+        and 1, and its gradient is 0.
         """
         ...
 

@@ -14,13 +14,14 @@ from numba.extending import overload
 
 from tensorgrad.kernels.compiled.jit import inlined
 
-__all__ = ["exp", "exp_factors", "put", "sigmoid_factors", "times_sigmoid"]
+__all__ = ["exp", "exp_factors", "exp_of_negative", "put", "sigmoid_factors", "times_sigmoid"]
 
 _F = np.float32
 # ln 2 in two parts: the product of the first with an integer of 8 bits is exact.
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _F(1.44269504), _F(0.693145752), _F(1.42860677e-6)
 # Adding it rounds to an integer, which then stands in the lowest bits.
 _ROUNDING, _ROUNDING_BITS = _F(12582912.0), np.int32(0x4B400000)
+_LOWEST_NORMAL = _F(-87.0)  # down to it exp(x) is no subnormal number
 _LOWEST, _HIGHEST = _F(-126.0), _F(89.0)  # beyond, even 1e9 exp(x) is 0, and exp(x) is infinite
 # exp(r) = 1 + r + r^2 (C2 + C3 r + ...)
 _C2, _C3, _C4 = _F(0.5), _F(0.1666666567325592), _F(0.04166629537940025)
@@ -29,11 +30,8 @@ _ZERO, _ONE = _F(0.0), _F(1.0)
 
 
 @inlined
-def exp_factors(x):
-    """Two factors of exp(x), the first in 2^-92 .. 2^65, the second 0 from exp(-126) downwards; nan for nan."""
-    is_zero = x < _LOWEST
-    x = _LOWEST if x < _LOWEST else x
-    x = _HIGHEST if x > _HIGHEST else x
+def _expm1_and_exponent(x):
+    """exp(r) - 1 and n, of exp(x) = 2^n exp(r)."""
     shifted = _F(x * _LOG2_E + _ROUNDING)
     n = shifted - _ROUNDING
     r = x - n * _LN2_HIGH
@@ -44,7 +42,16 @@ def exp_factors(x):
     p = p * r + _C3
     p = p * r + _C2
     p = (p * r) * r + r
-    k = np.int32(shifted.view(np.int32) - _ROUNDING_BITS)
+    return p, np.int32(shifted.view(np.int32) - _ROUNDING_BITS)
+
+
+@inlined
+def exp_factors(x):
+    """Two factors of exp(x), the first in 2^-92 .. 2^65, the second 0 from exp(-126) downwards; nan for nan."""
+    is_zero = x < _LOWEST
+    x = _LOWEST if x < _LOWEST else x
+    x = _HIGHEST if x > _HIGHEST else x
+    p, k = _expm1_and_exponent(x)
     half = np.int32(k >> np.int32(1))
     first = np.int32((half + np.int32(127)) << np.int32(23)).view(np.float32)
     second = np.int32((k - half + np.int32(127)) << np.int32(23)).view(np.float32)
@@ -55,6 +62,14 @@ def exp_factors(x):
 def exp(x):
     first, second = exp_factors(x)
     return first * second
+
+
+@inlined
+def exp_of_negative(x):
+    """exp(x) of x <= 0 as a term of a sum that is 1 or more: below exp(-87), where it adds nothing, it is that."""
+    p, k = _expm1_and_exponent(_LOWEST_NORMAL if x < _LOWEST_NORMAL else x)
+    first = np.int32((k + np.int32(127)) << np.int32(23)).view(np.float32)
+    return p * first + first
 
 
 @inlined

@@ -8,10 +8,11 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.compiled.elementary import exp
+from tensorgrad.kernels.compiled.elementary import exp, exp_of_negative
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain, summing
 
 _CHUNK = 1024  # elements that are summed in float32; the chunks' sums are added in float64
+_STEP = 4096  # elements that stay in the first cache
 _F = np.float32
 _ALL_BUT_SIGN = np.int32(0x7FFFFFFF)
 _MINUS_INFINITY = np.int32(-0x7F800001)  # as `largest_of` compares it
@@ -95,7 +96,7 @@ def _exp_sum(x, largest):
 def _exp_sum_of_chunk(x, largest):
     total = _F(0)
     for i in range(x.shape[0]):
-        total += exp(x[i] - largest)
+        total += exp_of_negative(x[i] - largest)
     return total
 
 
@@ -121,33 +122,81 @@ def _log_softmax_gradient(g_NC, y_NC, out_NC):
 
 
 def _are_classes(targets_N: Array, logits_NV: Array) -> bool:
-    """Whether every target is one: machine code checks no index, the reference does."""
-    return not targets_N.size or bool(targets_N.min() >= 0 and targets_N.max() < logits_NV.shape[1])
+    """Whether every target is one, or -1: machine code checks no index, the reference does."""
+    return not targets_N.size or bool(targets_N.min() >= -1 and targets_N.max() < logits_NV.shape[1])
+
+
+_NO_SPREAD = np.zeros(0, np.float32)
 
 
 def cross_entropy(
     logits_NV: Array, targets_N: Array, spread_V: Array | None
 ) -> tuple[Array, Array | None, Array, Array]:
-    if spread_V is not None or not plain(logits_NV) or not _are_classes(targets_N, logits_NV):
+    if not plain(logits_NV, spread_V) or not _are_classes(targets_N, logits_NV):
         return reference.cross_entropy(logits_NV, targets_N, spread_V)
     targets = np.ascontiguousarray(targets_N, np.int64)
     losses, largest, total = (np.empty(targets.shape, np.float32) for _ in range(3))
-
-    def work(start: int, stop: int) -> None:
-        _cross_entropy(*(a[start:stop] for a in (logits_NV, targets, losses, largest, total)))
-
-    in_parts(len(targets), logits_NV.size, work)
-    return losses, None, largest, total
+    spread_losses = None if spread_V is None else np.empty(targets.shape, np.float32)
+    operands = (logits_NV, targets, losses, losses if spread_losses is None else spread_losses, largest, total)
+    spread = _NO_SPREAD if spread_V is None else spread_V
+    in_parts(len(targets), logits_NV.size, lambda i, j: _cross_entropy(spread, *(a[i:j] for a in operands)))
+    return losses, spread_losses, largest, total
 
 
 @compiled
-def _cross_entropy(logits_NV, targets_N, losses_N, largest_N, total_N):
-    for n in range(logits_NV.shape[0]):
-        x, target = logits_NV[n], targets_N[n]
-        largest = largest_of(x)
-        total = _exp_sum(x, largest)
-        largest_N[n], total_N[n] = largest, total
-        losses_N[n] = np.log(total) - (x[target] - largest)
+def _cross_entropy(spread_V, logits_NV, targets_N, losses_N, spread_losses_N, largest_N, total_N):
+    num_rows, width = logits_NV.shape
+    # Short rows step by step, many at once: a processor works on several of them while each waits for its last sum.
+    step = max(1, _STEP // max(1, width))
+    totals, spread_sum = np.empty(step, np.float64), _sum(spread_V)
+    for first in range(0, num_rows, step):
+        last = min(first + step, num_rows)
+        for n in range(first, last):
+            largest_N[n] = largest_of(logits_NV[n]) if targets_N[n] >= 0 else _F(0)
+        if width <= _CHUNK:
+            for n in range(first, last):
+                totals[n - first] = _exp_sum_of_chunk(logits_NV[n], largest_N[n])
+        else:
+            for n in range(first, last):
+                totals[n - first] = _exp_sum(logits_NV[n], largest_N[n])
+        for n in range(first, last):
+            x, target, largest = logits_NV[n], targets_N[n], largest_N[n]
+            total = totals[n - first] if target >= 0 else 1.0
+            log_total = np.log(total)
+            total_N[n] = total
+            # Subtracted before the logarithm is: large logits of one size cancel without rounding.
+            losses_N[n] = log_total - (x[target] - largest) if target >= 0 else 0.0
+            if spread_V.shape[0]:
+                spread_losses_N[n] = log_total * spread_sum - _spread_sum(x, largest, spread_V) if target >= 0 else 0.0
+
+
+@inlined
+def _sum(x):
+    total = 0.0
+    for i in range(x.shape[0]):
+        total += np.float64(x[i])
+    return total
+
+
+@inlined
+def _spread_sum(x, largest, spread):
+    total = 0.0
+    for start in range(0, x.shape[0], _CHUNK):
+        total += _spread_sum_of_chunk(x[start : start + _CHUNK], largest, spread[start : start + _CHUNK])
+    return total
+
+
+@summing
+def _spread_sum_of_chunk(x, largest, spread):
+    total = _F(0)
+    for i in range(x.shape[0]):
+        total += spread[i] * _difference(x[i], largest)
+    return total
+
+
+@inlined
+def _difference(x, y):
+    return x - y
 
 
 def cross_entropy_gradient(
@@ -162,8 +211,8 @@ def cross_entropy_gradient(
     *,
     out_NV: Array | None = None,
 ) -> Array:
-    rows = (softmax_N, target_N, largest_N, total_N)
-    if spread_V is not None or not plain(logits_NV, *rows) or not _are_classes(targets_N, logits_NV):
+    rows = (softmax_N, target_N, spread_N, largest_N, total_N)
+    if not plain(logits_NV, spread_V, *rows) or not _are_classes(targets_N, logits_NV):
         return reference.cross_entropy_gradient(
             softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N, out_NV=out_NV
         )
@@ -173,25 +222,43 @@ def cross_entropy_gradient(
     if out is not logits_NV:
         operands.append(logits_NV)
         kernel = _cross_entropy_gradient
-    in_parts(len(out), out.size, lambda start, stop: kernel(*(a[start:stop] for a in operands)))
+    spread = _NO_SPREAD if spread_V is None else spread_V
+    in_parts(len(out), out.size, lambda i, j: kernel(spread, *(a[i:j] for a in operands)))
     return out
 
 
 @compiled
-def _cross_entropy_gradient(softmax_N, target_N, largest_N, total_N, targets_N, out_NV, logits_NV):
+def _cross_entropy_gradient(spread_V, softmax_N, target_N, spread_N, largest_N, total_N, targets_N, out_NV, logits_NV):
     for n in range(logits_NV.shape[0]):
-        x, out, largest, scale = logits_NV[n], out_NV[n], largest_N[n], softmax_N[n] / total_N[n]
-        for i in range(x.shape[0]):
-            out[i] = exp(x[i] - largest) * scale
-        out[targets_N[n]] -= target_N[n]
+        _scaled_exp(logits_NV[n], out_NV[n], largest_N[n], softmax_N[n] / total_N[n])
+        _finish_row(out_NV[n], targets_N[n], target_N[n], spread_N[n], spread_V)
 
 
-# With the array given twice the one above would do as well, but slowly, as its loop is for neighbours only where
-# the two do not overlap.
+# The one above would do as well, but slowly: what two arrays may share is not computed by vector units.
 @compiled
-def _cross_entropy_gradient_in_place(softmax_N, target_N, largest_N, total_N, targets_N, logits_NV):
+def _cross_entropy_gradient_in_place(spread_V, softmax_N, target_N, spread_N, largest_N, total_N, targets_N, logits_NV):
     for n in range(logits_NV.shape[0]):
-        x, largest, scale = logits_NV[n], largest_N[n], softmax_N[n] / total_N[n]
-        for i in range(x.shape[0]):
-            x[i] = exp(x[i] - largest) * scale
-        x[targets_N[n]] -= target_N[n]
+        _scale_exp(logits_NV[n], largest_N[n], softmax_N[n] / total_N[n])
+        _finish_row(logits_NV[n], targets_N[n], target_N[n], spread_N[n], spread_V)
+
+
+@inlined
+def _scaled_exp(x, out, largest, scale):
+    for i in range(x.shape[0]):
+        out[i] = exp(x[i] - largest) * scale
+
+
+@inlined
+def _scale_exp(x, largest, scale):
+    for i in range(x.shape[0]):
+        x[i] = exp(x[i] - largest) * scale
+
+
+@inlined
+def _finish_row(out, target, on_target, on_spread, spread):
+    if target < 0:
+        out[:] = _F(0)
+        return
+    out[target] -= on_target
+    for i in range(spread.shape[0]):
+        out[i] -= on_spread * spread[i]

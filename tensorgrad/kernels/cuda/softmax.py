@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.array import Array, module_of
-from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.launch import Kernel, launch
 from tensorgrad.kernels.cuda.operand import WARP, dense, scalar, threads_for, vector, wide_dtype
 
@@ -38,13 +37,14 @@ def log_softmax_gradient(g_NC: Array, y_NC: Array) -> Array:
 def cross_entropy(
     logits_NV: Array, targets_N: Array, spread_V: Array | None
 ) -> tuple[Array, Array | None, Array, Array]:
-    if spread_V is not None:  # a second sum, which only smoothed labels need
-        return reference.cross_entropy(logits_NV, targets_N, spread_V)
     logits, targets = dense(logits_NV), dense(targets_N.astype(np.int64, copy=False))
     xp, (rows, width), wide = module_of(logits), logits.shape, wide_dtype(logits)
     losses, largest, total = (xp.empty(rows, wide) for _ in range(3))
-    _launch("cross_entropy", logits, (logits,), (logits, targets, losses, largest, total), rows, width)
-    return losses, None, largest, total
+    spread = _wide(spread_V, logits)
+    spread_losses = None if spread is None else xp.empty(rows, wide)
+    arguments = (logits, targets, spread, losses, spread_losses, largest, total)
+    _launch("cross_entropy", logits, (logits,), arguments, rows, width)
+    return losses, spread_losses, largest, total
 
 
 def cross_entropy_gradient(
@@ -59,17 +59,18 @@ def cross_entropy_gradient(
     *,
     out_NV: Array | None = None,
 ) -> Array:
-    if spread_V is not None:
-        return reference.cross_entropy_gradient(
-            softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N, out_NV=out_NV
-        )
     logits, targets = dense(logits_NV), dense(targets_N.astype(np.int64, copy=False))
-    xp, (rows, width), wide = module_of(logits), logits.shape, wide_dtype(logits)
+    xp, (rows, width) = module_of(logits), logits.shape
     out: Array = xp.empty(logits.shape, logits.dtype) if out_NV is None else out_NV
-    factors = [dense(xp.broadcast_to(a.astype(wide, copy=False), (rows,))) for a in (softmax_N, target_N)]
-    arguments = (*factors, logits, targets, dense(largest_N), dense(total_N), out)
+    factors = [_wide(xp.broadcast_to(a, (rows,)), logits) for a in (softmax_N, target_N, spread_N)]
+    arguments = (*factors, logits, targets, _wide(spread_V, logits), dense(largest_N), dense(total_N), out)
     _launch("cross_entropy_gradient", logits, (logits, out), arguments, rows, width)
     return out
+
+
+def _wide(a: Array | None, like: Array) -> Array | None:
+    """`a`, dense, in what sums of `like`'s elements are computed in."""
+    return None if a is None else dense(a.astype(wide_dtype(like), copy=False))
 
 
 def _of_rows(name: str, *arrays: Array) -> Array:
@@ -80,7 +81,7 @@ def _of_rows(name: str, *arrays: Array) -> Array:
 
 
 def _launch(
-    name: str, like: Array, rows_of: tuple[Array, ...], arguments: tuple[Array, ...], rows: int, width: int
+    name: str, like: Array, rows_of: tuple[Array, ...], arguments: tuple[Array | None, ...], rows: int, width: int
 ) -> None:
     """A block for each row; `rows_of` are the arrays that are read several elements at a time."""
     elements = vector(width, *rows_of)

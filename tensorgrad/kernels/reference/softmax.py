@@ -90,8 +90,11 @@ def cross_entropy(
     for_blocks(logits_NV, work)
     log_total = xp.log(total)
     losses += log_total
-    if spread_V is not None:
+    if spread_losses is not None and spread_V is not None:
         spread_losses += log_total * spread_V.sum()
+    for a, without_target in ((losses, 0), (spread_losses, 0), (largest, 0), (total, 1)):
+        if a is not None:
+            a[targets_N < 0] = without_target
     return losses, spread_losses, largest, total
 
 
@@ -117,6 +120,7 @@ def cross_entropy_gradient(
         t[xp.arange(t.shape[0]), targets_N[rows]] -= target_N[rows]
         if spread_V is not None:
             t -= spread_N[rows, None] * spread_V
+        t[targets_N[rows] < 0] = 0
         out[rows] = t
 
     for_blocks(logits_NV, work)

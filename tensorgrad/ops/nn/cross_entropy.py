@@ -131,7 +131,7 @@ def _cross_entropy(
     xp, classes, dtype = module_of(a), a.shape[-1], accumulation_dtype(a.dtype)
     flat = a.reshape(-1, classes)
     is_counted = ids.reshape(-1) != ignore_index
-    rows = xp.where(is_counted, ids.reshape(-1), 0)
+    rows = xp.where(is_counted, ids.reshape(-1).astype(np.int64), -1)
     # What each row's loss puts on its target, and evenly on every class.
     weights = is_counted.astype(dtype) if w is None else xp.where(is_counted, w[rows], 0).astype(dtype)
     on_target, on_all = weights * (1 - label_smoothing), is_counted * dtype.type(label_smoothing / classes)
@@ -143,8 +143,7 @@ def _cross_entropy(
     if z_loss:
         row_logsumexp = largest + xp.log(total)
         losses += z_loss * row_logsumexp * row_logsumexp
-    # Chosen, not multiplied by 0: the logits of an ignored row may not be finite.
-    out = reduced(xp.where(is_counted, losses, 0).reshape(ids.shape), reduction, weights)
+    out = reduced(losses.reshape(ids.shape), reduction, weights)
 
     is_spent = False  # the gradient has been written over the logits
 
@@ -159,9 +158,8 @@ def _cross_entropy(
             is_owned = False  # what is recorded here keeps them
             options = (w, ignore_index, label_smoothing, z_loss, reduction)
             return through(lambda x: cross_entropy_definition(x, ids, *options), [logits], g)[0]
-        # No target, no gradient: that mean is nan, but no logit is to blame.
         divisor = total_or_nan(weights) if reduction == "mean" else 1
-        g_rows = xp.where(is_counted, xp.broadcast_to(g, ids.shape).reshape(-1) / divisor, 0).astype(dtype)
+        g_rows = (xp.broadcast_to(g, ids.shape).reshape(-1) / divisor).astype(dtype)
         target, even = g_rows * on_target, g_rows * on_all
         softmax = target if spread is None else target + even * spread.sum()
         if z_loss:
@@ -170,7 +168,6 @@ def _cross_entropy(
         dlogits = kernels_for(g).cross_entropy_gradient(
             softmax, target, even, flat, rows, spread, largest, total, out_NV=flat if is_spent else None
         )
-        dlogits[~is_counted] = 0
         return dlogits.reshape(a.shape)
 
     return record(xp.asarray(out, dtype=dtype), (logits, vjp))

@@ -250,6 +250,20 @@ def test_cross_entropy(kernels: Kernels, shape: tuple[int, int], dtype: str) -> 
             np.testing.assert_array_equal(out, results)
 
 
+def test_a_row_without_a_target_is_nothing_whatever_is_in_it(kernels: Kernels) -> None:
+    x = np.array([[1.0, 2.0, 3.0], [np.nan, np.inf, 0.0]], np.float32)
+    targets, spread = np.array([2, -1]), np.ones(3, np.float32)
+    with np.errstate(invalid="ignore"):
+        losses, spread_losses, largest, total = kernels.cross_entropy(x, targets, spread)
+        assert spread_losses is not None
+        assert [a[1] for a in (losses, spread_losses, largest, total)] == [0, 0, 0, 1]
+        assert (losses[0] > 0) & (spread_losses[0] > 0)
+        factors = [np.array([1.0, np.nan], np.float32)] * 3
+        out = kernels.cross_entropy_gradient(*factors, x, targets, spread, largest, total)
+    assert out[1].tolist() == [0, 0, 0]
+    assert (out[0] != 0).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("lengths", [(1, 1), (3, 5), (0, 4), (4, 0), (QUERY_BLOCK + 2, 7)], ids=str)
 def test_attention_s_statistics_and_gradients(kernels: Kernels, lengths: tuple[int, int], dtype: str) -> None:

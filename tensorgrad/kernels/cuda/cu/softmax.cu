@@ -113,29 +113,62 @@ extern "C" __global__ void log_softmax_gradient(const T* g, const T* y, T* out, 
     }
 }
 
-// Of each row: the loss -log softmax(logits)[target], the largest logit, and the sum of exp(x - largest).
-extern "C" __global__ void cross_entropy(const T* logits, const int64* targets, Sum* losses, Sum* largest, Sum* total,
-                                         int64 width) {
-    const T* const in = logits + blockIdx.x * width;
+// Of each row: the loss -log softmax(logits)[target], the largest logit, and the sum of exp(x - largest); with a spread
+// also -log softmax(logits) @ spread. A row of target -1 does not count, and is not read.
+extern "C" __global__ void cross_entropy(const T* logits, const int64* targets, const Sum* spread, Sum* losses,
+                                         Sum* spread_losses, Sum* largest, Sum* total, int64 width) {
+    const int64 row = blockIdx.x, target = targets[row];
+    const bool is_first = threadIdx.x == 0;
+    if (target < 0) {
+        if (is_first) {
+            losses[row] = largest[row] = 0;
+            total[row] = 1;
+            if (spread) spread_losses[row] = 0;
+        }
+        return;
+    }
+    const T* const in = logits + row * width;
     const Norm norm = norm_of(in, width);
-    if (threadIdx.x) return;
-    largest[blockIdx.x] = norm.largest;
-    total[blockIdx.x] = norm.total;
-    // Subtracted before the logarithm is: large logits of one size cancel without rounding.
-    losses[blockIdx.x] = log_of(norm.total) - (wide(in[targets[blockIdx.x]]) - norm.largest);
+    const Sum log_total = log_of(norm.total);
+    if (is_first) {
+        largest[row] = norm.largest;
+        total[row] = norm.total;
+        // Subtracted before the logarithm is: large logits of one size cancel without rounding.
+        losses[row] = log_total - (wide(in[target]) - norm.largest);
+    }
+    if (!spread) return;
+    SHARED(Sum, scratch);
+    Sum loss = 0;
+    FOR_COLUMNS(i) {
+        const V a = load<VECTOR>(in + i);
+        EACH(v) loss += spread[i + v] * (log_total - (wide(a.at[v]) - norm.largest));
+    }
+    __syncthreads();  // all have read what norm_of left in shared memory
+    loss = block_sum(loss, scratch);
+    if (is_first) spread_losses[row] = loss;
 }
 
-// out = softmax_factor p - target_factor onehot(target); out may be the logits.
-extern "C" __global__ void cross_entropy_gradient(const Sum* softmax_factor, const Sum* target_factor, const T* logits,
-                                                  const int64* targets, const Sum* largest, const Sum* total, T* out,
-                                                  int64 width) {
-    const int64 row = blockIdx.x;
-    const Sum factor = softmax_factor[row] / total[row], top = largest[row], less = target_factor[row];
-    const int64 target = targets[row];
+// out = on_softmax p - on_target onehot(target) - on_spread spread, or 0 where target is -1; out may be the logits.
+extern "C" __global__ void cross_entropy_gradient(const Sum* on_softmax, const Sum* on_target, const Sum* on_spread,
+                                                  const T* logits, const int64* targets, const Sum* spread,
+                                                  const Sum* largest, const Sum* total, T* out, int64 width) {
+    const int64 row = blockIdx.x, target = targets[row];
+    if (target < 0) {
+        V zero;
+        EACH(v) zero.at[v] = narrow<T>(0);
+        FOR_COLUMNS(i) store(out + row * width + i, zero);
+        return;
+    }
+    const Sum factor = on_softmax[row] / total[row], top = largest[row], less = on_target[row];
+    const Sum evenly = spread ? on_spread[row] : Sum(0);
     FOR_COLUMNS(i) {
         const V a = load<VECTOR>(logits + row * width + i);
         V d;
-        EACH(v) d.at[v] = narrow<T>(exp_of(wide(a.at[v]) - top) * factor - (i + v == target ? less : 0));
+        EACH(v) {
+            Sum value = exp_of(wide(a.at[v]) - top) * factor - (i + v == target ? less : 0);
+            if (spread) value -= evenly * spread[i + v];
+            d.at[v] = narrow<T>(value);
+        }
         store(out + row * width + i, d);
     }
 }

@@ -50,9 +50,12 @@ def results(kernels: Any, rows: int, width: int, dtype: str) -> dict[str, Any]:
     found["rms_norm"] = kernels.rms_norm(x, weight, 1e-2)
     found["rms_norm_gradient"] = kernels.rms_norm_gradient(g, x, weight, found["rms_norm"][1])
     targets = np.random.default_rng(4).integers(0, width, rows).astype(np.int32)
-    _, _, *sums = found["cross_entropy"] = kernels.cross_entropy(x, targets, None)
+    targets[::5] = -1
     of_rows = np.abs(normal((rows,), dtype, 5))
-    found["cross_entropy_gradient"] = kernels.cross_entropy_gradient(of_rows, of_rows, of_rows, x, targets, None, *sums)
+    for label, spread in (("", None), (" of smoothed labels", np.abs(bias))):
+        _, _, *sums = found[f"cross_entropy{label}"] = kernels.cross_entropy(x, targets, spread)
+        operands = (of_rows, of_rows, weight[0] * of_rows, x, targets, spread, *sums)
+        found[f"cross_entropy_gradient{label}"] = kernels.cross_entropy_gradient(*operands)
     found["global_norm"] = kernels.global_norm(x.reshape(-1))
     state = [x.reshape(-1).copy(), g.reshape(-1), *(np.zeros(x.size, dtype) for _ in range(2))]
     kernels.adamw(*state, np.array([1e-2, 0.1, 0.05, 0.5]), beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1)

@@ -171,31 +171,45 @@ def test_softmaxes(cuda: Any, shape: tuple[int, int], dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(0, 4), (3, 1), (5, 77), (2, 1208)])
-def test_cross_entropy(cuda: Any, shape: tuple[int, int], dtype: str) -> None:
+@pytest.mark.parametrize("has_spread", [False, True])
+def test_cross_entropy(cuda: Any, shape: tuple[int, int], dtype: str, has_spread: bool) -> None:
     rng = np.random.default_rng(1)
     x = stored(4 * rng.normal(size=shape), dtype)
+    wide = operand.wide_dtype(x)
+    spread = rng.random(shape[1]).astype(wide) if has_spread else None
     targets = rng.integers(0, shape[1], shape[0]).astype(np.int32)
-    got, exact = cuda.cross_entropy(x, targets, None), reference.cross_entropy(numbers(x), targets, None)
-    for part, expected in zip((got[0], *got[2:]), (exact[0], *exact[2:]), strict=True):
-        np.testing.assert_allclose(part, expected, rtol=2e-5, atol=2e-6)
-    factors = rng.normal(size=(2, shape[0])).astype(operand.wide_dtype(x))
-    out = cuda.cross_entropy_gradient(*factors, factors[0], x, targets, None, *got[2:])
-    expected = reference.cross_entropy_gradient(*factors, factors[0], numbers(x), targets, None, *exact[2:])
-    assert_close(out, expected, dtype)
-    assert cuda.cross_entropy_gradient(*factors, factors[0], x, targets, None, *got[2:], out_NV=x) is x
+    got, exact = cuda.cross_entropy(x, targets, spread), reference.cross_entropy(numbers(x), targets, spread)
+    assert (got[1] is not None) == has_spread
+    for part, expected in zip(got, exact, strict=True):
+        if expected is not None:
+            np.testing.assert_allclose(part, expected, rtol=2e-5, atol=2e-6)
+    factors = rng.normal(size=(3, shape[0])).astype(wide)
+    out = cuda.cross_entropy_gradient(*factors, x, targets, spread, *got[2:])
+    assert_close(out, reference.cross_entropy_gradient(*factors, numbers(x), targets, spread, *exact[2:]), dtype)
+    assert cuda.cross_entropy_gradient(*factors, x, targets, spread, *got[2:], out_NV=x) is x
     np.testing.assert_array_equal(x, out)
 
 
-def test_cross_entropy_of_extreme_logits_and_smoothed_labels(cuda: Any) -> None:
+def test_cross_entropy_of_extreme_logits(cuda: Any) -> None:
     x = np.array([[1e4, -1e4, 1e4], [-np.inf, 0.0, -np.inf], [3e4, 3e4, 3e4]], np.float32)
     targets = np.array([0, 1, 2])
     np.testing.assert_allclose(cuda.cross_entropy(x, targets, None)[0], [np.log(2), 0.0, np.log(3)], rtol=1e-6)
-    spread = np.array([0.1, 0.2, 0.3], np.float32)
-    x = normal((3, 3), "float32")
-    got, exact = cuda.cross_entropy(x, targets, spread), reference.cross_entropy(x, targets, spread)
-    np.testing.assert_array_equal(got[1], exact[1])
-    given = (np.ones(3, np.float32), np.ones(3, np.float32), np.ones(3, np.float32), x, targets, spread, *exact[2:])
-    np.testing.assert_array_equal(cuda.cross_entropy_gradient(*given), reference.cross_entropy_gradient(*given))
+    x = np.full((1, 70), 3e6, np.float32)
+    spread = np.full(70, 1 / 70, np.float32)
+    np.testing.assert_allclose(cuda.cross_entropy(x, targets[:1], spread)[1], [np.log(70)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_without_a_target_is_nothing_whatever_is_in_it(cuda: Any, dtype: str) -> None:
+    x = stored(np.array([[1.0, 2.0, 3.0], [np.nan, np.inf, 0.0]]), dtype)
+    targets, spread = np.array([2, -1]), np.ones(3, operand.wide_dtype(x))
+    losses, spread_losses, largest, total = cuda.cross_entropy(x, targets, spread)
+    assert [a[1] for a in (losses, spread_losses, largest, total)] == [0, 0, 0, 1]
+    assert (losses[0] > 0) & (spread_losses[0] > 0)
+    factors = np.array([[1.0, np.nan]] * 3, operand.wide_dtype(x))
+    out = numbers(cuda.cross_entropy_gradient(*factors, x, targets, spread, largest, total))
+    assert out[1].tolist() == [0, 0, 0]
+    assert (out[0] != 0).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
