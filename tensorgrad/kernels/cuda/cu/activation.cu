@@ -1,4 +1,5 @@
-// gelu, silu and swiglu, forward and backward, elementwise, VECTOR elements of type SCALAR at a time.
+// gelu, silu, relu squared and swiglu, elementwise, VECTOR elements of type SCALAR at a time: forward, backward, and
+// what an MLP's backward needs, both at once.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;
@@ -39,6 +40,12 @@ struct Silu {
     }
 };
 
+struct ReluSquared {  // of NaN it is NaN
+    __device__ static Sum relu(Sum x) { return x < 0 ? Sum(0) : x; }
+    __device__ static Sum value(Sum x) { return relu(x) * relu(x); }
+    __device__ static Sum slope(Sum x) { return 2 * relu(x); }
+};
+
 // The element at which this thread begins, of `count`, a multiple of VECTOR.
 __device__ inline int64 place() { return ((int64)blockIdx.x * blockDim.x + threadIdx.x) * VECTOR; }
 
@@ -60,14 +67,35 @@ template <class F> __device__ inline void backward(const T* g, const T* x, T* ou
     store(out + i, y);
 }
 
+// The activation of x over g, whose product with the slope goes to dx.
+template <class F> __device__ inline void both(T* g, const T* x, T* dx, int64 count) {
+    const int64 i = place();
+    if (i >= count) return;
+    const V a = load<VECTOR>(x + i), b = load<VECTOR>(g + i);
+    V y, d;
+    EACH(v) {
+        const Sum a_v = wide(a.at[v]);
+        y.at[v] = narrow<T>(F::value(a_v));
+        d.at[v] = narrow<T>(wide(b.at[v]) * F::slope(a_v));
+    }
+    store(g + i, y);
+    store(dx + i, d);
+}
+
 #define KERNELS(name, F)                                                                                     \
     extern "C" __global__ void name(const T* x, T* out, int64 count) { forward<F>(x, out, count); }          \
     extern "C" __global__ void name##_gradient(const T* g, const T* x, T* out, int64 count) {                \
         backward<F>(g, x, out, count);                                                                       \
     }
+#define OF_MLP(name, F) \
+    extern "C" __global__ void name##_again(T* g, const T* x, T* dx, int64 count) { both<F>(g, x, dx, count); }
 KERNELS(gelu, Gelu)
 KERNELS(gelu_tanh, GeluTanh)
 KERNELS(silu, Silu)
+KERNELS(relu_squared, ReluSquared)
+OF_MLP(gelu, Gelu)
+OF_MLP(gelu_tanh, GeluTanh)
+OF_MLP(relu_squared, ReluSquared)
 
 // x (rows, 2 width), the gate first; out (rows, width); count = rows width, width a multiple of VECTOR.
 extern "C" __global__ void swiglu(const T* x, T* out, int64 count, int64 width) {
@@ -80,17 +108,28 @@ extern "C" __global__ void swiglu(const T* x, T* out, int64 count, int64 width) 
     store(out + i, y);
 }
 
-extern "C" __global__ void swiglu_gradient(const T* g, const T* x, T* out, int64 count, int64 width) {
+// The gradient into dx; the output once more into `again`, which may be g, if there is one.
+__device__ inline void swiglu_backward(const T* g, const T* x, T* dx, int64 count, int64 width, T* again) {
     const int64 i = place();
     if (i >= count) return;
     const int64 start = i / width * 2 * width + i % width;
     const V a = load<VECTOR>(x + start), b = load<VECTOR>(x + start + width), up = load<VECTOR>(g + i);
-    V gate, value;
+    V gate, value, y;
     EACH(v) {
-        const Sum up_v = wide(up.at[v]);
+        const Sum up_v = wide(up.at[v]), silu = Silu::value(wide(a.at[v]));
         gate.at[v] = narrow<T>(up_v * wide(b.at[v]) * Silu::slope(wide(a.at[v])));
-        value.at[v] = narrow<T>(up_v * Silu::value(wide(a.at[v])));
+        value.at[v] = narrow<T>(up_v * silu);
+        y.at[v] = narrow<T>(silu * wide(b.at[v]));
     }
-    store(out + start, gate);
-    store(out + start + width, value);
+    store(dx + start, gate);
+    store(dx + start + width, value);
+    if (again) store(again + i, y);
+}
+
+extern "C" __global__ void swiglu_gradient(const T* g, const T* x, T* out, int64 count, int64 width) {
+    swiglu_backward(g, x, out, count, width, nullptr);
+}
+
+extern "C" __global__ void swiglu_again(T* g, const T* x, T* dx, int64 count, int64 width) {
+    swiglu_backward(g, x, dx, count, width, g);
 }

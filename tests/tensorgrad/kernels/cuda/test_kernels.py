@@ -148,6 +148,31 @@ def test_activations(cuda: Any, shape: tuple[int, int], dtype: str) -> None:
     assert_close(cuda.swiglu_gradient(g, both), reference.swiglu_gradient(gs, numbers(both)), dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu_squared", "swiglu"])
+@pytest.mark.parametrize("shape", [(3, 14), (5, 64), (0, 4)])
+def test_an_mlp_s_activation(cuda: Any, shape: tuple[int, int], activation: str, dtype: str) -> None:
+    x, g = stored(3 * numbers(normal(shape, dtype)), dtype), normal(shape, dtype, 1)
+    if activation == "swiglu":
+        g = np.ascontiguousarray(g[:, : shape[1] // 2])
+    xs, gs = numbers(x), numbers(g)
+    exact, *gradients = reference.mlp_activation_gradient(gs, xs, activation, False, True)
+    assert_close(cuda.mlp_activation(x, None, activation, False), exact, dtype)
+    if dtype != "bfloat16":  # whose bits NumPy does not add
+        bias = normal(shape[1:], dtype, 2)
+        moved = x.copy()
+        y = cuda.mlp_activation(moved, bias, activation, False)
+        np.testing.assert_array_equal(moved, x + bias)
+        assert_close(y, reference.mlp_activation(numbers(moved), None, activation, False), dtype)
+        dbias = cuda.mlp_activation_gradient(g.copy(), x, activation, False, True)[2]
+        assert dbias.dtype == operand.wide_dtype(x)
+        assert_close(dbias, gradients[1], dtype)
+    again, dx, dbias = cuda.mlp_activation_gradient(g.copy(), x, activation, False, False)
+    assert dbias is None
+    assert_close(again, exact, dtype)
+    assert_close(dx, gradients[0], dtype)
+
+
 def test_activations_far_from_zero(cuda: Any) -> None:
     x = np.array([-np.inf, -200.0, -80.0, -30.0, 30.0, 200.0, np.inf, np.nan], np.float32)
     with np.errstate(invalid="ignore"):
