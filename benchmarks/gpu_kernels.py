@@ -92,7 +92,8 @@ def elementwise(machine: Machine, s: Sizes) -> Iterator[Case]:
     x, y = machine.normal(s.N, s.C), machine.normal(s.N, s.C)
     yield Case("add (residual)", lambda: x + y, 3 * x.nbytes)
     wide = machine.normal(s.parameters, dtype=np.float32)
-    yield Case("cast of the parameters", lambda: wide.astype(x.dtype), s.parameters * (4 + x.dtype.itemsize))
+    size = s.parameters * (4 + x.dtype.itemsize)
+    yield Case("cast of the parameters", lambda: kernels_for(wide).cast(wide, x.dtype), size)
     heads = machine.normal(s.B, s.H, s.T, s.C // s.H)
     cos, sin = (machine.normal(s.T, s.C // s.H // 2, scale=0.5) for _ in range(2))
     yield Case("rope", lambda: kernels_for(heads).rope(heads, cos, sin), 2 * heads.nbytes)
@@ -100,7 +101,8 @@ def elementwise(machine: Machine, s: Sizes) -> Iterator[Case]:
     yield Case("dropout", lambda: kernels_for(x).dropout(x, Key(0), 0.1), 2 * x.nbytes)
     yield Case("dropout, a key per sample", lambda: kernels_for(x).dropout(samples, keys, 0.1), 2 * x.nbytes)
     if torch := _torch(machine):
-        theirs = torch.from_dlpack(x)
+        theirs, their_parameters = torch.from_dlpack(x), torch.from_dlpack(wide)
+        yield Case("cast of the parameters, PyTorch", lambda: their_parameters.to(theirs.dtype), size)
         yield Case("dropout, PyTorch", lambda: torch.nn.functional.dropout(theirs, 0.1), 2 * x.nbytes)
 
 
@@ -124,7 +126,10 @@ def embedding(machine: Machine, s: Sizes) -> Iterator[Case]:
     ids = SortedIds.of(host).to(machine.device)
     table, g = machine.normal(s.V, s.C, dtype=np.float32), machine.normal(s.N, s.C, dtype=np.float32)
     num_rows = len(np.unique(host))
-    yield Case("embedding", lambda: table[ids.ids], 2 * g.nbytes)
+    yield Case("embedding", lambda: kernels_for(table).take_rows(table, ids.ids), 2 * g.nbytes)
+    if torch := _torch(machine):
+        their_table, their_ids = torch.from_dlpack(table), torch.from_dlpack(ids.ids)
+        yield Case("embedding, PyTorch", lambda: torch.nn.functional.embedding(their_ids, their_table), 2 * g.nbytes)
     yield Case(
         "embedding_gradient",
         lambda: kernels_for(table).scatter_add(table, ids.ids, g, ids.order_N),

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tensorgrad.array import Array, ForeignArray, cuda_module, to_numpy
+from tensorgrad.dtype import DType
 from tensorgrad.errors import ArgumentError, DeviceError
 from tensorgrad.kernels import gemm, reference
 from tensorgrad.random import Key, RowKeys
@@ -161,6 +162,14 @@ class Kernels(Protocol):
 
     def rope(self, x: Array, cos_TE: Array, sin_TE: Array) -> Array:
         """x (..., T, D) with the halves of its last axis rotated by angles (T, E = D / 2)."""
+        ...
+
+    def cast(self, x: Array, dtype: DType) -> Array:
+        """A copy of x in another float dtype."""
+        ...
+
+    def take_rows(self, table: Array, ids: Array) -> Array:
+        """table[ids] of a matrix, (..., C)."""
         ...
 
     def scatter_add(self, buffer: Array, index: Any, values: Array, order: Array | None = None) -> None:

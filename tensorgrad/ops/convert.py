@@ -5,6 +5,7 @@ from __future__ import annotations
 from tensorgrad import array as arrays
 from tensorgrad.arguments import as_flag
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float
+from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.common import TensorLike, operand
 from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
@@ -24,9 +25,9 @@ def astype(x: TensorLike, dtype: DTypeLike, *, copy: bool = True, device: str | 
         return to_device(astype(x, target, copy=False), device)
     if not as_flag("astype", "copy", copy) and a.dtype == target:
         return x  # type: ignore[return-value]
-    out = a.astype(target)
     if not is_float(target):
-        return constant(out, x)
+        return constant(a.astype(target), x)
+    out = kernels_for(a).cast(a, target) if is_float(a.dtype) and a.dtype != target else a.astype(target)
     source = a.dtype
     return record(out, (x, lambda g: astype(g, source, copy=False)))
 

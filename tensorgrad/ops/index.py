@@ -10,6 +10,7 @@ import numpy as np
 from tensorgrad.arguments import as_integer
 from tensorgrad.array import Array, device_of, is_array, module_of, to_device
 from tensorgrad.errors import DTypeError, ShapeError, shown
+from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import sum_to
 from tensorgrad.ops.common import (
     TensorLike,
@@ -167,7 +168,10 @@ def embedding(weight: TensorLike, ids: Any, *, padding_idx: int | None = None) -
             )
     shape = a.shape
     if padding_idx is None:
-        return record(a[where_to], (weight, lambda g: put(shape, where_to, g, repeats=True, order=order)))
+        return record(
+            kernels_for(a).take_rows(a, where_to),
+            (weight, lambda g: put(shape, where_to, g, repeats=True, order=order)),
+        )
     padding = as_integer("embedding", "padding_idx", padding_idx)
     if not -shape[0] <= padding < shape[0]:
         raise ShapeError(
@@ -178,7 +182,7 @@ def embedding(weight: TensorLike, ids: Any, *, padding_idx: int | None = None) -
     def vjp(g: Any) -> Any:
         return put(shape, where_to, where(is_padding, 0.0, g), repeats=True, order=order)
 
-    return record(a[where_to], (weight, vjp))
+    return record(kernels_for(a).take_rows(a, where_to), (weight, vjp))
 
 
 def put(shape: tuple[int, ...], index: Any, g: Any, *, repeats: bool, order: Array | None = None) -> Any:

@@ -21,7 +21,7 @@ from tests.cupy_stand_in import syncs
 from tests.gpt import models
 
 GPT2, LLAMA = (replace(config, vocab_size=37) for config in (models.GPT2, models.LLAMA))
-KERNELS = {"cross_entropy", "cross_entropy_gradient", "add_runs", "adamw", "squares", "root_of_sum"}
+KERNELS = {"take_rows", "cross_entropy", "cross_entropy_gradient", "add_runs", "adamw", "squares", "root_of_sum"}
 OWN = {
     "gpt2": KERNELS | {"layer_norm", "layer_norm_gradient", "gelu_tanh", "gelu_tanh_again"},
     "llama": KERNELS | {"rms_norm", "rms_norm_gradient", "swiglu", "swiglu_again", "rope"},

@@ -27,12 +27,13 @@ from tensorgrad.kernels.compiled.softmax import (
     softmax,
     softmax_gradient,
 )
-from tensorgrad.kernels.reference import erf, erfc, scatter_add
+from tensorgrad.kernels.reference import cast, erf, erfc, scatter_add, take_rows
 
 __all__ = [
     "adamw",
     "attention",
     "attention_gradient",
+    "cast",
     "cross_entropy",
     "cross_entropy_gradient",
     "dropout",
@@ -58,6 +59,7 @@ __all__ = [
     "softmax_gradient",
     "swiglu",
     "swiglu_gradient",
+    "take_rows",
     "version",
 ]
 

@@ -6,12 +6,13 @@ kernel does not take (a spread of labels, rows too wide for shared memory) the r
 
 from tensorgrad.kernels.cuda.activation import gelu, gelu_gradient, silu, silu_gradient, swiglu, swiglu_gradient
 from tensorgrad.kernels.cuda.attention import attention, attention_gradient
+from tensorgrad.kernels.cuda.cast import cast
 from tensorgrad.kernels.cuda.mlp import mlp_activation, mlp_activation_gradient
 from tensorgrad.kernels.cuda.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.cuda.optimizer import adamw, global_norm
 from tensorgrad.kernels.cuda.random import dropout
 from tensorgrad.kernels.cuda.rope import rope
-from tensorgrad.kernels.cuda.scatter import scatter_add
+from tensorgrad.kernels.cuda.scatter import scatter_add, take_rows
 from tensorgrad.kernels.cuda.softmax import (
     cross_entropy,
     cross_entropy_gradient,
@@ -26,6 +27,7 @@ __all__ = [
     "adamw",
     "attention",
     "attention_gradient",
+    "cast",
     "cross_entropy",
     "cross_entropy_gradient",
     "dropout",
@@ -50,4 +52,5 @@ __all__ = [
     "softmax_gradient",
     "swiglu",
     "swiglu_gradient",
+    "take_rows",
 ]

@@ -1,4 +1,4 @@
-"""Adding into rows that an index may name again and again."""
+"""Rows of a table that an index names, again and again: taken, and added to."""
 
 from __future__ import annotations
 
@@ -10,13 +10,42 @@ from tensorgrad.array import Array, module_of
 from tensorgrad.dtype import is_float
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.launch import Kernel, launch
-from tensorgrad.kernels.cuda.operand import dense, scalar, wide_dtype
+from tensorgrad.kernels.cuda.operand import WARP, blocks_for, dense, scalar, vector, wide_dtype
 from tensorgrad.kernels.cuda.providers import fell_back
 
-__all__ = ["scatter_add"]
+__all__ = ["scatter_add", "take_rows"]
 
 _THREADS = 128
 _CHUNK = 32  # sorted positions that a block adds up
+
+
+# What the sources call the dtypes of ids.
+_IDS = {
+    "int64": "int64",
+    "int32": "int",
+    "int16": "short",
+    "uint64": "uint64",
+    "uint32": "unsigned",
+    "uint16": "unsigned short",
+    "uint8": "unsigned char",
+}
+
+
+def take_rows(table: Array, ids: Array) -> Array:
+    is_table = is_float(table.dtype) and table.shape[1] and table.strides[1] == table.itemsize and table.strides[0] > 0
+    if not is_table or ids.dtype.name not in _IDS or not table.shape[0]:
+        return table[ids]
+    rows, width = table.shape
+    out: Array = module_of(table).empty((*ids.shape, width), table.dtype)
+    pitch = table.strides[0] // table.itemsize
+    elements = vector(width, table, out)
+    if pitch % elements:
+        elements = 1
+    macros: dict[str, str | int] = {"SCALAR": scalar(table), "VECTOR": elements, "ID": _IDS[ids.dtype.name]}
+    sizes = map(np.int64, (ids.size, rows, pitch, width))
+    grid = blocks_for(ids.size * WARP, _THREADS)
+    launch(Kernel("gather.cu", "take_rows", macros), grid, (_THREADS,), table, dense(ids), out, *sizes)
+    return out
 
 
 def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = None) -> None:

@@ -9,12 +9,13 @@ from tensorgrad.kernels.reference.activation import (
     swiglu_gradient,
 )
 from tensorgrad.kernels.reference.attention import attention, attention_gradient, rope
+from tensorgrad.kernels.reference.cast import cast
 from tensorgrad.kernels.reference.dropout import dropout
 from tensorgrad.kernels.reference.error_function import erf, erfc
 from tensorgrad.kernels.reference.mlp import mlp_activation, mlp_activation_gradient
 from tensorgrad.kernels.reference.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.reference.optimizer import adamw, global_norm
-from tensorgrad.kernels.reference.scatter import scatter_add
+from tensorgrad.kernels.reference.scatter import scatter_add, take_rows
 from tensorgrad.kernels.reference.softmax import (
     cross_entropy,
     cross_entropy_gradient,
@@ -28,6 +29,7 @@ __all__ = [
     "adamw",
     "attention",
     "attention_gradient",
+    "cast",
     "cross_entropy",
     "cross_entropy_gradient",
     "dropout",
@@ -52,4 +54,5 @@ __all__ = [
     "softmax_gradient",
     "swiglu",
     "swiglu_gradient",
+    "take_rows",
 ]

@@ -1,4 +1,4 @@
-"""Adding into rows that an index may name again and again."""
+"""Rows of a table that an index names, again and again: taken, and added to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from typing import Any
 
 from tensorgrad.array import Array, device_of, module_of
 from tensorgrad.kernels.reference.blocks import wide
+
+
+def take_rows(table: Array, ids: Array) -> Array:
+    return table[ids]
 
 
 def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = None) -> None:

@@ -38,7 +38,14 @@ SOURCES: dict[str, list[dict[str, str | int]]] = {
         {"SCALAR": name, "HEAD_DIM": width, "MASK": mask, "DROPOUT": dropout}
         for name, width, mask, dropout in (("float", 64, 0, 0), ("double", 128, 0, 0), ("double", 128, 2, 1))
     ],
+    "cast.cu": [
+        {"SCALAR": source, "TARGET": target, "ELEMENTS": elements}
+        for source, target, elements in (("float", "Bfloat16", 8), ("Float16", "float", 8), ("Bfloat16", "Float16", 1))
+    ],
     "dropout.cu": VECTORS,
+    "gather.cu": [
+        {**macros, "ID": name} for macros, name in zip(VECTORS, ("int64", "int", "short", "uint64"), strict=True)
+    ],
     "norm.cu": VECTORS,
     "optimizer.cu": VECTORS,
     "random.cu": [{}],

@@ -321,6 +321,35 @@ def test_uniform_is_the_key_s(cuda: Any, start: int) -> None:
         np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("target", DTYPES)
+@pytest.mark.parametrize("source", DTYPES)
+def test_casts_round_to_the_nearest(cuda: Any, source: str, target: str) -> None:
+    names = {} if isinstance(cuda, OnDevice) else {"bfloat16": "uint16"}
+    if names and source != target and "bfloat16" in (source, target) and "float64" in (source, target):
+        pytest.skip("NumPy's own cast, which takes bits for integers")
+    halfway = np.array([1 + 2.0**-8, 1 + 3 * 2.0**-8, 1 + 2.0**-11, 65000.0, 1e-7, -np.inf, np.inf, -0.0])
+    for x in (stored(halfway, source), normal((3, 5, 16), source), normal((7, 3), source), normal((0, 8), source)):
+        got = cuda.cast(x, np.dtype(names.get(target, target)))
+        np.testing.assert_array_equal(got, stored(numbers(x), target))
+    shifted, turned = normal((4, 8), source).reshape(-1)[3:-5], normal((4, 6), source).T
+    for x in (shifted, turned) if "bfloat16" not in (source, target) else (shifted,):
+        np.testing.assert_array_equal(cuda.cast(x, np.dtype(names.get(target, target))), stored(numbers(x), target))
+    assert np.isnan(numbers(cuda.cast(stored(np.array([np.nan]), source), np.dtype(names.get(target, target))))).all()
+
+
+@pytest.mark.parametrize(("dtype", "of_ids"), [("float64", "int64"), ("float32", "int32"), ("float16", "int16")])
+def test_taken_rows_are_the_table_s(cuda: Any, dtype: str, of_ids: str) -> None:
+    rng = np.random.default_rng(0)
+    wide = normal((9, 40), dtype)
+    for table in (normal((9, 24), dtype), normal((9, 5), dtype), wide[:, 8:24], wide[:, 3:17], wide[::2], wide[:, ::2]):
+        ids = rng.integers(-len(table), len(table), (3, 4)).astype(of_ids)
+        for some in (ids, ids[:, 2:0:-1], ids[0, 0], ids[:, :0]):
+            np.testing.assert_array_equal(cuda.take_rows(table, np.asarray(some)), table[some])
+        np.testing.assert_array_equal(cuda.take_rows(table, np.array([2], np.int8)), table[[2]])
+    far = np.array([9, -10, 2**15 - 1], of_ids)
+    np.testing.assert_array_equal(cuda.take_rows(wide, far), wide[far % 9])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dropout_is_the_key_s(cuda: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers of the definition, drawn in the kernel: of one key, and of a key for each row; exactly."""
