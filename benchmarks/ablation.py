@@ -38,7 +38,7 @@ from gpt.schedule import learning_rate
 from gpt.text import read_corpus
 from gpt.tokenizer import load_tokenizer
 from gpt.train import _prepare, train_step
-from tensorgrad import Key
+from tensorgrad import Key, threads
 from tensorgrad.tree import named_tensors
 
 TIMED_STEPS = 12
@@ -118,6 +118,10 @@ DEFAULT = {
     "relu_squared": Change({"model.activation": "relu_squared"}),
     "no qk_norm": Change({"model.qk_norm": False}),
     "momentum 0.95": Change({"optim.muon_momentum": 0.95}),
+    "cosine": Change({"optim.schedule": "cosine"}),
+    "beta2 0.95": Change({"optim.beta2": 0.95}),
+    "muon's rate x 1.5": Change({"optim.muon_learning_rate": 0.03}),
+    "adamw's rate x 1.5": Change({"optim.learning_rate": 6e-3}),
 }
 CHANGES = {"shakespeare-char-cpu-fast": SHAKESPEARE, "default": DEFAULT}
 
@@ -129,12 +133,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="of the changes, these", default=[])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--length", type=float, default=1.0, help="of all runs, over the preset's")
+    parser.add_argument("--threads", type=int, help="by default one for each core")
     parser.add_argument("--equal", choices=("steps", "time"), default="steps")
     parser.add_argument("--name", default="", help="what to put after the name of the result's file")
     arguments = parser.parse_args()
     changes = CHANGES[arguments.preset]
     chosen = {name: changes[name] for name in arguments.only or changes}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, threads(arguments.threads):
         base = scaled(load_config(arguments.preset), arguments.length)
         base = _prepare(base, read_corpus(arguments.paths), Path(folder))
         lab = Lab(arguments.preset, base, Path(folder) / "data", arguments.seeds, arguments.length)
