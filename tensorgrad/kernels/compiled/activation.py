@@ -9,17 +9,24 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.compiled.elementary import exp_factors, sigmoid_factors, times_sigmoid
+from tensorgrad.kernels.compiled.elementary import ROUNDING, sigmoid_factors, times_sigmoid
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain
-from tensorgrad.kernels.reference.activation import NORMAL_TAIL_FLOAT32
 
 _F = np.float32
 _TANH_LINEAR, _TANH_CUBIC = _F(2 * math.sqrt(2 / math.pi)), _F(2 * math.sqrt(2 / math.pi) * 0.044715)
 _TANH_CUBIC_SLOPE = _F(6 * math.sqrt(2 / math.pi) * 0.044715)
 _TANH_LIMIT = _F(40.0)
 _BELL_SCALE = _F(1 / math.sqrt(2 * math.pi))
-_TAIL = tuple(_F(c) for c in NORMAL_TAIL_FLOAT32.split())
-_ZERO, _HALF, _ONE, _THREE, _SIX = _F(0.0), _F(0.5), _F(1.0), _F(3.0), _F(6.0)
+_ZERO, _ONE = _F(0.0), _F(1.0)
+_FAR = _F(14.5)  # where gelu(-x) is 0, as it is less than the smallest number
+# Right to 6e-9, the highest power's coefficient first.
+_TAIL_TOP = (_F(0.0041166577), _F(0.04063594), _F(0.18324369), _F(0.4383072), _F(0.5))
+_TAIL_BOTTOM = (_F(0.010318811), _F(0.10186564), _F(0.46949303), _F(1.2025398), _F(1.6744994))
+# exp(-s / 2) = 1 + s (...), right to 2e-9 for |s| <= ln 2; ln 4 in two parts: of 16 bits, and the rest.
+_BELL = (_F(2.1630707e-05), _F(-0.00026169236), _F(0.00260425), _F(-0.02083304), _F(0.124999985), _F(-0.5))
+_LOG2_SLOPE, _LN4_HIGH, _LN4_LOW = _F(-0.7213475), _F(1.3862915), _F(2.8572135e-06)
+# 2^(n + 64) in the bits of the exponent; the lowest bits of what `ROUNDING` was added to are n.
+_POWER_64, _POWER_MINUS_64 = np.int32((127 + 64) << 23), _F(2.0**-64)
 
 
 def silu(x: Array) -> Array:
@@ -75,42 +82,64 @@ def gelu_tanh_and_slope(x):
 
 
 @inlined
-def _normal_tail(x):
-    """1 - Phi(|x|) = exp(-x x / 2) R((|x| - 3) / (|x| + 3)), Phi the normal distribution: R and the factors of exp."""
-    z = _ONE - _SIX / (abs(x) + _THREE)
-    p = _TAIL[0] * z + _TAIL[1]
-    p = p * z + _TAIL[2]
-    p = p * z + _TAIL[3]
-    p = p * z + _TAIL[4]
-    p = p * z + _TAIL[5]
-    p = p * z + _TAIL[6]
-    p = p * z + _TAIL[7]
-    p = p * z + _TAIL[8]
-    p = p * z + _TAIL[9]
-    first, second = exp_factors(-_HALF * (x * x))
-    return p, first, second
+def _bell(t):
+    """2^64 exp(-t t / 2), for 0 <= t <= _FAR; the factor keeps it above the subnormal numbers."""
+    shifted = _F((t * _LOG2_SLOPE) * t + ROUNDING)
+    n = shifted - ROUNDING
+    # exp(-t t / 2) = 2^n exp(-s / 2). One product is exact, and the other where product and sum are one instruction:
+    # so t t is not rounded, whose error would grow with its size.
+    s = t * t + n * _LN4_HIGH
+    s = n * _LN4_LOW + s
+    p = _BELL[0] * s + _BELL[1]
+    p = p * s + _BELL[2]
+    p = p * s + _BELL[3]
+    p = p * s + _BELL[4]
+    p = p * s + _BELL[5]
+    power = np.int32((shifted.view(np.int32) << np.int32(23)) + _POWER_64).view(np.float32)
+    return (p * s) * power + power
 
 
 @inlined
-def _of_tail(x, tail):
-    """x Phi(x) of x (1 - Phi(|x|))."""
-    # Above 6 the tail is less than rounding (and for infinity nan).
-    rest = x if x > _SIX else x - tail
-    return tail if x < _ZERO else rest
+def _tail_ratio(t):
+    """P and Q, of 1 - Phi(t) = exp(-t t / 2) P / Q, Phi the normal distribution, for 0 <= t <= _FAR."""
+    p = _TAIL_TOP[0] * t + _TAIL_TOP[1]
+    p = p * t + _TAIL_TOP[2]
+    p = p * t + _TAIL_TOP[3]
+    p = p * t + _TAIL_TOP[4]
+    q = _TAIL_BOTTOM[0] * t + _TAIL_BOTTOM[1]
+    q = q * t + _TAIL_BOTTOM[2]
+    q = q * t + _TAIL_BOTTOM[3]
+    q = q * t + _TAIL_BOTTOM[4]
+    return p, q * t + _ONE
+
+
+@inlined
+def _size(x):
+    """|x|, but _FAR beyond it; nan for nan."""
+    return _FAR if abs(x) > _FAR else abs(x)
 
 
 @inlined
 def gelu_of(x):
-    p, first, second = _normal_tail(x)
-    return _of_tail(x, x * (p * first) * second)
+    # x Phi(x) = max(x, 0) - |x| (1 - Phi(|x|))
+    t = _size(x)
+    p, q = _tail_ratio(t)
+    below = x if x < _ZERO else _ZERO
+    return (x - below) - (t * p * _bell(t) / q) * _POWER_MINUS_64  # for -inf nan, as its definition's
 
 
 @inlined
 def gelu_and_slope(x):
-    p, first, second = _normal_tail(x)
-    tail = p * first * second
-    bell = x * (_BELL_SCALE * first) * second
-    return _of_tail(x, x * (p * first) * second), (tail if x < _ZERO else _ONE - tail) + bell
+    t = _size(x)
+    p, q = _tail_ratio(t)
+    bell = _bell(t)
+    tail = p * bell / q
+    below = x if x < _ZERO else _ZERO
+    # The slope is Phi(x) + x exp(-x x / 2) / sqrt(2 pi).
+    excess = t * (_BELL_SCALE * bell) - tail
+    excess = -excess if x < _ZERO else excess
+    slope = excess * _POWER_MINUS_64 + (_ZERO if x < _ZERO else _ONE)
+    return (x - below) - (t * tail) * _POWER_MINUS_64, slope + (x - x)  # at infinity nan, as its definition's
 
 
 # --- of arrays ---------------------------------------------------------------------------------

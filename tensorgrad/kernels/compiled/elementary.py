@@ -14,13 +14,13 @@ from numba.extending import overload
 
 from tensorgrad.kernels.compiled.jit import inlined
 
-__all__ = ["exp", "exp_factors", "exp_of_negative", "put", "sigmoid_factors", "times_sigmoid"]
+__all__ = ["ROUNDING", "exp", "exp_factors", "exp_of_negative", "put", "sigmoid_factors", "times_sigmoid"]
 
 _F = np.float32
 # ln 2 in two parts: the product of the first with an integer of 8 bits is exact.
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _F(1.44269504), _F(0.693145752), _F(1.42860677e-6)
 # Adding it rounds to an integer, which then stands in the lowest bits.
-_ROUNDING, _ROUNDING_BITS = _F(12582912.0), np.int32(0x4B400000)
+ROUNDING, _ROUNDING_BITS = _F(12582912.0), np.int32(0x4B400000)
 _LOWEST_NORMAL = _F(-87.0)  # down to it exp(x) is no subnormal number
 _LOWEST, _HIGHEST = _F(-126.0), _F(89.0)  # beyond, even 1e9 exp(x) is 0, and exp(x) is infinite
 # exp(r) = 1 + r + r^2 (C2 + C3 r + ...)
@@ -32,8 +32,8 @@ _ZERO, _ONE = _F(0.0), _F(1.0)
 @inlined
 def _expm1_and_exponent(x):
     """exp(r) - 1 and n, of exp(x) = 2^n exp(r)."""
-    shifted = _F(x * _LOG2_E + _ROUNDING)
-    n = shifted - _ROUNDING
+    shifted = _F(x * _LOG2_E + ROUNDING)
+    n = shifted - ROUNDING
     r = x - n * _LN2_HIGH
     r = r - n * _LN2_LOW
     p = _C7 * r + _C6
