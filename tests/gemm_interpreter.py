@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from tensorgrad.kernels import reference
 from tensorgrad.kernels.gemm.plan import Matrix, Product
 
 __all__ = ["interpret"]
 
 
 def interpret(product: Product) -> None:
-    """D = op(A) op(B) (+ bias down the columns of D) (+ D), and B's sums over k, from addresses and the plan alone."""
+    """D = op(A) op(B) (+ bias down the columns) (+ D), its GELU, B's sums over k: from addresses and the plan alone."""
     plan = product.plan
     a, b = flat(product.a, plan.a, plan.batch), flat(product.b, plan.b, plan.batch)
     d = flat(product.out, plan.d, plan.batch)
@@ -27,6 +28,16 @@ def interpret(product: Product) -> None:
             total += product.bias.astype(wide)[:, None]
         if plan.accumulate:
             total += into
+        if plan.aux is not None:
+            assert plan.aux.leading % 8 == 0
+            aux = as_columns(flat(product.aux, plan.aux, 1), plan.aux, 0)
+            assert aux.shape == (plan.m, plan.n)
+        if plan.gelu == "value":
+            if plan.aux is not None:
+                aux[...] = total
+            total = reference.gelu(total, "tanh")
+        elif plan.gelu:
+            total = reference.gelu_gradient(total, aux.astype(wide), "tanh")
         into[...] = total
         if product.row_sums is not None:
             assert product.row_sums.shape == (plan.n,)

@@ -26,10 +26,10 @@ def interpreting() -> Iterator[list[Product]]:
         return array._host
 
     def run(product: Product) -> None:
-        names = ("a", "b", "out", "bias", "row_sums")
+        names = ("a", "b", "out", "bias", "row_sums", "aux")
         arrays = {name: getattr(product, name) for name in names}
         interpret(replace(product, **{name: host(array) for name, array in arrays.items() if array is not None}))
-        products.append(replace(product, a=None, b=None, out=None, bias=None, row_sums=None))
+        products.append(replace(product, a=None, b=None, out=None, bias=None, row_sums=None, aux=None))
 
     with cuda.running_with(run):
         yield products

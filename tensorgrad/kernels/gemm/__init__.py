@@ -15,12 +15,14 @@ from tensorgrad.kernels.gemm.cpu import matmul_bfloat16, to_bfloat16
 __all__ = [
     "add_matmul",
     "affine",
+    "affine_gelu",
     "bfloat16_problem",
     "cpu_provider",
     "from_bfloat16",
     "has_fast_bfloat16",
     "matmul",
     "matmul_bfloat16",
+    "matmul_gelu_gradient",
     "matmul_in",
     "matmul_with_sums",
     "sums_beside_products",
@@ -58,6 +60,24 @@ def affine(a: Array, b: Array, bias: Array | None) -> Array:
     if bias is not None:
         out += bias
     return out
+
+
+def affine_gelu(a: Array, b: Array, bias: Array | None, *, keeps_input: bool) -> tuple[Array | None, Array] | None:
+    """h = a b (+ bias), None unless it is kept, and gelu(h) by tanh, where one product on a device gives both."""
+    if not _is_on_cuda(a):
+        return None
+    from tensorgrad.kernels.gemm import cuda
+
+    return cuda.matmul_gelu(a, b, bias, keeps_input=keeps_input)
+
+
+def matmul_gelu_gradient(g: Array, b: Array, h: Array) -> Array | None:
+    """gelu'(h) (g b), gelu by tanh, where one product on a device gives it."""
+    if not _is_on_cuda(g):
+        return None
+    from tensorgrad.kernels.gemm import cuda
+
+    return cuda.matmul_gelu_gradient(g, b, h)
 
 
 def matmul_in(a: Array, b: Array, dtype: DType) -> Array:

@@ -25,7 +25,7 @@ from tensorgrad.array import Array, address_of, cuda_module
 from tensorgrad.kernels.cuda.compile import cache_folder
 from tensorgrad.kernels.cuda.providers import fell_back
 from tensorgrad.kernels.gemm.extras import apart
-from tensorgrad.kernels.gemm.plan import Matrix, Plan, Product
+from tensorgrad.kernels.gemm.plan import Matrix, NotInProduct, Plan, Product
 from tensorgrad.kernels.gemm.tf32 import is_tf32_allowed
 
 __all__ = ["CublasLt"]
@@ -73,8 +73,11 @@ class CublasLt:
             prepared.point_to(product)
         if prepared.algorithm is None:
             plan = product.plan
-            what = "a bias" if plan.has_bias else "sums of rows"
+            names = {"value": "GELU", "gradient": "GELU's gradient"}
+            what = names.get(plan.gelu, "a bias" if plan.has_bias else "sums of rows")
             fell_back("gemm", "cublasLt and another pass", f"it has no algorithm with {what} in {plan.dtype}")
+            if plan.gelu:
+                raise NotInProduct
             apart(self, product)
         else:
             self._run(prepared, product, prepared.algorithm)
@@ -108,7 +111,7 @@ class CublasLt:
         plan = product.plan
         proposals = self._proposals(prepared, plan)
         if not proposals:
-            if plan.has_bias or plan.has_row_sums:
+            if plan.has_bias or plan.has_row_sums or plan.gelu:
                 return None
             raise RuntimeError(f"cublasLt has no algorithm for {plan}")
         if len(proposals) > 1 and not self._is_capturing():
@@ -204,18 +207,21 @@ class _Prepared:
         is_attribute = lt.MatmulDescAttribute
         self._set(is_attribute.TRANSA, np.int32(plan.a.is_transposed))
         self._set(is_attribute.TRANSB, np.int32(plan.b.is_transposed))
-        if plan.has_bias or plan.has_row_sums:
-            epilogue = lt.Epilogue.BIAS if plan.has_bias else lt.Epilogue.BGRADB
-            self._set(is_attribute.EPILOGUE, np.int32(epilogue))
+        if (epilogue := _epilogue(plan)) is not None:
+            self._set(is_attribute.EPILOGUE, np.int32(getattr(lt.Epilogue, epilogue)))
+        if plan.aux is not None:
+            self._set(is_attribute.EPILOGUE_AUX_LD, np.int64(plan.aux.leading))
         self.a, self.b = (self._layout(z, plan.dtype) for z in (plan.a, plan.b))
         self.d = self._layout(plan.d, plan.out_dtype)
         self.all = (self.description, self.a, self.b, self.d, self.d)
 
     def point_to(self, product: Product) -> None:
-        """The one address that is part of a description."""
+        """The addresses that are part of a description."""
+        attribute = self._lt.MatmulDescAttribute
         vector = product.bias if product.bias is not None else product.row_sums
+        if product.aux is not None:
+            self._set(attribute.EPILOGUE_AUX_POINTER, np.uint64(address_of(product.aux)))
         if vector is not None:
-            attribute = self._lt.MatmulDescAttribute
             self._set(attribute.BIAS_POINTER, np.uint64(address_of(vector)))
             self._set(attribute.BIAS_DATA_TYPE, np.int32(_DATA_TYPES[vector.dtype.name]))
 
@@ -234,6 +240,21 @@ class _Prepared:
                 held = np.asarray(value)
                 lt.matrix_layout_set_attribute(layout, name, held.ctypes.data, held.nbytes)
         return layout
+
+
+def _epilogue(plan: Plan) -> str | None:
+    """The library's name of what it is to do beside the product.
+
+    Not DGELU_BGRAD: it would round a bias's gradient to the dtype of the product, where BGRADB, beside the weight's
+    gradient, gives it in float32.
+    """
+    if plan.gelu == "gradient":
+        return "DGELU"
+    if plan.gelu:
+        return f"GELU{'_AUX' if plan.aux is not None else ''}{'_BIAS' if plan.has_bias else ''}"
+    if plan.has_bias:
+        return "BIAS"
+    return "BGRADB" if plan.has_row_sums else None
 
 
 class TunedAlgorithms:

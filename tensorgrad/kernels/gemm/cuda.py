@@ -15,9 +15,9 @@ import numpy as np
 from tensorgrad.array import Array, cuda_module, module_of
 from tensorgrad.dtype import accumulation_dtype, is_float
 from tensorgrad.kernels.cuda import providers
-from tensorgrad.kernels.gemm.plan import Product, has_dense_rows, product_of
+from tensorgrad.kernels.gemm.plan import NotInProduct, Product, has_dense_rows, product_of
 
-__all__ = ["matmul", "running_with"]
+__all__ = ["matmul", "matmul_gelu", "matmul_gelu_gradient", "running_with"]
 
 Runner = Callable[[Product], None]
 
@@ -56,6 +56,37 @@ def matmul(
             run(product)
     elif row_sums is not None:
         row_sums[...] = x.sum(axis=-1)
+    return out
+
+
+def matmul_gelu(x: Array, y: Array, bias: Array | None, *, keeps_input: bool) -> tuple[Array | None, Array] | None:
+    """h = x y (+ bias) of matrices, if it is kept, and gelu(h) by tanh; None where that is not one product."""
+    if not _has_gelu(x, y):
+        return None
+    shape = (x.shape[0], y.shape[1])
+    h = module_of(x).empty(shape, x.dtype) if keeps_input else None
+    out = _with_gelu(x, y, bias, "value", h)
+    return None if out is None else (h, out)
+
+
+def matmul_gelu_gradient(g: Array, y: Array, h: Array) -> Array | None:
+    """gelu'(h) (g y) of matrices, gelu by tanh; None where that is not one product."""
+    return _with_gelu(g, y, None, "gradient", h) if _has_gelu(g, y) else None
+
+
+def _has_gelu(x: Array, y: Array) -> bool:
+    """Whether cublasLt's GELU may be asked for: 16-bit floats hide how it approximates tanh, and it wants eights."""
+    return bool(x.dtype.itemsize == 2 and is_float(x.dtype) and x.size and y.size and y.shape[1] % 8 == 0)
+
+
+def _with_gelu(x: Array, y: Array, bias: Array | None, gelu: str, aux: Array | None) -> Array | None:
+    run = _runner.get() or _provider()
+    out: Array = module_of(x).empty((x.shape[0], y.shape[1]), x.dtype)
+    (product,) = product_of(x, y, out, bias=bias, gelu=gelu, aux=aux)
+    try:
+        run(product)
+    except NotInProduct:
+        return None
     return out
 
 
@@ -99,6 +130,8 @@ def _checked(run: Runner) -> Runner:
 def _cupy_product(product: Product) -> None:
     """The last resort: what the plan describes, in CuPy's operations."""
     plan, (x, y) = product.plan, (product.b, product.a)
+    if plan.gelu:
+        raise NotInProduct
     _by_cupy(x, y, product.bias, product.row_sums, product.out, plan.accumulate)
 
 

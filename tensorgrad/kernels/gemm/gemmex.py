@@ -1,6 +1,6 @@
 """Products by plans through cuBLAS's gemmEx, which CuPy binds: the fallback where nvmath-python is missing.
 
-What cublasLt does in the product takes passes of its own here: biases and sums of rows. CuPy refuses cuBLAS
+What cublasLt does in the product takes passes of its own here: biases, sums of rows, GELUs. CuPy refuses cuBLAS
 while a CUDA graph is captured.
 
 Source: cuBLAS documentation, cublasGemmStridedBatchedEx; `cupy_backends.cuda.libs.cublas`.
@@ -12,7 +12,7 @@ import numpy as np
 
 from tensorgrad.array import address_of, cuda_module
 from tensorgrad.kernels.gemm.extras import apart
-from tensorgrad.kernels.gemm.plan import Product
+from tensorgrad.kernels.gemm.plan import NotInProduct, Product
 from tensorgrad.kernels.gemm.tf32 import is_tf32_allowed
 
 __all__ = ["GemmEx"]
@@ -34,6 +34,8 @@ class GemmEx:
 
     def __call__(self, product: Product) -> None:
         plan = product.plan
+        if plan.gelu:
+            raise NotInProduct
         if plan.has_bias or plan.has_row_sums:
             apart(self, product)
             return

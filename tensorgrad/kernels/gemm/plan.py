@@ -7,8 +7,10 @@ neighbours along the other axis is its leading dimension, whatever lies between.
 
     D = X Y (+ bias) (+ D)        bias (N,), added to each row
     row_sums = sums of X's rows   (M,), which the product reads anyway: a bias's gradient beside a weight's
+    D = gelu(H), H = X Y (+ bias) GELU by tanh; H is written to aux (M, N) too, if there is one
+    D = gelu'(H) (X Y)            H read from aux
 
-Source: cublasLt documentation, cublasLtMatmul and cublasLtEpilogue_t (BIAS, BGRADB).
+Source: cublasLt documentation, cublasLtMatmul and cublasLtEpilogue_t (BIAS, BGRADB, GELU*, DGELU).
 """
 
 from __future__ import annotations
@@ -20,7 +22,11 @@ from dataclasses import dataclass
 from tensorgrad.array import Array, address_of, module_of
 from tensorgrad.dtype import DType
 
-__all__ = ["Matrix", "Plan", "Product", "has_dense_rows", "product_of"]
+__all__ = ["Matrix", "NotInProduct", "Plan", "Product", "has_dense_rows", "product_of"]
+
+
+class NotInProduct(Exception):
+    """Whoever computes products does not compute a GELU in this one: it needs a pass of its own, after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Plan:
     has_bias: bool
     has_row_sums: bool
     accumulate: bool
+    gelu: str  # "", or what becomes of the product: "value" or "gradient"
+    aux: Matrix | None
     alignment: int  # bytes, a power of 2 up to 16, that divide every address
 
 
@@ -67,6 +75,7 @@ class Product:
     out: Array
     bias: Array | None
     row_sums: Array | None
+    aux: Array | None
 
 
 def product_of(
@@ -77,11 +86,13 @@ def product_of(
     bias: Array | None = None,
     row_sums: Array | None = None,
     accumulate: bool = False,
+    gelu: str = "",
+    aux: Array | None = None,
 ) -> list[Product]:
     """The products of which out = x y consists: one, unless leading axes have no common stride.
 
     Args:    x (..., M, K), y (..., K, N) of one dtype, out (..., M, N) with dense rows; leading axes of x and y
-             broadcast to those of out. bias (N,), row_sums (M,) only without leading axes.
+             broadcast to those of out. bias (N,), row_sums (M,), gelu and aux (M, N) only without leading axes.
     Returns: products that read x, y or dense copies of them, where no leading dimension describes them.
     """
     lead = out.shape[:-2]
@@ -99,9 +110,11 @@ def product_of(
             has_bias=bias is not None,
             has_row_sums=row_sums is not None,
             accumulate=accumulate,
-            alignment=_alignment(*parts, *(z for z in (bias, row_sums) if z is not None)),
+            gelu=gelu,
+            aux=None if aux is None else _matrix(aux, 0),
+            alignment=_alignment(*parts, *(z for z in (bias, row_sums, aux) if z is not None)),
         )
-        products.append(Product(plan, *parts, bias, row_sums))
+        products.append(Product(plan, *parts, bias, row_sums, aux))
     return products
 
 

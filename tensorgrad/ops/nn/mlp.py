@@ -72,13 +72,18 @@ def mlp(
     # Biases and their gradients are parts of the products there, on the CPU of the passes between them.
     is_on_device = gemm.sums_beside_products(a)
     biases = [None if b is None else b.astype(narrow, copy=False) for b in (up_bias_G, down_bias_N)]
-    h_RG: Any = gemm.affine(x_RC, up_GC.T, biases[0] if is_on_device else None)
-    a_RF = kernels.mlp_activation(h_RG, None if is_on_device else biases[0], activation, is_rounded)
     needs_x, needs_up, needs_down, needs_up_bias, needs_down_bias = needed = [
         getattr(z, "node", None) is not None for z in inputs
     ]
-    if not (is_recording() and any(needed)):
-        h_RG = None
+    keeps_h, is_gelu_tanh = is_recording() and any(needed), activation == "gelu_tanh"
+    both = gemm.affine_gelu(x_RC, up_GC.T, biases[0], keeps_input=keeps_h) if is_gelu_tanh else None
+    h_RG: Any
+    if both is not None:
+        h_RG, a_RF = both
+    else:
+        h_RG = gemm.affine(x_RC, up_GC.T, biases[0] if is_on_device else None)
+        a_RF = kernels.mlp_activation(h_RG, None if is_on_device else biases[0], activation, is_rounded)
+        h_RG = h_RG if keeps_h else None
     out = gemm.affine(a_RF, down_NF.T, biases[1]).reshape(*x_shape[:-1], down_NF.shape[0])
     del a_RF
 
@@ -90,9 +95,13 @@ def mlp(
         if is_rounded:
             g_RN = gemm.to_bfloat16(g_RN)
         has_sums = needs_up_bias and not is_on_device
-        a_RF, dh_RG, dup_bias = kernels.mlp_activation_gradient(
-            gemm.affine(g_RN, down_NF, None), h_RG, activation, is_rounded, has_sums
-        )
+        dh_RG = gemm.matmul_gelu_gradient(g_RN, down_NF, h_RG) if is_gelu_tanh else None
+        if dh_RG is not None:
+            a_RF = kernels.mlp_activation(h_RG, None, activation, is_rounded)
+        else:
+            a_RF, dh_RG, dup_bias = kernels.mlp_activation_gradient(
+                gemm.affine(g_RN, down_NF, None), h_RG, activation, is_rounded, has_sums
+            )
         if needs_down:
             ddown, ddown_bias = _of_weight(g_RN, a_RF, wide, buffers[2], is_on_device and needs_down_bias)
         del a_RF

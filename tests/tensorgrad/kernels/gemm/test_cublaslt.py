@@ -19,6 +19,7 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.errors import DeviceError
+from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.gemm import cublaslt, cuda
 from tensorgrad.kernels.gemm.plan import product_of
@@ -49,6 +50,7 @@ class Binding(types.ModuleType):
 
     class MatmulDescAttribute:
         TRANSA, TRANSB, EPILOGUE, BIAS_POINTER, BIAS_DATA_TYPE = 3, 4, 7, 8, 26
+        EPILOGUE_AUX_POINTER, EPILOGUE_AUX_LD = 11, 12
 
     class MatrixLayoutAttribute:
         BATCH_COUNT, STRIDED_BATCH_OFFSET = 5, 6
@@ -59,6 +61,7 @@ class Binding(types.ModuleType):
 
     class Epilogue:
         BIAS, BGRADB = 4, 512
+        GELU, GELU_BIAS, GELU_AUX, GELU_AUX_BIAS, DGELU = 32, 36, 160, 164, 192
 
     class ReductionScheme:
         COMPUTE_TYPE = 2
@@ -147,10 +150,22 @@ class Binding(types.ModuleType):
             left, right = (z.T if description[key] else z for z, key in ((left, 3), (right, 4)))
             # With a factor of 0 the output is not read.
             total = left.astype(scale) @ right.astype(scale) + (into if memory(beta, scale, 1)[0] else 0)
-            if description.get(7) == self.Epilogue.BIAS:
+            epilogue = description.get(7, 0)
+            if epilogue in (self.Epilogue.BIAS, self.Epilogue.GELU_BIAS, self.Epilogue.GELU_AUX_BIAS):
                 total += memory(description[8], FLOATS[description[26]], into.shape[0])[:, None]
             if description.get(7) == self.Epilogue.BGRADB:
                 memory(description[8], FLOATS[description[26]], into.shape[1])[:] = right.sum(axis=0)
+            if epilogue in (self.Epilogue.GELU_AUX, self.Epilogue.GELU_AUX_BIAS, self.Epilogue.DGELU):
+                assert description[12] % 8 == 0
+                rows, columns = into.shape
+                layout = {"type": layouts[2]["type"], "rows": rows, "cols": columns, "ld": description[12]}
+                aux = self._matrix(description[11], layout, 0)
+            if epilogue == self.Epilogue.DGELU:
+                total = reference.gelu_gradient(total, aux.astype(scale), "tanh")
+            elif epilogue & self.Epilogue.GELU:
+                if epilogue & 128:
+                    aux[...] = total
+                total = reference.gelu(total, "tanh")
             into[...] = total
 
     def _matrix(self, address: int, layout: dict[Any, Any], index: int) -> np.ndarray:
@@ -214,6 +229,49 @@ def test_products_with_their_extras(binding: Binding, dtype: str) -> None:
     np.testing.assert_array_equal(product(x.T, x, total, accumulate=True), 1 + x.T @ x)
     batched = rng.integers(-4, 5, (3, 5, 6)).astype(dtype)
     np.testing.assert_array_equal(product(batched, x, np.zeros((3, 5, 5), dtype)), batched @ x)
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_gelu_and_its_gradient_are_parts_of_products(binding: Binding, has_bias: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, w, bias = (on_device(rng.normal(size=shape).astype(np.float16)) for shape in ((6, 5), (16, 5), (16,)))
+    given = bias if has_bias else None
+    exact = x.astype(float) @ w.T.astype(float) + (bias.astype(float) if has_bias else 0)
+    with cuda.running_with(cublaslt.CublasLt()):
+        both, alone = (cuda.matmul_gelu(x, w.T, given, keeps_input=keeps) for keeps in (True, False))
+        assert both is not None
+        assert alone is not None
+        h, y = both
+        np.testing.assert_allclose(h, exact, rtol=2e-3, atol=2e-3)
+        np.testing.assert_allclose(y, reference.gelu(exact, "tanh"), rtol=2e-3, atol=2e-3)
+        assert alone[0] is None
+        np.testing.assert_array_equal(alone[1], y)
+        for _ in range(2):
+            dh = cuda.matmul_gelu_gradient(x, w.T, h)
+            product = x.astype(float) @ w.T.astype(float)
+            expected = reference.gelu_gradient(product, np.asarray(h).astype(float), "tanh")
+            np.testing.assert_allclose(dh, expected, rtol=2e-3, atol=2e-3)
+    names = [o[7] for o in binding.objects.values() if "compute" in o]
+    assert names == ([164, 36, 192] if has_bias else [160, 32, 192])
+    assert not providers.fallbacks()
+
+
+def test_a_gelu_that_is_no_part_of_a_product(binding: Binding) -> None:
+    """None where the library has no algorithm, and said; where it is not asked, for its precision or its sizes."""
+    x, w, bias = (on_device(np.ones(shape, np.float16)) for shape in ((6, 5), (16, 5), (16,)))
+    h = on_device(np.ones((6, 16), np.float16))
+    with cuda.running_with(cublaslt.CublasLt()):
+        for a, b in ((x.astype(np.float32), w.astype(np.float32)), (x, w[:12]), (x[:0], w)):
+            assert cuda.matmul_gelu(a, b.T, None, keeps_input=True) is None
+            assert cuda.matmul_gelu_gradient(a, b.T, h) is None
+        assert not providers.fallbacks()
+        binding.has_no_extras = True
+        assert cuda.matmul_gelu(x, w.T, bias, keeps_input=True) is None
+        assert cuda.matmul_gelu_gradient(x, w.T, h) is None
+        reasons = [f"it has no algorithm with {what} in float16" for what in ("GELU", "GELU's gradient")]
+        assert [fallback.reason for fallback in providers.fallbacks()] == reasons
+        with providers.requiring_fast(), pytest.raises(DeviceError, match="no algorithm with GELU in float16"):
+            cuda.matmul_gelu(x, w.T, bias, keeps_input=True)
 
 
 def test_the_fastest_algorithm_is_timed_once_and_remembered(binding: Binding, tmp_path: Path) -> None:

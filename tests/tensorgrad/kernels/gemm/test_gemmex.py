@@ -72,6 +72,12 @@ def test_products_with_their_extras(cublas: Cublas, dtype: str) -> None:
     np.testing.assert_array_equal(cuda.matmul(batched, x), batched @ x)
 
 
+def test_a_gelu_is_no_part_of_a_product(cublas: Cublas) -> None:
+    x: Any = on_device(np.ones((8, 8), np.float16))
+    assert cuda.matmul_gelu(x, x, None, keeps_input=True) is None
+    assert cuda.matmul_gelu_gradient(x, x, x) is None
+
+
 def test_tf32_only_when_it_is_asked_for(cublas: Cublas) -> None:
     x = on_device(np.ones((4, 4), np.float32))
     cuda.matmul(x, x)

@@ -11,6 +11,7 @@ import pytest
 import tensorgrad as tg
 from tensorgrad.array import cuda_module, to_device, to_numpy
 from tensorgrad.errors import DeviceError
+from tensorgrad.kernels import reference
 from tensorgrad.kernels.gemm import cuda
 from tensorgrad.kernels.gemm.cublaslt import CublasLt
 from tensorgrad.kernels.gemm.gemmex import GemmEx
@@ -81,6 +82,29 @@ def test_biases_sums_and_what_is_added_to(runner: Any, dtype: str, shape: tuple[
         cuda.matmul(g.T, x, out=gradient, row_sums=sums, accumulate=True)
         compare(gradient, before + times * (g64.T @ x64), parameter)
         compare(sums, g64.sum(0), parameter)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("shape", [(64, 64, 64), (1000, 768, 3072), (4096, 256, 1024)])
+def test_gelu_is_a_part_of_products(cupy: Any, dtype: str, shape: tuple[int, int, int]) -> None:
+    pytest.importorskip("nvmath")
+    m, k, n = shape
+    (x, x64), (w, w64), (down, down64), (bias, bias64) = (drawn(dtype, *s) for s in ((m, k), (n, k), (k, n), (n,)))
+    w, w64, down, down64 = w * 0.02, exact(w * 0.02), down * 0.02, exact(down * 0.02)
+    with cuda.running_with(CublasLt()):
+        for _ in range(2):  # also with an algorithm that was chosen the first time
+            for given in (bias, None):
+                both = cuda.matmul_gelu(x, w.T, given, keeps_input=True)
+                alone = cuda.matmul_gelu(x, w.T, given, keeps_input=False)
+                assert both is not None
+                assert alone is not None
+                h64 = x64 @ w64.T + (0 if given is None else bias64)
+                compare(both[0], h64, dtype)
+                compare(both[1], reference.gelu(h64, "tanh"), dtype)
+                compare(alone[1], reference.gelu(h64, "tanh"), dtype)
+                dh = cuda.matmul_gelu_gradient(x, down, both[0])
+                assert dh is not None
+                compare(dh, reference.gelu_gradient(x64 @ down64, exact(both[0]), "tanh"), dtype)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)

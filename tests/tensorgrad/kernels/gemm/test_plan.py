@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorgrad.kernels import gemm
+from tensorgrad.kernels import gemm, reference
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.gemm import cuda
 from tensorgrad.kernels.gemm.plan import Product, product_of
@@ -68,6 +68,26 @@ def test_sums_of_rows_beside_a_product(data: st.DataObject, sizes: tuple[int, in
     with cuda.running_with(interpret):
         np.testing.assert_array_equal(cuda.matmul(x, y, row_sums=sums), x @ y)
     np.testing.assert_array_equal(sums, x.sum(axis=1))
+
+
+@given(st.data(), st.integers(1, 6), st.integers(1, 6), st.sampled_from([8, 24]), st.integers(0, 99))
+def test_gelu_beside_a_product(data: st.DataObject, m: int, k: int, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = (data.draw(layouts(shape, rng)).astype(np.float16) / 8 for shape in ((m, k), (k, n)))
+    bias = (rng.integers(-9, 10, n) / 8).astype(np.float16) if data.draw(st.booleans()) else None
+    with cuda.running_with(interpret):
+        both = cuda.matmul_gelu(x, y, bias, keeps_input=True)
+        alone = cuda.matmul_gelu(x, y, bias, keeps_input=False)
+        assert both is not None
+        assert alone is not None
+        h, out = both
+        dh = cuda.matmul_gelu_gradient(x, y, h)
+    product = x.astype(np.float32) @ y.astype(np.float32)
+    exact = product + (0 if bias is None else bias.astype(np.float32))
+    np.testing.assert_array_equal(h, exact.astype(np.float16))
+    np.testing.assert_allclose(out, reference.gelu(exact, "tanh"), rtol=2e-3, atol=1e-3)
+    np.testing.assert_array_equal(alone[1], out)
+    np.testing.assert_allclose(dh, reference.gelu_gradient(product, h.astype(np.float32), "tanh"), rtol=2e-3, atol=1e-3)
 
 
 def test_what_lies_as_a_library_reads_it_is_not_copied() -> None:

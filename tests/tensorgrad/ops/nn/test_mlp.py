@@ -178,9 +178,12 @@ def test_float32_parameters_of_a_16_bit_input(dtype: str, device: str, activatio
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_on_a_device_biases_and_their_gradients_are_parts_of_products(dtype: str, cupy: Any) -> None:
+def test_on_a_device_biases_and_gelu_and_their_gradients_are_parts_of_products(dtype: str, cupy: Any) -> None:
     *inputs, g = case("gelu_tanh", rows=(3,))
     xs = leaves([inputs[0].astype(dtype), *inputs[1:]], "cuda")
+    there = leaves([inputs[0].astype(dtype).astype(np.float32), *inputs[1:]])
+    for x in there:
+        x.grad = tg.zeros(x.shape, dtype="float32")
     for _ in range(2):
         with interpreting() as products:
             tg.mlp(*xs).backward(tg.tensor(g.astype(dtype), device="cuda"))
@@ -188,15 +191,28 @@ def test_on_a_device_biases_and_their_gradients_are_parts_of_products(dtype: str
     assert [plan.has_bias for plan in (up, down, into, d_x)] == [True, True, False, False]
     for plan in (d_down, d_up):
         assert (plan.has_row_sums, plan.accumulate, plan.out_dtype) == (True, True, "float32")
+    is_gelu = dtype == "float16"
+    assert [up.gelu, into.gelu] == (["value", "gradient"] if is_gelu else ["", ""])
+    for _ in range(2):
+        tg.mlp(*there).backward(g)
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else {"rtol": 2e-2, "atol": 2e-2}
+    for x, other in zip(xs, there, strict=True):
+        np.testing.assert_allclose(x.grad.numpy(), other.grad.numpy(), **tolerance)
+    # Without gradients nothing but the result is written.
+    with interpreting() as products, tg.no_grad():
+        tg.mlp(*xs)
+    assert [(product.plan.gelu, product.plan.aux) for product in products] == [
+        ("value" if is_gelu else "", None),
+        ("", None),
+    ]
 
 
-@pytest.mark.parametrize("product_dtype", PRODUCT_DTYPES)
-def test_no_array_of_a_weight_s_size_is_made_for_its_gradient(product_dtype: str | None) -> None:
+def test_no_array_of_a_weight_s_size_is_made_for_its_gradient() -> None:
     *inputs, g = case("gelu_tanh", rows=(16,), width=1000, hidden=1000)
     xs = leaves(inputs[:3])
     for x in xs:
         x.grad = tg.zeros(x.shape, dtype="float32")
-    y = tg.mlp(xs[0].detach(), *xs[1:], product_dtype=product_dtype)
+    y = tg.mlp(xs[0].detach(), *xs[1:])
     with tg.threads(2):
         tracemalloc.start()
         y.backward(g)
