@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from gpt.optim import AdamW, rates
 from tensorgrad import Key
 from tensorgrad.array import Array, device_of, module_of, to_device, to_numpy
 from tensorgrad.random import RowKeys
+from tensorgrad.rounding import rounding_once
 from tensorgrad.sorted_ids import SortedIds
 
 __all__ = ["Batch", "host_batch", "run_step", "train_step"]
@@ -78,14 +80,16 @@ def run_step(model: GPT, optimizer: AdamW, batch: Batch, *, micro_batch_size: in
     optimizer.zero_gradients()
     # Where the loss is scaled, an overflow is how it is found that the scale is too large.
     quiet: dict[str, Any] = {} if optimizer.scale_state_2 is None else {"over": "ignore", "invalid": "ignore"}
-    for start in range(0, batch.ids_BT.shape[0], micro_batch_size):
-        rows = slice(start, start + micro_batch_size)
-        ids = SortedIds(batch.ids_BT[rows], batch.order_BT[rows].reshape(-1))
-        key = RowKeys(batch.keys[rows]) if batch.keys else None
-        loss = model.loss(ids, batch.targets_BT[rows], key=key, reduction="sum", recompute=is_recomputed)
-        with np.errstate(**quiet):
-            loss.backward((report_3[2] / num_targets).astype(loss.dtype))
-        report_3[0] += loss.array
+    is_mixed = model.compute_dtype != optimizer.parameters.dtype
+    with rounding_once(optimizer.parameters, model.compute_dtype) if is_mixed else nullcontext():
+        for start in range(0, batch.ids_BT.shape[0], micro_batch_size):
+            rows = slice(start, start + micro_batch_size)
+            ids = SortedIds(batch.ids_BT[rows], batch.order_BT[rows].reshape(-1))
+            key = RowKeys(batch.keys[rows]) if batch.keys else None
+            loss = model.loss(ids, batch.targets_BT[rows], key=key, reduction="sum", recompute=is_recomputed)
+            with np.errstate(**quiet):
+                loss.backward((report_3[2] / num_targets).astype(loss.dtype))
+            report_3[0] += loss.array
     report_3[0] /= num_targets
     report_3[1] = optimizer.update(batch.numbers_4[:3])
     return report_3  # type: ignore[no-any-return]

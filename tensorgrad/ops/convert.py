@@ -8,6 +8,7 @@ from tensorgrad.dtype import DTypeLike, as_dtype, is_float
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.common import TensorLike, operand
 from tensorgrad.ops.logic import constant
+from tensorgrad.rounding import rounded
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
@@ -17,7 +18,8 @@ __all__ = ["astype", "to_device"]
 def astype(x: TensorLike, dtype: DTypeLike, *, copy: bool = True, device: str | None = None) -> Tensor:
     """x converted to `dtype`, and moved to `device`; the gradient is converted and moved back.
 
-    To or from a dtype that is not float: a constant. With copy=False x itself where nothing changes.
+    To or from a dtype that is not float: a constant. With copy=False x itself where nothing changes,
+    and within `rounding_once` a part of its copy.
     """
     a = operand("astype", x)
     target = as_dtype(dtype)
@@ -27,7 +29,10 @@ def astype(x: TensorLike, dtype: DTypeLike, *, copy: bool = True, device: str | 
         return x  # type: ignore[return-value]
     if not is_float(target):
         return constant(a.astype(target), x)
-    out = kernels_for(a).cast(a, target) if is_float(a.dtype) and a.dtype != target else a.astype(target)
+    if a.dtype == target or not is_float(a.dtype):
+        out = a.astype(target)
+    else:
+        out = kernels_for(a).cast(a, target) if copy else rounded(a, target)
     source = a.dtype
     return record(out, (x, lambda g: astype(g, source, copy=False)))
 

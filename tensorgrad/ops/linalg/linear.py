@@ -12,6 +12,7 @@ from tensorgrad.ops.convert import astype
 from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.shape import matrix_transpose
+from tensorgrad.rounding import rounded
 from tensorgrad.tape import AddingVjp, data, record
 from tensorgrad.tensor import Tensor
 
@@ -49,11 +50,11 @@ def linear(
     x_shape, narrow, wide = a.shape, a.dtype, w.dtype
     rows = a.reshape(row_shape(x_shape))
     is_mixed = narrow != wide
-    table = w.astype(narrow) if is_mixed else w
+    table = rounded(w, narrow) if is_mixed else w
     if bias is None:
         out = gemm.matmul(rows, table.T)
     else:
-        out = gemm.affine(rows, table.T, b.astype(narrow) if is_mixed else b)
+        out = gemm.affine(rows, table.T, rounded(b, narrow) if is_mixed else b)
     has_sums = getattr(bias, "node", None) is not None and gemm.sums_beside_products(a)
     sums: list[Any] = []  # the last cotangent that weight's gradient was computed from, and the sums of its columns
 

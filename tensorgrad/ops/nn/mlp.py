@@ -16,6 +16,7 @@ from tensorgrad.ops.linalg.linear import linear
 from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
 from tensorgrad.ops.nn.activation import gelu, relu, swiglu
 from tensorgrad.ops.nn.definition import through
+from tensorgrad.rounding import rounded
 from tensorgrad.tape import is_recording, record_joint
 from tensorgrad.tensor import Tensor
 
@@ -63,7 +64,7 @@ def mlp(
             return [None if value is None else Tensor(value, node) for value, node in values]
 
     else:
-        up_GC, down_NF = up_GC.astype(narrow, copy=False), down_NF.astype(narrow, copy=False)
+        up_GC, down_NF = rounded(up_GC, narrow), rounded(down_NF, narrow)
 
         def recorded() -> list[Any]:
             return inputs
@@ -71,7 +72,7 @@ def mlp(
     kernels = kernels_for(a)
     # Biases and their gradients are parts of the products there, on the CPU of the passes between them.
     is_on_device = gemm.sums_beside_products(a)
-    biases = [None if b is None else b.astype(narrow, copy=False) for b in (up_bias_G, down_bias_N)]
+    biases = [None if b is None else rounded(b, narrow) for b in (up_bias_G, down_bias_N)]
     needs_x, needs_up, needs_down, needs_up_bias, needs_down_bias = needed = [
         getattr(z, "node", None) is not None for z in inputs
     ]
