@@ -8,6 +8,7 @@ update, zeroing and saving are then single operations over all parameters.
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -50,7 +51,7 @@ class AdamW:
         like = next(iter(tensors.values())).array
         xp = module_of(like)
         self.parameters: Array = xp.zeros(size, like.dtype)
-        self.gradients: Array = xp.zeros(size, like.dtype)
+        self.gradients, self._gradient_pages = _zeros_in_pages(size, like)
         self.first_moment: Array = xp.zeros(num_own, like.dtype)
         self.second_moment: Array = xp.zeros(num_own, like.dtype)
         self.rates_4: Array = xp.zeros(4, np.float64)  # as the kernel `adamw` takes them
@@ -68,8 +69,15 @@ class AdamW:
             start += aligned(x.size)
 
     def zero_gradients(self) -> None:
-        """Start a new sum of gradients."""
-        self.gradients[...] = 0
+        """Start a new sum of gradients.
+
+        On a CPU the buffer's pages are given back to the operating system, which makes zeros of each when it
+        is next written to: at the start of a backward, when most activations are kept, gradients take no memory.
+        """
+        if self._gradient_pages is None:
+            self.gradients[...] = 0
+        else:
+            self._gradient_pages.madvise(mmap.MADV_DONTNEED)
 
     def step(self, learning_rate: float, number: int) -> Array:
         """Update the parameters by the gradients; `number` counts the updates from 1.
@@ -135,6 +143,16 @@ class AdamW:
                     "the checkpoint belongs to another model"
                 )
             buffer[...] = to_device(np.asarray(found), device_of(buffer))
+
+
+def _zeros_in_pages(size: int, like: Array) -> tuple[Array, mmap.mmap | None]:
+    """Zeros (size,) of the dtype and device of `like`, and the pages that hold them, where they can be given back."""
+    if not isinstance(like, np.ndarray) or not size or not hasattr(mmap, "MADV_DONTNEED"):
+        return module_of(like).zeros(size, like.dtype), None
+    pages = mmap.mmap(-1, size * like.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, like.dtype), pages
 
 
 def rates(config: OptimConfig, learning_rate: float, number: int) -> NDArray[np.float64]:

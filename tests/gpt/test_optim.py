@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -162,3 +165,21 @@ def test_a_gradient_of_a_graph_from_before_the_step_is_refused():
     optimizer.step(1e-3, 1)
     with pytest.raises(tensorgrad.GraphError, match="values that square"):
         before.backward()
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="the system takes no pages back")
+def test_zeroed_gradients_take_no_memory_until_they_are_written_to():
+    def resident_bytes():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    model = {"matrix": tensorgrad.zeros((4096, 4096), requires_grad=True)}
+    optimizer = AdamW(model, OptimConfig())
+    for _ in range(2):
+        optimizer.gradients[...] = 1
+        before = resident_bytes()
+        optimizer.zero_gradients()
+        assert before - resident_bytes() > 60 << 20  # of 64 MiB
+        assert not model["matrix"].grad.numpy().any()
+        assert model["matrix"].grad.array.base is not None  # still a view of the buffer
+        optimizer.gradients[-1] = 2
+        assert model["matrix"].grad.array[-1, -1] == 2
