@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -143,9 +143,10 @@ def main() -> None:
         base = scaled(load_config(arguments.preset), arguments.length)
         base = _prepare(base, read_corpus(arguments.paths), Path(folder))
         lab = Lab(arguments.preset, base, Path(folder) / "data", arguments.seeds, arguments.length)
-        result = lab.compare(chosen, is_equal_time=arguments.equal == "time")
-    name = f"ablation_{arguments.preset}" + ("_equal_time" if arguments.equal == "time" else "") + arguments.name
-    print(store(name, result, ("numpy", "numba", "onednn-cpu-gomp")))
+        name = f"ablation_{arguments.preset}" + ("_equal_time" if arguments.equal == "time" else "") + arguments.name
+        for result in lab.compare(chosen, is_equal_time=arguments.equal == "time"):
+            path = store(name, result, ("numpy", "numba", "onednn-cpu-gomp"))
+    print(path)
 
 
 class Lab:
@@ -156,7 +157,8 @@ class Lab:
         tokenizer = load_tokenizer(folder)
         self.data, self.heldout = (TokenData.open(folder, part, tokenizer) for part in ("train", "heldout"))
 
-    def compare(self, changes: dict[str, Change], *, is_equal_time: bool) -> dict[str, Any]:
+    def compare(self, changes: dict[str, Change], *, is_equal_time: bool) -> Iterator[dict[str, Any]]:
+        """The result as far as it is known, after each change."""
         base = [self.run(self.base, Change(), seed) for seed in self.seeds]
         print(f"{'base':32} {statistics.mean(base):.4f}", flush=True)
         rows = {}
@@ -177,12 +179,12 @@ class Lab:
                 "step_cost_ratio": round(ratio, 2),
             }
             print(f"{name:32} {row['difference']:+.4f} +- {row['error']}  step x {row['step_cost_ratio']}", flush=True)
-        return {
-            "equal": "time" if is_equal_time else "steps",
-            "steps": self.base.steps,
-            "base": [round(loss, 4) for loss in base],
-            "changes": rows,
-        }
+            yield {
+                "equal": "time" if is_equal_time else "steps",
+                "steps": self.base.steps,
+                "base": [round(loss, 4) for loss in base],
+                "changes": rows,
+            }
 
     def changed(self, change: Change) -> TrainConfig:
         config = load_config(self.preset, overrides=change.values)
