@@ -121,6 +121,19 @@ def test_a_step_by_our_own_kernels_waits_for_nothing(cupy_kernels):
     np.testing.assert_allclose(report_3.get()[:2], expected, rtol=3e-5)
 
 
+def test_a_run_by_our_own_kernels_falls_back_nowhere(text, tmp_path, monkeypatch, cupy_kernels):
+    monkeypatch.setattr(train, "_print_samples", lambda session: None)
+    text.write_text(text.read_text()[:800])  # the last evaluation reads a tenth of it
+    model = replace(LLAMA, num_layers=1, dropout=0.1)
+    config = replace(CONFIG, device="cuda", require_fast=True, steps=1, batch_size=1, micro_batch_size=1, model=model)
+    train.train(config, [str(text)], tmp_path / "fast")
+    assert not providers.fallbacks()
+    monkeypatch.setattr("tensorgrad.kernels.cuda.norm._MAX_SHARED_BYTES", 0)
+    with pytest.raises(DeviceError, match="kernels: expected cuda, as the fast provider is required, got reference"):
+        train.train(config, [str(text)], tmp_path / "refused")
+    assert not checkpoint.checkpoints(tmp_path / "refused")
+
+
 def test_the_same_command_gives_the_same_weights(text, tmp_path, cuda):
     config = replace(CONFIG, device="cuda")
     for name in ("a", "b"):
