@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 from tensorgrad.errors import ShapeError, shown
 from tensorgrad.ops.broadcast import reshape
@@ -16,13 +18,24 @@ __all__ = ["expand_dims", "matrix_transpose", "moveaxis", "permute_dims", "squee
 def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
     """The axes in another order: axis i of the result is axis `axes[i]` of x."""
     a = operand("permute_dims", x)
-    order = normalise_axes("permute_dims", tuple(axes) if isinstance(axes, Sequence) else axes, a.ndim)
-    if len(order) != a.ndim:
-        raise ShapeError(
-            f"permute_dims: expected each of {a.ndim} axes once, got {shown(axes)}: name all of them in their new order"
-        )
-    back = tuple(order.index(i) for i in range(a.ndim))
+    named = tuple(axes) if isinstance(axes, Sequence) else axes
+    # What is no integer may equal one.
+    find = _known_orders if type(named) is tuple and {*map(type, named)} == {int} else _orders
+    order, back = find(named, a.ndim)
     return record(a.transpose(order), (x, lambda g: permute_dims(g, back)))
+
+
+def _orders(axes: Any, ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes as 0 .. ndim - 1, and the order that undoes theirs."""
+    order = normalise_axes("permute_dims", axes, ndim)
+    if len(order) != ndim:
+        raise ShapeError(
+            f"permute_dims: expected each of {ndim} axes once, got {shown(axes)}: name all of them in their new order"
+        )
+    return order, tuple(order.index(i) for i in range(ndim))
+
+
+_known_orders = functools.lru_cache(maxsize=256)(_orders)
 
 
 def matrix_transpose(x: TensorLike) -> Tensor:

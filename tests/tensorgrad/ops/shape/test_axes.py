@@ -46,6 +46,15 @@ def test_what_moveaxis_and_squeeze_refuse() -> None:
         tg.squeeze(x, (0, 1))
 
 
+@pytest.mark.parametrize("axes", [(True, False), (1.0, 0), (0, -2), (1,), (2, 0), 1])
+def test_an_order_is_refused_also_where_it_equals_a_known_one(axes: Any) -> None:
+    x = tg.ones((2, 3))
+    assert x.permute_dims(1, 0).shape == (3, 2)
+    for _ in range(2):
+        with pytest.raises(tg.ShapeError, match="permute_dims: expected"):
+            tg.permute_dims(x, axes)
+
+
 @pytest.mark.parametrize(
     "f",
     [
