@@ -83,6 +83,12 @@ def activations(machine: Machine, s: Sizes) -> Iterator[Case]:
     kernels, size = kernels_for(x), x.nbytes
     yield Case("gelu_tanh", lambda: kernels.gelu(x, "tanh"), 2 * size)
     yield Case("gelu_tanh_gradient", lambda: kernels.gelu_gradient(g, x, "tanh"), 3 * size)
+    # As in an MLP: over g, with the activation again.
+    yield Case(
+        "gelu_tanh_gradient and gelu_tanh",
+        lambda: kernels.mlp_activation_gradient(g, x, "gelu_tanh", False, False),
+        4 * size,
+    )
     half = machine.normal(s.N, s.F // 2)
     yield Case("swiglu", lambda: kernels.swiglu(x), size + half.nbytes)
     yield Case("swiglu_gradient", lambda: kernels.swiglu_gradient(half, x), 2 * size + half.nbytes)
@@ -150,7 +156,8 @@ def optimizer(machine: Machine, s: Sizes) -> Iterator[Case]:
 def products(machine: Machine, s: Sizes) -> Iterator[Case]:
     """Every product of a block and the head at 64 samples, plain and as `linear` asks for it, beside PyTorch's.
 
-    Y = X W^T (+ bias), dX = dY W, dW = dY^T X (added in float32, with the sums that are the bias's gradient).
+    Y = X W^T (+ bias), dX = dY W, dW = dY^T X (added in float32, with the sums that are the bias's gradient); and with
+    GELU or its gradient, where those are parts of products, to compare with the kernels of their own.
     """
     rows = (1 if machine.is_small else 4) * s.N
     torch = _torch(machine)
@@ -167,6 +174,10 @@ def products(machine: Machine, s: Sizes) -> Iterator[Case]:
         }
         if gemm.sums_beside_products(x):
             works["dW added, sums"] = lambda x, w, g, buffer=buffer: gemm.matmul_with_sums(g.T, x, buffer.dtype, buffer)
+        if name == "up" and gemm.affine_gelu(x, weight.T, bias, keeps_input=True):
+            works["forward + bias + GELU"] = lambda x, w, g, bias=bias: gemm.affine_gelu(x, w.T, bias, keeps_input=True)
+        if name == "down" and gemm.matmul_gelu_gradient(g, weight, x) is not None:
+            works["dX, GELU's gradient"] = lambda x, w, g: gemm.matmul_gelu_gradient(g, w, x)
         for kind, work in works.items():
             yield Case(f"{name}, {kind}", functools.partial(work, x, weight, g), flops=2 * rows * wide * narrow)
         if torch:
