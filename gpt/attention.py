@@ -55,10 +55,10 @@ class Attention:
         key_end = self.num_heads + self.num_kv_heads
         rate, key = (0.0, None) if dropout is None else (dropout.rate, dropout.key)
         heads_BTJD = self.qkv(x_BTC).reshape(batch, time, key_end + self.num_kv_heads, -1)
-        if not self.has_qk_norm and rotation is None and cache is None:
-            # Nothing comes in between: what the product left is read there, and its gradient is written as one.
+        if not self.has_qk_norm and cache is None:
+            # What the product left is read there, and its gradient is written as one.
             out_BTHD = tensorgrad.self_attention(
-                heads_BTJD, num_heads=self.num_heads, is_causal=True, dropout_rate=rate, key=key
+                heads_BTJD, num_heads=self.num_heads, is_causal=True, rotation=rotation, dropout_rate=rate, key=key
             )
             return self.out(out_BTHD.reshape(batch, time, width))
         # Views all the way: the gradients of the three slices meet in one buffer, the gradient of the product.

@@ -160,8 +160,8 @@ class Kernels(Protocol):
         """
         ...
 
-    def rope(self, x: Array, cos_TE: Array, sin_TE: Array) -> Array:
-        """x (..., T, D) with the halves of its last axis rotated by angles (T, E = D / 2)."""
+    def rope(self, x: Array, cos_TE: Array, sin_TE: Array, out: Array | None = None) -> Array:
+        """x (..., T, D) with the halves of its last axis rotated by angles (T, E = D / 2); in `out`, which may be x."""
         ...
 
     def cast(self, x: Array, dtype: DType) -> Array:

@@ -174,20 +174,20 @@ def _kept(dropout: Dropout, samples: slice, rows: slice, keys: slice, scores: Ar
     return xp.stack(parts).reshape(scores.shape) if parts else xp.empty(scores.shape, bool)  # type: ignore[no-any-return]
 
 
-def rope(x: Array, cos_TE: Array, sin_TE: Array) -> Array:
+def rope(x: Array, cos_TE: Array, sin_TE: Array, out: Array | None = None) -> Array:
     half = x.shape[-1] // 2
     lead = x[None, None] if x.ndim == 2 else x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
     # In the memory order of x: queries and keys are transposed views, read and written row by row.
-    out = module_of(x).empty_like(lead)
+    target = module_of(x).empty_like(lead) if out is None else out.reshape(lead.shape)
 
     def work(samples: slice) -> None:
         first, second = lead[samples, ..., :half], lead[samples, ..., half:]
-        t = first * cos_TE
-        t -= second * sin_TE
-        out[samples, ..., :half] = t
-        module_of(x).multiply(second, cos_TE, out=t)
-        t += first * sin_TE
-        out[samples, ..., half:] = t
+        turned = first * cos_TE
+        turned -= second * sin_TE
+        last = second * cos_TE
+        last += first * sin_TE
+        target[samples, ..., :half] = turned  # only now, as it may be x
+        target[samples, ..., half:] = last
 
     for_blocks(lead, work)
-    return out.reshape(x.shape)  # type: ignore[no-any-return]
+    return target.reshape(x.shape)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorgrad.arguments import as_flag, as_number, as_size
 from tensorgrad.array import Array, module_of
-from tensorgrad.errors import DTypeError, ShapeError
+from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 from tensorgrad.kernels import kernels_for
 from tensorgrad.kernels.packing import joined, unpacked
 from tensorgrad.ops.broadcast import broadcast_to, reshape
@@ -76,18 +76,20 @@ def self_attention(
     num_heads: int,
     is_causal: bool = False,
     scale: float | None = None,
+    rotation: tuple[Array, Array] | None = None,
     dropout_rate: float = 0.0,
     key: Key | RowKeys | None = None,
 ) -> Tensor:
     """`scaled_dot_product_attention` of queries, keys and values that one product left beside one another.
 
-    On a GPU they are read where they are, and their gradients written into one array: nothing is copied.
+    They are read where they are, and their gradients written into one array: nothing is copied.
 
     Args:    qkv (B, T, H + 2 K, D): of each token `num_heads` = H query heads, K key heads, K value heads;
+             rotation: cos and sin (T, D / 2), by which `rope` turns queries and keys first, or None;
              is_causal, scale, dropout_rate, key: as there.
     Returns: (B, T, H, D).
     Raises:  ShapeError, DTypeError, ArgumentError.
-    Grad:    as there. Saves qkv, out, and one log-sum-exp per query.
+    Grad:    as there, turned back. Saves qkv, the turned queries and keys, out, and one log-sum-exp per query.
     """
     op = "self_attention"
     a = float_operand(op, qkv)
@@ -95,24 +97,38 @@ def self_attention(
     _check_packed(a, num_heads)
     scale = 1 / math.sqrt(a.shape[-1]) if scale is None else as_number(op, "scale", scale)
     is_causal = as_flag(op, "is_causal", is_causal)
-    q, k, v = unpacked(a.transpose(0, 2, 1, 3), num_heads)
+    kernels, num_turned = kernels_for(a), (num_heads + a.shape[2]) // 2
+    heads_BJTD = a.transpose(0, 2, 1, 3)
+    q, k, v = unpacked(heads_BJTD, num_heads)
+    if rotation is not None:
+        cos, sin = rotation = _tables(op, heads_BJTD, *_pair(op, rotation))
+        turned_BJTD = kernels.rope(heads_BJTD[:, :num_turned], cos, sin)
+        q, k = turned_BJTD[:, :num_heads], turned_BJTD[:, num_heads:]
     dropped = _attention_dropout(op, dropout_rate, key, q)
-    out, row_logsumexp = kernels_for(a).attention(q, k, v, None, is_causal, scale, dropped)
+    out, row_logsumexp = kernels.attention(q, k, v, None, is_causal, scale, dropped)
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            return through(lambda qkv: self_attention_definition(qkv, num_heads, is_causal, scale, dropped), [qkv], g)[
-                0
-            ]
+            arguments = (num_heads, is_causal, scale, rotation, dropped)
+            return through(lambda qkv: self_attention_definition(qkv, *arguments), [qkv], g)[0]
         g_BHTD = g.transpose(0, 2, 1, 3)
         kernels = kernels_for(g)
-        return joined(kernels.attention_gradient(g_BHTD, q, k, v, out, row_logsumexp, None, is_causal, scale, dropped))
+        parts = kernels.attention_gradient(g_BHTD, q, k, v, out, row_logsumexp, None, is_causal, scale, dropped)
+        dqkv = joined(parts)
+        if rotation is not None:
+            part = dqkv.transpose(0, 2, 1, 3)[:, :num_turned]
+            kernels.rope(part, cos, -sin, part)
+        return dqkv
 
     return record(out.transpose(0, 2, 1, 3), (qkv, vjp))
 
 
-def self_attention_definition(qkv: Tensor, num_heads: int, is_causal: bool, scale: float, dropped: Any) -> Tensor:
+def self_attention_definition(
+    qkv: Tensor, num_heads: int, is_causal: bool, scale: float, rotation: Any, dropped: Any
+) -> Tensor:
     q, k, v = unpacked(permute_dims(qkv, (0, 2, 1, 3)), num_heads)
+    if rotation is not None:
+        q, k = (rope_definition(x, *rotation) for x in (q, k))
     return permute_dims(attention_definition(q, k, v, None, is_causal, scale, dropped), (0, 2, 1, 3))
 
 
@@ -209,19 +225,32 @@ def rope(x: TensorLike, cos: Array, sin: Array) -> Tensor:
     Grad:    the rotation by the opposite angle. Saves nothing of x.
     Source:  Su et al., "RoFormer", 2021, equation 34, with Llama's pairing of halves.
     """
-    a, cos, sin = float_operand("rope", x), operand("rope", cos), operand("rope", sin)
+    a = float_operand("rope", x)
+    cos, sin = _tables("rope", a, cos, sin)
+    return record(kernels_for(a).rope(a, cos, sin), (x, lambda g: rope(g, cos, -sin)))
+
+
+def _pair(op: str, rotation: Any) -> tuple[Any, Any]:
+    if not isinstance(rotation, (tuple, list)) or len(rotation) != 2:
+        raise ArgumentError(f"{op}: expected rotation to be (cos, sin), got {shown(rotation)}: give two arrays")
+    return rotation[0], rotation[1]
+
+
+def _tables(op: str, a: Array, cos: Any, sin: Any) -> tuple[Array, Array]:
+    """Cosines and sines that fit a (..., T, D)."""
+    cos, sin = operand(op, cos), operand(op, sin)
     expected = (a.shape[-2], a.shape[-1] // 2) if a.ndim >= 2 and a.shape[-1] % 2 == 0 else None
     if expected is None or cos.shape != expected or sin.shape != expected:
         raise ShapeError(
-            f"rope: expected x (..., T, D), D even, and cos, sin (T, D / 2), got {a.shape}, {cos.shape}, {sin.shape}: "
+            f"{op}: expected x (..., T, D), D even, and cos, sin (T, D / 2), got {a.shape}, {cos.shape}, {sin.shape}: "
             "slice cos and sin to x's positions"
         )
     if cos.dtype != a.dtype or sin.dtype != a.dtype:
         raise DTypeError(
-            f"rope: expected cos and sin in {a.dtype}, as x, got {cos.dtype} and {sin.dtype}: convert them with .astype"
+            f"{op}: expected cos and sin in {a.dtype}, as x, got {cos.dtype} and {sin.dtype}: convert them with .astype"
         )
-    check_devices("rope", a, cos, sin)
-    return record(kernels_for(a).rope(a, cos, sin), (x, lambda g: rope(g, cos, -sin)))
+    check_devices(op, a, cos, sin)
+    return cos, sin
 
 
 def rope_definition(x: Tensor, cos: Array, sin: Array) -> Tensor:

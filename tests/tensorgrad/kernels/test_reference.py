@@ -401,6 +401,16 @@ def test_adamw_in_float32_stays_float32_and_close(kernels: Kernels) -> None:
     np.testing.assert_allclose(state[0], expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rope_in_place_is_rope(kernels: Kernels, dtype: str) -> None:
+    whole, angles = normal((3, 50, 4, 64), dtype), normal((50, 32), dtype, 1)
+    cos, sin = np.cos(angles), np.sin(angles)
+    part, expected = whole.transpose(0, 2, 1, 3)[:, :3], whole.copy()
+    expected[:, :, :3] = kernels.rope(part, cos, sin).transpose(0, 2, 1, 3)
+    assert np.shares_memory(kernels.rope(part, cos, sin, part), whole)
+    np.testing.assert_array_equal(whole, expected)
+
+
 @pytest.mark.parametrize("shape", [(), (0, 3), (7, 5), (BLOCK // 16 + 5, 16), (3, BLOCK + 7)], ids=str)
 def test_dropout_of_blocks_is_dropout_of_the_whole(kernels: Kernels, shape: tuple[int, ...]) -> None:
     for dtype in ("float16", "float32", "float64"):

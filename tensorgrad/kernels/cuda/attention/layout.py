@@ -1,8 +1,8 @@
 """Where the rows of heads lie: addresses and strides as kernels take them, and buffers that save copies.
 
-Queries, keys and values are usually views of one product's output, (B, T, H + 2 K, D): of every token, all query
-heads, then key heads, then value heads. Kernels read them there, and write their gradients as views of one buffer
-of the same layout, which is the product's gradient with nothing copied.
+Queries, keys and values usually come of one product, (B, T, H + 2 K, D): of every token, all query heads, then key
+heads, then value heads. Kernels read them where they are, and write their gradients as views of one buffer of that
+layout, which is the product's gradient with nothing copied.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad.array import Array, address_of
-from tensorgrad.kernels.packing import is_side_by_side
 from tensorgrad.random import Key, RowKeys
 
 __all__ = ["Dropout", "Unsupported", "aligned", "check_widths", "gradients_like", "heads_last"]
@@ -46,9 +45,9 @@ def heads_last(shape_BHTD: tuple[int, ...], dtype: Any, xp: Any) -> Array:
 
 
 def gradients_like(q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, xp: Any) -> tuple[Array, Array, Array]:
-    """Uninitialised gradients: views of one buffer, side by side, where q, k and v are such views."""
+    """Uninitialised gradients: views of one buffer, side by side, where their lengths and widths are the same."""
     heads, kv_heads = q_BHTD.shape[1], k_BKSD.shape[1]
-    if not is_side_by_side((q_BHTD, k_BKSD, v_BKSD)):
+    if not q_BHTD.shape[2:] == k_BKSD.shape[2:] == v_BKSD.shape[2:]:
         q, k, v = (heads_last(x.shape, x.dtype, xp) for x in (q_BHTD, k_BKSD, v_BKSD))
         return q, k, v
     batch, _, length, width = q_BHTD.shape

@@ -248,6 +248,14 @@ def test_rope(cuda: Any, dtype: str) -> None:
     out = cuda.rope(turned, cos, sin)
     assert out.strides == turned.strides
     assert_close(out, reference.rope(numbers(turned), numbers(cos), numbers(sin)), dtype)
+    whole = normal((2, 5, 4, 12), dtype)
+    expected, part = whole.copy(), whole.transpose(0, 2, 1, 3)[:, :3]
+    expected[:, :, :3] = cuda.rope(part, cos, sin).transpose(0, 2, 1, 3)
+    if isinstance(cuda, OnDevice):  # whose arguments are copies
+        part[...] = cuda.rope(part, cos, sin, part)
+    else:
+        assert np.shares_memory(cuda.rope(part, cos, sin, part), whole)
+    np.testing.assert_array_equal(whole, expected)
     backwards = normal((2, 5, 12), dtype)[..., ::-1]
     assert_close(cuda.rope(backwards, cos, sin), reference.rope(numbers(backwards), numbers(cos), numbers(sin)), dtype)
 

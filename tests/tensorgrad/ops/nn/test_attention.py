@@ -124,6 +124,28 @@ def test_dropout_needs_a_key_and_a_rate_below_one() -> None:
         tg.scaled_dot_product_attention(q, k, v, dropout_rate=0.5, key=RowKeys((tg.Key(1),)))
 
 
+def test_self_attention_of_turned_heads_is_attention_of_what_rope_turned() -> None:
+    qkv = tg.tensor(np.random.default_rng(0).normal(size=(2, 5, 8, 6)).astype("float32"), requires_grad=True)
+    angles = np.random.default_rng(1).normal(size=(5, 3)).astype("float32")
+    cos, sin = np.cos(angles), np.sin(angles)
+    got = tg.self_attention(qkv, num_heads=4, is_causal=True, rotation=(cos, sin))
+    q, k, v = (qkv[:, :, part].permute_dims(0, 2, 1, 3) for part in (slice(0, 4), slice(4, 6), slice(6, 8)))
+    turned = tg.rope(q, cos, sin), tg.rope(k, cos, sin), v
+    expected = tg.scaled_dot_product_attention(*turned, is_causal=True).permute_dims(0, 2, 1, 3)
+    np.testing.assert_array_equal(got.numpy(), expected.numpy())
+    g = np.random.default_rng(2).normal(size=got.shape).astype("float32")
+    (d_got,), (d_expected,) = tg.grad(got, qkv, g), tg.grad(expected, qkv, g)
+    np.testing.assert_allclose(d_got.numpy(), d_expected.numpy(), rtol=0, atol=1e-6)
+
+
+def test_a_rotation_is_two_tables() -> None:
+    qkv, table = np.ones((1, 5, 3, 4)), np.ones((5, 2))
+    with pytest.raises(tg.ArgumentError, match=r"self_attention: expected rotation to be \(cos, sin\), got .*give two"):
+        tg.self_attention(qkv, num_heads=1, rotation=table)  # type: ignore[arg-type]
+    with pytest.raises(tg.ShapeError, match=r"self_attention: expected x .* cos, sin \(T, D / 2\), got .*\(4, 2\)"):
+        tg.self_attention(qkv, num_heads=1, rotation=(table, table[:4]))
+
+
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_a_mask_that_needs_a_gradient_changes_no_other(is_causal: bool) -> None:
     xs, bias = inputs(5, 7), np.random.default_rng(2).normal(size=(2, 1, 7))
