@@ -1,6 +1,6 @@
 """Philox4x64-10 in array expressions: the words of `random.Key` made where they are needed, without a copy.
 
-NumPy's generator of the same name makes them on the CPU; this is for devices, where a word costs some
+NumPy's generator of the same name makes them on the CPU; `words` is for devices, where a word costs some
 hundred elementwise operations of a quarter of a word each. A kernel of its own is faster, and gives the same.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011, figure 3 and table 2.
@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgrad.array import Array
 
-__all__ = ["words"]
+__all__ = ["block", "words"]
 
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 _KEY_STEPS = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
@@ -22,6 +22,18 @@ _ROUNDS = 10
 _WORD = 1 << 64
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+
+
+def block(counter: int, seed: int, stream: int) -> tuple[int, int, int, int]:
+    """The words of one counter, by Python's own integers: for a single one faster than NumPy's generator is made."""
+    a, b, c, d = (counter >> shift & _WORD - 1 for shift in (0, 64, 128, 192))
+    (first, second), (first_step, second_step) = _MULTIPLIERS, _KEY_STEPS
+    for _ in range(_ROUNDS):
+        product0, product1 = a * first, c * second
+        a, c = product1 >> 64 ^ b ^ seed, product0 >> 64 ^ d ^ stream
+        b, d = product1 & _WORD - 1, product0 & _WORD - 1
+        seed, stream = seed + first_step & _WORD - 1, stream + second_step & _WORD - 1
+    return a, b, c, d
 
 
 def words(xp: Any, seed_R1: Array, stream_R1: Array, block: int, num_blocks: int) -> Array:

@@ -56,8 +56,7 @@ class Key:
             raise ArgumentError(
                 f"fold_in: expected an integer in 0 .. 2**64 - 1, got {shown(data)}: take it modulo 2**64"
             )
-        seed, stream = self._generator(_FOLD_COUNTER + word).random_raw(2)
-        return Key(int(seed), int(stream))
+        return Key(*philox.block(_FOLD_COUNTER + word + 1, self.seed, self.stream)[:2])
 
     def split(self, count: int = 2) -> tuple[Key, ...]:
         """`count` independent keys: `fold_in(0)`, `fold_in(1)`, ..."""

@@ -29,21 +29,22 @@ OWN = {
 STEPS = 10
 
 
-def train(config: ModelConfig, device: str) -> np.ndarray:
-    """Loss and gradient norm of each step; on a device nothing is copied or waited for within one."""
+def train(config: ModelConfig, device: str, num_steps: int = STEPS) -> np.ndarray:
+    """Loss and gradient norm of each step; on a device nothing is waited for within one, nor copied but for keys."""
     model = GPT.init(config, Key(0)).to(device)
     optimizer = AdamW(model, OptimConfig())
     rng = np.random.default_rng(0)
     reports = []
-    for number in range(1, STEPS + 1):
+    for number in range(1, num_steps + 1):
         ids = rng.integers(0, config.vocab_size, (2, config.context_length + 1))
         numbers = rates(optimizer.config, 1e-3, number)
         values = host_batch(ids[:, :-1], ids[:, 1:], numbers, vocab_size=config.vocab_size, micro_batch_size=2)
-        batch = Batch(**{name: to_device(value, device) for name, value in values.items()})
+        keys = Key(number).split(2) if config.dropout else ()
+        batch = Batch(**{name: to_device(value, device) for name, value in values.items()}, keys=keys)
         copied = syncs.copies.copy()
         with syncs.forbidden():
             report_3 = run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=number % 5 == 0)
-        assert number == 1 or syncs.copies == copied  # the first makes RoPE's tables
+        assert number == 1 or keys or syncs.copies == copied  # the first makes RoPE's tables
         reports.append(report_3 if device == "cpu" else report_3.get())
     return np.array(reports)[:, :2]
 
@@ -65,3 +66,17 @@ def test_ten_steps_are_numpy_s(name, config, cupy_kernels):
         "kernels": "cuda",
         "attention in float32": "plain",
     }
+
+
+def test_steps_with_dropout_are_numpy_s(cupy_kernels):
+    """Every number drawn in a kernel, of attention's weights too, is the one that the CPU draws."""
+    config = replace(LLAMA, dropout=0.2)
+    like = to_device(np.zeros((1, 2, 16, 16), np.float32), "cuda")
+    cuda_kernels().attention(like, like, like, None, True, 1.0, (Key(0), 0.2))  # which tries itself out, and waits
+    cupy_kernels.launched.clear()
+    on_device = train(config, "cuda", 2)
+    launched = {kernel.name: kernel.defines for kernel in cupy_kernels.launched}
+    assert "dropout" in launched
+    assert {launched[name]["DROPOUT"] for name in launched if name.startswith("attention_")} == {1}
+    assert not providers.fallbacks()
+    np.testing.assert_allclose(on_device, train(config, "cpu", 2), rtol=1e-5)

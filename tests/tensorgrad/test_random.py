@@ -48,6 +48,8 @@ def test_bits_are_philox_s(key: tg.Key) -> None:
 def test_fold_in_draws_from_counters_that_no_stream_reaches() -> None:
     folded = tg.Key(5, 6).fold_in(9)
     assert [folded.seed, folded.stream] == philox([10, 0, 0, MASK], [5, 6])[:2]
+    last = tg.Key(MASK, 6).fold_in(MASK)  # whose counter carries
+    assert [last.seed, last.stream] == philox([0, 1, 0, MASK], [MASK, 6])[:2]
 
 
 def test_a_shorter_draw_is_the_beginning_of_a_longer_one() -> None:
