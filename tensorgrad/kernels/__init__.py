@@ -95,10 +95,13 @@ class Kernels(Protocol):
         total_N: Array,
         *,
         out_NV: Array | None = None,
+        is_rounded: bool = False,
     ) -> Array:
         """softmax_N * p - target_N * onehot(target) - spread_N * spread, in the dtype of the logits, (N, V).
 
         It is written to `out_NV` where one is given, in C order and of that dtype: this may be `logits_NV` itself.
+        With `is_rounded`, for float32 on the CPU, it is the bits of what is rounded to bfloat16, in the first halves of
+        that array's rows.
         """
         ...
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.compiled.elementary import exp, exp_of_negative
+from tensorgrad.kernels.compiled.elementary import exp, exp_of_negative, put
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain, summing
 
 _CHUNK = 1024  # elements that are summed in float32; the chunks' sums are added in float64
@@ -210,25 +210,30 @@ def cross_entropy_gradient(
     total_N: Array,
     *,
     out_NV: Array | None = None,
+    is_rounded: bool = False,
 ) -> Array:
     rows = (softmax_N, target_N, spread_N, largest_N, total_N)
     if not plain(logits_NV, spread_V, *rows) or not _are_classes(targets_N, logits_NV):
-        return reference.cross_entropy_gradient(
-            softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N, out_NV=out_NV
-        )
-    out = np.empty(logits_NV.shape, np.float32) if out_NV is None else out_NV
-    operands = [*rows, np.ascontiguousarray(targets_N, np.int64), out]
-    kernel = _cross_entropy_gradient_in_place
-    if out is not logits_NV:
-        operands.append(logits_NV)
-        kernel = _cross_entropy_gradient
+        given = (softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N)
+        return reference.cross_entropy_gradient(*given, out_NV=out_NV, is_rounded=is_rounded)
     spread = _NO_SPREAD if spread_V is None else spread_V
-    in_parts(len(out), out.size, lambda i, j: kernel(spread, *(a[i:j] for a in operands)))
-    return out
+    operands = [*rows, np.ascontiguousarray(targets_N, np.int64)]
+    if is_rounded:
+        kernel = _rounded_gradient
+        out = np.empty(logits_NV.shape, np.uint16) if out_NV is None else out_NV.view(np.uint16)
+        operands += [logits_NV, out]
+    elif out_NV is logits_NV:
+        kernel, out = _gradient_in_place, logits_NV
+        operands += [logits_NV]
+    else:
+        kernel, out = _gradient, np.empty(logits_NV.shape, np.float32) if out_NV is None else out_NV
+        operands += [logits_NV, out]
+    in_parts(len(out), logits_NV.size, lambda start, stop: kernel(spread, *(a[start:stop] for a in operands)))
+    return out[:, : logits_NV.shape[1]] if is_rounded else out
 
 
 @compiled
-def _cross_entropy_gradient(spread_V, softmax_N, target_N, spread_N, largest_N, total_N, targets_N, out_NV, logits_NV):
+def _gradient(spread_V, softmax_N, target_N, spread_N, largest_N, total_N, targets_N, logits_NV, out_NV):
     for n in range(logits_NV.shape[0]):
         _scaled_exp(logits_NV[n], out_NV[n], largest_N[n], softmax_N[n] / total_N[n])
         _finish_row(out_NV[n], targets_N[n], target_N[n], spread_N[n], spread_V)
@@ -236,10 +241,21 @@ def _cross_entropy_gradient(spread_V, softmax_N, target_N, spread_N, largest_N, 
 
 # The one above would do as well, but slowly: what two arrays may share is not computed by vector units.
 @compiled
-def _cross_entropy_gradient_in_place(spread_V, softmax_N, target_N, spread_N, largest_N, total_N, targets_N, logits_NV):
+def _gradient_in_place(spread_V, softmax_N, target_N, spread_N, largest_N, total_N, targets_N, logits_NV):
     for n in range(logits_NV.shape[0]):
         _scale_exp(logits_NV[n], largest_N[n], softmax_N[n] / total_N[n])
         _finish_row(logits_NV[n], targets_N[n], target_N[n], spread_N[n], spread_V)
+
+
+@compiled
+def _rounded_gradient(spread_V, softmax_N, target_N, spread_N, largest_N, total_N, targets_N, logits_NV, bits_NU):
+    row = np.empty(logits_NV.shape[1], np.float32)  # bits may be the first halves of the rows of logits
+    for n in range(logits_NV.shape[0]):
+        _scaled_exp(logits_NV[n], row, largest_N[n], softmax_N[n] / total_N[n])
+        _finish_row(row, targets_N[n], target_N[n], spread_N[n], spread_V)
+        bits = bits_NU[n]
+        for i in range(row.shape[0]):
+            put(bits, i, row[i])
 
 
 @inlined

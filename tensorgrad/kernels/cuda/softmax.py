@@ -58,6 +58,7 @@ def cross_entropy_gradient(
     total_N: Array,
     *,
     out_NV: Array | None = None,
+    is_rounded: bool = False,
 ) -> Array:
     logits, targets = dense(logits_NV), dense(targets_N.astype(np.int64, copy=False))
     xp, (rows, width) = module_of(logits), logits.shape

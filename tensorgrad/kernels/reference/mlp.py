@@ -6,7 +6,7 @@ import numpy as np
 
 from tensorgrad.array import Array, module_of
 from tensorgrad.kernels.reference.activation import gelu, gelu_and_slope, sigmoid, silu_slope, swiglu
-from tensorgrad.kernels.reference.blocks import add_in_order, for_blocks, wide
+from tensorgrad.kernels.reference.blocks import add_in_order, bfloat16_bits, for_blocks, wide
 
 __all__ = ["mlp_activation", "mlp_activation_gradient"]
 
@@ -21,7 +21,7 @@ def mlp_activation(x_NG: Array, bias_G: Array | None, activation: str, is_rounde
         y_NF *= y_NF
     else:
         y_NF = gelu(x_NG, _approximate(activation))
-    return _bfloat16_bits(y_NF) if is_rounded else y_NF
+    return bfloat16_bits(y_NF) if is_rounded else y_NF
 
 
 def mlp_activation_gradient(
@@ -60,17 +60,10 @@ def mlp_activation_gradient(
         parts = [part for part in for_blocks(x_NG, work) if part is not None]
     dbias_G = add_in_order(parts, wide(xp.empty(x_NG.shape[1:], x_NG.dtype))) if has_bias else None
     if is_rounded:
-        return _bfloat16_bits(y_NF), _bfloat16_bits(dx_NG), dbias_G
+        return bfloat16_bits(y_NF), bfloat16_bits(dx_NG), dbias_G
     return y_NF, dx_NG, dbias_G
 
 
 def _approximate(activation: str) -> str:
     """How `gelu` calls it."""
     return "tanh" if activation == "gelu_tanh" else "none"
-
-
-def _bfloat16_bits(x: Array) -> Array:
-    """float32 rounded to the nearest bfloat16, ties to even: its bits. Of nan one that is not signalling."""
-    bits = x.view(np.uint32)
-    rounded = (bits + (np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)))) >> np.uint32(16)
-    return np.where(np.isnan(x), np.uint32(0x7FC0), rounded).astype(np.uint16)

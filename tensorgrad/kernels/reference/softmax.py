@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tensorgrad.array import Array, module_of
 from tensorgrad.dtype import accumulation_dtype
-from tensorgrad.kernels.reference.blocks import for_blocks, wide
+from tensorgrad.kernels.reference.blocks import bfloat16_bits, for_blocks, wide
 
 
 def softmax(x_NC: Array) -> Array:
@@ -109,9 +111,12 @@ def cross_entropy_gradient(
     total_N: Array,
     *,
     out_NV: Array | None = None,
+    is_rounded: bool = False,
 ) -> Array:
     xp = module_of(logits_NV)
-    out: Array = xp.empty(logits_NV.shape, logits_NV.dtype) if out_NV is None else out_NV
+    out: Array = xp.empty(logits_NV.shape, np.uint16 if is_rounded else logits_NV.dtype) if out_NV is None else out_NV
+    if is_rounded:
+        out = out.view(np.uint16)[:, : logits_NV.shape[1]]
 
     def work(rows: slice) -> None:
         t = wide(logits_NV[rows]) - largest_N[rows, None]
@@ -121,7 +126,7 @@ def cross_entropy_gradient(
         if spread_V is not None:
             t -= spread_N[rows, None] * spread_V
         t[targets_N[rows] < 0] = 0
-        out[rows] = t
+        out[rows] = bfloat16_bits(t) if is_rounded else t
 
     for_blocks(logits_NV, work)
     return out

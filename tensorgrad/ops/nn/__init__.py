@@ -24,9 +24,10 @@ from tensorgrad.ops.nn.activation import (
 from tensorgrad.ops.nn.attention import rope, scaled_dot_product_attention, self_attention
 from tensorgrad.ops.nn.bilinear import bilinear
 from tensorgrad.ops.nn.convolution import conv1d
-from tensorgrad.ops.nn.cross_entropy import cross_entropy, linear_cross_entropy, nll_loss
+from tensorgrad.ops.nn.cross_entropy import cross_entropy, nll_loss
 from tensorgrad.ops.nn.distance import cdist, cosine_similarity, normalize, pairwise_distance
 from tensorgrad.ops.nn.dropout import dropout
+from tensorgrad.ops.nn.linear_cross_entropy import linear_cross_entropy
 from tensorgrad.ops.nn.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,

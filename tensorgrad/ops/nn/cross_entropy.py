@@ -1,8 +1,9 @@
-"""Losses of predicted classes: cross_entropy from logits, or from what they are computed from; nll_loss."""
+"""Losses of predicted classes: cross_entropy from logits, nll_loss from their log-probabilities."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,18 +17,16 @@ from tensorgrad.ops.broadcast import sum
 from tensorgrad.ops.common import TensorLike, check_devices, float_operand, normalise_axis, operand, operands
 from tensorgrad.ops.elementwise import add, astype, divide, multiply, negative, square, where
 from tensorgrad.ops.index import take_along_axis
-from tensorgrad.ops.linalg.linear import linear
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.nn.reduction import check_reduction, reduced, total_or_nan
 from tensorgrad.ops.nn.softmax import log_softmax, log_softmax_definition
 from tensorgrad.ops.reduce import logsumexp
 from tensorgrad.ops.shape import moveaxis, squeeze
-from tensorgrad.tape import data, is_last_backward, record
+from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
 __all__ = [
     "cross_entropy",
-    "linear_cross_entropy",
     "nll_loss",
 ]
 
@@ -62,51 +61,28 @@ def cross_entropy(
     Source:  Szegedy et al., "Rethinking the Inception architecture", 2016, section 7 (label smoothing);
              Chowdhery et al., "PaLM", 2022, section 5 (z_loss).
     """
-    label_smoothing, z_loss = _checked("cross_entropy", label_smoothing, z_loss, reduction)
+    label_smoothing, z_loss = checked_options("cross_entropy", label_smoothing, z_loss, reduction)
     a = float_operand("cross_entropy", logits)
     axis = normalise_axis("cross_entropy", axis, a.ndim)
     w = _class_weight("cross_entropy", weight, a, axis)
     if is_float((ids := operand("cross_entropy", targets)).dtype) and ids.ndim == a.ndim:
         return _of_probabilities(logits, targets, axis, w, label_smoothing, z_loss, reduction)
-    _check_classes("cross_entropy", a, ids, axis, ignore_index)
+    check_classes("cross_entropy", a, a.shape, ids, axis, ignore_index)
     if axis != a.ndim - 1:
         a, logits = module_of(a).moveaxis(a, axis, -1), moveaxis(logits, axis, -1)
-    return _cross_entropy(logits, a, ids, w, ignore_index, label_smoothing, z_loss, reduction, is_owned=False)
+    rows = a.reshape(-1, a.shape[-1])
+    out, gradient = losses_and_gradient(rows, ids, w, ignore_index, label_smoothing, z_loss, reduction)
+
+    def vjp(g: Any) -> Any:
+        if type(g) is Tensor:
+            options = (w, ignore_index, label_smoothing, z_loss, reduction)
+            return through(lambda x: cross_entropy_definition(x, ids, *options), [logits], g)[0]
+        return gradient(g).reshape(a.shape)
+
+    return record(out, (logits, vjp))
 
 
-def linear_cross_entropy(
-    x: TensorLike,
-    weight: TensorLike,
-    targets: Any,
-    *,
-    ignore_index: int = -100,
-    label_smoothing: float = 0.0,
-    z_loss: float = 0.0,
-    reduction: str = "mean",
-    product_dtype: str | None = None,
-) -> Tensor:
-    """cross_entropy(linear(x, weight), targets): the same numbers, but nobody else ever sees the logits.
-
-    So a backward that frees the graph writes their gradient over them, and the two arrays, a model's
-    largest, are never there at once.
-
-    Args:    x (..., K), weight (V, K), product_dtype: as of `linear`; targets (...): integers in 0 .. V - 1, or
-             `ignore_index`; the other options as of `cross_entropy`.
-    Returns: as `cross_entropy`.
-    Raises:  ShapeError, DTypeError, DeviceError, ArgumentError; GraphError, as after any first backward, also
-             where that one raised an error in the middle of writing.
-    Grad:    as of the two.
-    Saves:   as the two. Where the graph is kept or recorded, backward leaves the logits as they are.
-    """
-    op = "linear_cross_entropy"
-    label_smoothing, z_loss = _checked(op, label_smoothing, z_loss, reduction)
-    logits = linear(x, weight, product_dtype=product_dtype)
-    a, ids = float_operand(op, logits), operand(op, targets)
-    _check_classes(op, a, ids, a.ndim - 1, ignore_index)
-    return _cross_entropy(logits, a, ids, None, ignore_index, label_smoothing, z_loss, reduction, is_owned=True)
-
-
-def _checked(op: str, label_smoothing: Any, z_loss: Any, reduction: str) -> tuple[float, float]:
+def checked_options(op: str, label_smoothing: Any, z_loss: Any, reduction: str) -> tuple[float, float]:
     """The numbers among the options."""
     check_reduction(op, reduction)
     label_smoothing = as_number(op, "label_smoothing", label_smoothing)
@@ -115,28 +91,27 @@ def _checked(op: str, label_smoothing: Any, z_loss: Any, reduction: str) -> tupl
     return label_smoothing, as_number(op, "z_loss", z_loss)
 
 
-def _cross_entropy(
-    logits: Any,
-    a: Array,
+def losses_and_gradient(
+    logits_NV: Array,
     ids: Array,
     w: Array | None,
     ignore_index: int,
     label_smoothing: float,
     z_loss: float,
     reduction: str,
-    *,
-    is_owned: bool,
-) -> Tensor:
-    """The loss of classes along the last axis of the logits, whose array is a; owned, if nobody else sees that."""
-    xp, classes, dtype = module_of(a), a.shape[-1], accumulation_dtype(a.dtype)
-    flat = a.reshape(-1, classes)
+) -> tuple[Array, Callable[..., Array]]:
+    """The losses, reduced, and the function of their cotangent that gives the logits', (N, V).
+
+    Its options are those of the kernel's `cross_entropy_gradient`. The shape of ids is that of the losses.
+    """
+    xp, classes, dtype = module_of(logits_NV), logits_NV.shape[1], accumulation_dtype(logits_NV.dtype)
     is_counted = ids.reshape(-1) != ignore_index
     rows = xp.where(is_counted, ids.reshape(-1).astype(np.int64), -1)
     # What each row's loss puts on its target, and evenly on every class.
     weights = is_counted.astype(dtype) if w is None else xp.where(is_counted, w[rows], 0).astype(dtype)
     on_target, on_all = weights * (1 - label_smoothing), is_counted * dtype.type(label_smoothing / classes)
     spread = None if not label_smoothing else xp.ones(classes, dtype) if w is None else w.astype(dtype)
-    losses, spread_losses, largest, total = kernels_for(a).cross_entropy(flat, rows, spread)
+    losses, spread_losses, largest, total = kernels_for(logits_NV).cross_entropy(logits_NV, rows, spread)
     losses = losses * on_target
     if spread_losses is not None:
         losses += on_all * spread_losses
@@ -145,32 +120,17 @@ def _cross_entropy(
         losses += z_loss * row_logsumexp * row_logsumexp
     out = reduced(losses.reshape(ids.shape), reduction, weights)
 
-    is_spent = False  # the gradient has been written over the logits
-
-    def vjp(g: Any) -> Any:
-        nonlocal is_owned, is_spent
-        if is_spent:
-            raise GraphError(
-                "backward: expected the logits that cross_entropy was computed from, got what an earlier backward, "
-                "cut short by an error, wrote over them: compute the loss again"
-            )
-        if type(g) is Tensor:
-            is_owned = False  # what is recorded here keeps them
-            options = (w, ignore_index, label_smoothing, z_loss, reduction)
-            return through(lambda x: cross_entropy_definition(x, ids, *options), [logits], g)[0]
+    def gradient(g: Array, **options: Any) -> Array:
         divisor = total_or_nan(weights) if reduction == "mean" else 1
         g_rows = (xp.broadcast_to(g, ids.shape).reshape(-1) / divisor).astype(dtype)
         target, even = g_rows * on_target, g_rows * on_all
         softmax = target if spread is None else target + even * spread.sum()
         if z_loss:
             softmax = softmax + 2 * z_loss * g_rows * (largest + xp.log(total))
-        is_spent = is_owned and is_last_backward()
-        dlogits = kernels_for(g).cross_entropy_gradient(
-            softmax, target, even, flat, rows, spread, largest, total, out_NV=flat if is_spent else None
-        )
-        return dlogits.reshape(a.shape)
+        operands = (softmax, target, even, logits_NV, rows, spread, largest, total)
+        return kernels_for(logits_NV).cross_entropy_gradient(*operands, **options)
 
-    return record(xp.asarray(out, dtype=dtype), (logits, vjp))
+    return xp.asarray(out, dtype=dtype), gradient
 
 
 def cross_entropy_definition(
@@ -240,7 +200,7 @@ def nll_loss(
     axis = normalise_axis("nll_loss", axis, a.ndim)
     ids = operand("nll_loss", targets)
     w = _class_weight("nll_loss", weight, a, axis)
-    _check_classes("nll_loss", a, ids, axis, ignore_index)
+    check_classes("nll_loss", a, a.shape, ids, axis, ignore_index)
     losses, weights = _picked_losses(log_probabilities, ids, axis, w, ignore_index)
     return reduced(losses, reduction, weights)  # type: ignore[no-any-return]
 
@@ -270,19 +230,20 @@ def _class_weight(op: str, weight: Any, x: Array, axis: int) -> Array | None:
     return w
 
 
-def _check_classes(op: str, x: Array, ids: Array, axis: int, ignore_index: int) -> None:
-    classes = x.shape[axis]
+def check_classes(op: str, x: Array, shape: tuple[int, ...], ids: Array, axis: int, ignore_index: int) -> None:
+    """Refuse ids that are no classes along an axis of `shape`, that of predictions on the device of x."""
+    classes = shape[axis]
     as_integer(op, "ignore_index", ignore_index)
     check_devices(op, x, ids)
     if ids.dtype.kind not in "iu":
         raise DTypeError(f"{op}: expected integer targets, got {ids.dtype}: convert them with .astype")
-    if ids.shape != x.shape[:axis] + x.shape[axis + 1 :]:
+    if ids.shape != shape[:axis] + shape[axis + 1 :]:
         raise ShapeError(
-            f"{op}: expected targets of the predictions' shape without axis {axis}, got {x.shape} and {ids.shape}: "
+            f"{op}: expected targets of the predictions' shape without axis {axis}, got {shape} and {ids.shape}: "
             "reshape one of them, or name the axis of the classes"
         )
     if not classes:
-        raise ShapeError(f"{op}: expected at least one class, got shape {x.shape}: name the axis of the classes")
+        raise ShapeError(f"{op}: expected at least one class, got shape {shape}: name the axis of the classes")
     if type(ids) is np.ndarray:
         bad = ids[((ids < 0) | (ids >= classes)) & (ids != ignore_index)]
         if bad.size:

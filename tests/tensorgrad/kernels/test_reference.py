@@ -248,6 +248,15 @@ def test_cross_entropy(kernels: Kernels, shape: tuple[int, int], dtype: str) -> 
             got = kernels.cross_entropy_gradient(a, b, c, given, targets, smooth, largest, total, out_NV=out)
             assert got is out
             np.testing.assert_array_equal(out, results)
+            if dtype == "float32":
+                given = logits if given is logits else logits.copy()
+                out = given if given is not logits else np.full_like(logits, np.nan)
+                operands = (a, b, c, given, targets, smooth, largest, total)
+                bits = kernels.cross_entropy_gradient(*operands, out_NV=out, is_rounded=True)
+                assert np.may_share_memory(bits, out) or not bits.size
+                exponent = np.frexp(results.astype(np.float64))[1]
+                rounded = np.ldexp(np.round(np.ldexp(results.astype(np.float64), 8 - exponent)), exponent - 8)
+                np.testing.assert_array_equal((bits.astype(np.uint32) << 16).view(np.float32), rounded)
 
 
 def test_a_row_without_a_target_is_nothing_whatever_is_in_it(kernels: Kernels) -> None:

@@ -100,15 +100,9 @@ def test_work_is_what_abstract_counts() -> None:
     with tg.abstract() as meter:
         GPT.init(config, tg.Key(0)).loss(ids, ids).backward()
     expected, found = meter.by_op(), times.by_op()
-    for name in ("self_attention", "rms_norm", "mlp", "add"):
+    for name in ("linear_cross_entropy", "self_attention", "rms_norm", "mlp", "add"):
         assert found[name].forward_flops == expected[name].forward_flops, name
         assert found[name].backward_flops == expected[name].backward_flops, name
-    # What is recorded in two nodes is, on the way back, the program's one call here, and two ops there.
-    head = ("linear", "cross_entropy", "linear_cross_entropy")
-    for part in ("forward_flops", "backward_flops"):
-        assert sum(getattr(found[name], part) for name in head if name in found) == sum(
-            getattr(expected[name], part) for name in head
-        )
     with tg.no_grad(), tg.profile() as times:
         GPT.init(config, tg.Key(0)).loss(ids, ids)
     assert all(one.backward_flops == one.backward_ns == 0 for one in times.by_op().values())

@@ -74,12 +74,25 @@ def test_the_mean_over_no_target_is_nan_without_a_gradient(targets: np.ndarray, 
     assert tg.cross_entropy(x, targets, reduction="sum").item() == 0
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int64])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int64, np.uint64])
 def test_targets_in_any_integer_dtype(kind: type) -> None:
     logits = np.random.default_rng(3).normal(size=(2, 300))
     targets = np.array([255 if kind is np.uint8 else 299, 1])
     got = tg.cross_entropy(tg.tensor(logits), targets.astype(kind))
     np.testing.assert_allclose(got.item(), tg.cross_entropy(tg.tensor(logits), targets).item(), rtol=1e-15)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.5])
+def test_of_16_bit_floats_sums_are_float32(smoothing: float) -> None:
+    rng = np.random.default_rng(8)
+    logits, ids = rng.normal(size=(2000, 3)).astype(np.float16), rng.integers(0, 3, 2000)
+    weight = np.array([0.1, 0.7, 0.3], np.float16)
+    got, expected = (
+        tg.cross_entropy(logits.astype(dtype), ids, weight=weight.astype(dtype), label_smoothing=smoothing)
+        for dtype in (np.float16, np.float64)
+    )
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
 def test_classes_along_any_axis() -> None:

@@ -18,6 +18,8 @@ from tests.cupy_stand_in.products import interpreting
 
 Loss = Callable[..., tg.Tensor]
 
+needs_bfloat16 = pytest.mark.skipif(bool(gemm.bfloat16_problem()), reason=f"oneDNN: {gemm.bfloat16_problem()}")
+
 
 def composed(x: Any, weight: Any, targets: Any, product_dtype: str | None = None, **options: Any) -> tg.Tensor:
     return tg.cross_entropy(tg.linear(x, weight, product_dtype=product_dtype), targets, **options)
@@ -98,16 +100,25 @@ def test_of_16_bit_floats_beside_float32_parameters(dtype: str, device: str, cup
     assert [str(t.dtype) for t in results[1]] == ["float32", dtype, "float32"]
 
 
-@pytest.mark.skipif(bool(gemm.bfloat16_problem()), reason=f"oneDNN: {gemm.bfloat16_problem()}")
-def test_of_products_of_rounded_operands() -> None:
+@needs_bfloat16
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_of_products_of_rounded_operands(smoothing: float) -> None:
     a, w, targets = drawn((4, 8), 16, 24, "float32")
     results = []
     for f in (composed, tg.linear_cross_entropy):
         x, weight = leaves(a, w)
-        loss = f(x, weight, targets, product_dtype="bfloat16")
+        loss = f(x, weight, targets, product_dtype="bfloat16", label_smoothing=smoothing)
+        kept = tg.grad(loss, [x, weight], keep_graph=True)
+        recorded = tg.grad(loss, [x, weight], create_graph=True)
         loss.backward()
-        results.append([loss, x.grad, weight.grad])
+        results.append([loss, *kept, x.grad, weight.grad])
+        for got, want in zip(recorded, kept, strict=True):  # whose cotangents stay unrounded
+            np.testing.assert_allclose(got.numpy(), want.numpy(), atol=2e-2 * np.abs(want.numpy()).max())
+        if f is composed:
+            expected = recorded
     assert_equal(*results)
+    for got, want in zip(recorded, expected, strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-5, atol=1e-7)
 
 
 # --- who may still need the logits -------------------------------------------------------------------
@@ -207,7 +218,7 @@ def test_a_tool_that_watches_finds_the_logits_as_they_were(monkeypatch: pytest.M
         def __getattr__(self, name: str) -> Any:
             return getattr(reference, name)
 
-        def cross_entropy_gradient(self, *arguments: Any, out_NV: Any) -> Any:
+        def cross_entropy_gradient(self, *arguments: Any, out_NV: Any = None) -> Any:
             seen.append(out_NV is not None)
             return reference.cross_entropy_gradient(*arguments, out_NV=out_NV)
 
@@ -245,15 +256,15 @@ def test_a_backward_that_was_cut_short_cannot_be_run_again(monkeypatch: pytest.M
 # --- memory ------------------------------------------------------------------------------------------
 
 
-def peak_bytes(f: Loss, dtype: str) -> int:
-    """What a backward adds at most to what lives before the loss."""
+def peak_bytes(f: Loss, product_dtype: str | None) -> int:
+    """What a loss and its backward add at most to what lives before."""
     a, w, targets = drawn((64, 4), 32, 2000, "float32")
-    x, weight = leaves(a.astype(dtype), w)
+    x, weight = leaves(a, w)
     weight.grad = tg.tensor(np.zeros_like(w))
-    f(x, weight, targets).backward()  # for what is made once
+    f(x, weight, targets, product_dtype=product_dtype).backward()  # for what is made once
     tracemalloc.start()
     try:
-        loss = f(x, weight, targets)
+        loss = f(x, weight, targets, product_dtype=product_dtype)
         loss.backward()
         return tracemalloc.get_traced_memory()[1]
     finally:
@@ -262,8 +273,15 @@ def peak_bytes(f: Loss, dtype: str) -> int:
 
 def test_logits_and_their_gradient_are_never_there_at_once() -> None:
     logits_bytes = 256 * 2000 * 4
-    assert logits_bytes < peak_bytes(tg.linear_cross_entropy, "float32") < 1.25 * logits_bytes
-    assert peak_bytes(composed, "float32") > 2 * logits_bytes
+    assert logits_bytes < peak_bytes(tg.linear_cross_entropy, None) < 1.25 * logits_bytes
+    assert peak_bytes(composed, None) > 2 * logits_bytes
+
+
+@needs_bfloat16
+def test_nor_are_the_logits_and_their_rounded_gradient() -> None:
+    logits_bytes, weight_bytes = 256 * 2000 * 4, 2000 * 32 * 4
+    # Added to weight.grad by way of an array of a part of its size.
+    assert peak_bytes(tg.linear_cross_entropy, "bfloat16") < 1.25 * logits_bytes + weight_bytes
 
 
 # --- refusals ----------------------------------------------------------------------------------------
@@ -272,10 +290,15 @@ def test_logits_and_their_gradient_are_never_there_at_once() -> None:
 def test_refusals() -> None:
     x, w, ids = np.zeros((2, 3)), np.zeros((4, 3)), np.zeros(2, int)
     f = tg.linear_cross_entropy
-    with pytest.raises(
-        tg.ShapeError, match=r"linear: expected x \(..., K\) and weight \(N, K\), got \(2, 3\) and \(3, 4\)"
-    ):
-        f(x, w.T, ids)
+    for pair in ((x, w.T), (x, w[0]), (x[0, 0], w)):
+        with pytest.raises(
+            tg.ShapeError, match=r"linear_cross_entropy: expected x \(..., K\) and weight \(V, K\), got "
+        ):
+            f(*map(np.asarray, pair), ids)
+    with pytest.raises(tg.ArgumentError, match=r"linear_cross_entropy: expected product_dtype .* got 'float16'"):
+        f(x, w, ids, product_dtype="float16")
+    with pytest.raises(tg.DTypeError, match=r"linear_cross_entropy: expected operands of one dtype"):
+        f(x, w.astype(np.float32), ids)
     with pytest.raises(tg.ShapeError, match=r"linear_cross_entropy: expected targets of the predictions' shape"):
         f(x, w, np.zeros(3, int))
     with pytest.raises(

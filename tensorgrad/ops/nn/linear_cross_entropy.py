@@ -1,0 +1,102 @@
+"""The cross-entropy of logits that are a product, fused: nobody else ever sees the logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tensorgrad.array import Array
+from tensorgrad.errors import GraphError, ShapeError
+from tensorgrad.kernels import gemm
+from tensorgrad.ops.common import TensorLike, float_operand, operand, operands, row_shape, shape_of
+from tensorgrad.ops.linalg.linear import linear
+from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
+from tensorgrad.ops.nn.cross_entropy import (
+    check_classes,
+    checked_options,
+    cross_entropy_definition,
+    losses_and_gradient,
+)
+from tensorgrad.ops.nn.definition import through
+from tensorgrad.rounding import rounded
+from tensorgrad.tape import is_last_backward, record_joint
+from tensorgrad.tensor import Tensor
+
+__all__ = ["linear_cross_entropy"]
+
+
+def linear_cross_entropy(
+    x: TensorLike,
+    weight: TensorLike,
+    targets: Any,
+    *,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    z_loss: float = 0.0,
+    reduction: str = "mean",
+    product_dtype: str | None = None,
+) -> Tensor:
+    """cross_entropy(linear(x, weight), targets), of logits that are nobody else's: the same numbers in less memory.
+
+    A backward that frees the graph writes their gradient over them, so that the two arrays, a model's largest, are
+    never there at once.
+
+    Args:    x (..., K), weight (V, K), product_dtype: as `linear` has them; targets (...): integers in 0 .. V - 1, or
+             `ignore_index`; the other options as `cross_entropy` has them.
+    Returns: as `cross_entropy`.
+    Raises:  ShapeError, DTypeError, DeviceError, ArgumentError; GraphError, where an earlier backward freed the graph
+             or was cut short while it wrote over the logits.
+    Grad:    with dlogits as of `cross_entropy`: dx = dlogits weight, dweight = dlogits^T x.
+    Saves:   x, weight, the logits, a few values per row. With product_dtype x and weight are rounded, in half the
+             memory, and of dlogits nothing but what is rounded is ever made.
+    """
+    op = "linear_cross_entropy"
+    label_smoothing, z_loss = checked_options(op, label_smoothing, z_loss, reduction)
+    float_operand(op, x)
+    a, table = mixed_operands(op, x, weight) or operands(op, x, weight)
+    if not a.ndim or getattr(table, "ndim", 0) != 2 or a.shape[-1] != table.shape[1]:
+        raise ShapeError(
+            f"{op}: expected x (..., K) and weight (V, K), got {a.shape} and {shape_of(table)}: "
+            "transpose weight if it is (K, V)"
+        )
+    ids = operand(op, targets)
+    logits_shape = (*a.shape[:-1], table.shape[0])
+    check_classes(op, a, logits_shape, ids, len(logits_shape) - 1, ignore_index)
+    rows, wide, is_rounded = a.reshape(row_shape(a.shape)), table.dtype, product_dtype is not None
+    if is_rounded:
+        check_product_dtype(op, a, product_dtype)
+        rows, table = gemm.to_bfloat16(rows), gemm.to_bfloat16(table)
+    else:
+        table = rounded(table, a.dtype)
+    nodes = [getattr(z, "node", None) for z in (x, weight)]
+    needs_x, needs_weight = (node is not None for node in nodes)
+    options = (None, ignore_index, label_smoothing, z_loss, reduction)
+    logits_NV = gemm.affine(rows, table.T, None)
+    out, gradient = losses_and_gradient(logits_NV, ids, *options)
+    x_shape, is_spent = a.shape, False
+
+    def vjp(g: Any, buffers: list[Array | None]) -> list[Any]:
+        nonlocal is_spent
+        if type(g) is Tensor:  # which makes logits of its own
+            inputs = [x, weight]
+            if is_rounded:
+                exact = gemm.from_bfloat16(rows).reshape(x_shape), gemm.from_bfloat16(table)
+                inputs = [Tensor(value, node) for value, node in zip(exact, nodes, strict=True)]
+            return through(lambda x, w: cross_entropy_definition(linear(x, w), ids, *options), inputs, g)
+        if is_spent:
+            raise GraphError(
+                "backward: expected the logits that linear_cross_entropy was computed from, got what an earlier "
+                "backward, cut short by an error, wrote over them: compute the loss again"
+            )
+        is_spent = is_last_backward()
+        how = {"is_rounded": True} if is_rounded else {}
+        g_NV = gradient(g, out_NV=logits_NV if is_spent else None, **how)
+        dx = dweight = None
+        if needs_weight and buffers[1] is not None:
+            gemm.add_matmul(g_NV.T, rows, buffers[1])
+        elif needs_weight:
+            dweight = gemm.matmul_in(g_NV.T, rows, wide)
+        if needs_x:
+            dx = gemm.affine(g_NV, table, None).reshape(x_shape)
+        return [dx, dweight]
+
+    return record_joint(out, [x, weight], vjp, adds=True)
