@@ -37,7 +37,7 @@ RUNS = 3  # of each, of which the median counts
 # Numbers of the C interface: cudaDataType_t, cublasComputeType_t, and the layout of cublasLtMatmulHeuristicResult_t.
 _DATA_TYPES = {"float64": 1, "float32": 0, "float16": 2, "bfloat16": 14}
 _COMPUTE_64F, _COMPUTE_32F, _COMPUTE_32F_TF32 = 70, 68, 77
-_NOT_SUPPORTED = 15  # of cublasStatus_t
+_INVALID_VALUE, _NOT_SUPPORTED = 7, 15  # of cublasStatus_t
 _ALGORITHM_BYTES = 64
 _RESULT_FIELDS = {
     "algorithm": (np.uint8, _ALGORITHM_BYTES),
@@ -120,6 +120,8 @@ class CublasLt:
             times = [self._time(prepared, product, algorithm, scratch) for algorithm in proposals]
             best = proposals[int(np.argmin(times))]
             if min(times) == math.inf:
+                if plan.gelu:
+                    return None
                 raise RuntimeError(f"cublasLt proposes algorithms for {plan}, and runs none of them")
             self._tuned.put(*key, best)
             return best
@@ -147,7 +149,8 @@ class CublasLt:
                 count.ctypes.data,
             )
         except lt.cuBLASLtError as problem:
-            if problem.status != _NOT_SUPPORTED:
+            # What it cannot do with an epilogue it may call a wrong value too.
+            if problem.status != _NOT_SUPPORTED and not (plan.gelu and problem.status == _INVALID_VALUE):
                 raise
             count[0] = 0
         finally:

@@ -274,6 +274,28 @@ def test_a_gelu_that_is_no_part_of_a_product(binding: Binding) -> None:
             cuda.matmul_gelu(x, w.T, bias, keeps_input=True)
 
 
+def test_a_gelu_that_the_library_calls_wrong_or_does_not_run(binding: Binding, monkeypatch: pytest.MonkeyPatch) -> None:
+    x: Any = on_device(np.ones((8, 8), np.float16))
+    binding.refused = {1, 2, 3}
+    with cuda.running_with(cublaslt.CublasLt()):
+        for _ in range(2):
+            assert cuda.matmul_gelu(x, x, None, keeps_input=True) is None
+    assert binding.algorithms == [1, 2, 3]
+    status = 7
+
+    def failing(*_: int) -> None:
+        raise binding.cuBLASLtError(status)
+
+    monkeypatch.setattr(binding, "matmul_algo_get_heuristic", failing)
+    with cuda.running_with(cublaslt.CublasLt()):
+        assert cuda.matmul_gelu_gradient(x, x, x) is None
+        with pytest.raises(binding.cuBLASLtError):
+            cuda.matmul(x, x)
+        status = 13
+        with pytest.raises(binding.cuBLASLtError):
+            cuda.matmul_gelu(x, x, None, keeps_input=False)
+
+
 def test_the_fastest_algorithm_is_timed_once_and_remembered(binding: Binding, tmp_path: Path) -> None:
     x = np.ones((4, 4), np.float32)
     run = cublaslt.CublasLt()
