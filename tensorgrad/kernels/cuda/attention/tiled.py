@@ -16,11 +16,12 @@ from tensorgrad.kernels.cuda.attention.layout import Dropout, aligned, check_wid
 from tensorgrad.kernels.cuda.launch import Kernel, launch
 from tensorgrad.kernels.cuda.random import dropout_arguments
 from tensorgrad.kernels.packing import element_strides
-from tensorgrad.random import Key
 
 __all__ = ["ELEMENTS", "Tiled", "Tiles", "flash_tiles", "plain_tiles"]
 
 MAX_HEAD_DIM = 128
+_NO_STRIDES: tuple[Any, ...] = (np.int64(0),) * 4
+_NO_DROPOUT: tuple[Any, ...] = (None, np.uint64(0), np.uint64(0), np.uint32(0))
 # What the sources call an array's elements.
 ELEMENTS = {"bfloat16": "Bfloat16", "float16": "Float16", "float32": "float", "float64": "double"}
 
@@ -150,13 +151,14 @@ class Tiled:
 
     def _extras(self, q: Array, k: Array, mask: Array | None, dropout: Dropout | None) -> tuple[Any, ...]:
         """What MASK_AND_DROPOUT in the sources takes."""
-        strides: tuple[int, ...] = (0, 0, 0, 0)
+        strides, drawn = _NO_STRIDES, _NO_DROPOUT
         if mask is not None:
             shape = (*q.shape[:3], k.shape[2])
-            strides = element_strides(self._xp.broadcast_to(mask, shape))
-        drawn = dropout_arguments(*(dropout or (Key(0), 0.0)), q)
-        factor = _sum_dtype(q).type(1 / (1 - (dropout[1] if dropout else 0)))
-        return (mask, *map(np.int64, strides), *drawn, factor)
+            strides = tuple(map(np.int64, element_strides(self._xp.broadcast_to(mask, shape))))
+        if dropout is not None:
+            drawn = dropout_arguments(*dropout, q)
+        factor = _sum_dtype(q).type(1 if dropout is None else 1 / (1 - dropout[1]))
+        return (mask, *strides, *drawn, factor)
 
 
 @dataclass(frozen=True)

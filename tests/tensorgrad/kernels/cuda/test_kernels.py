@@ -349,7 +349,16 @@ def test_casts_round_to_the_nearest(cuda: Any, source: str, target: str) -> None
 def test_taken_rows_are_the_table_s(cuda: Any, dtype: str, of_ids: str) -> None:
     rng = np.random.default_rng(0)
     wide = normal((9, 40), dtype)
-    for table in (normal((9, 24), dtype), normal((9, 5), dtype), wide[:, 8:24], wide[:, 3:17], wide[::2], wide[:, ::2]):
+    odd = normal((9, 41), dtype)[:, :24]  # whose rows do not begin where several elements may be read at once
+    for table in (
+        normal((9, 24), dtype),
+        normal((9, 5), dtype),
+        odd,
+        wide[:, 8:24],
+        wide[:, 3:17],
+        wide[::2],
+        wide[:, ::2],
+    ):
         ids = rng.integers(-len(table), len(table), (3, 4)).astype(of_ids)
         for some in (ids, ids[:, 2:0:-1], ids[0, 0], ids[:, :0]):
             np.testing.assert_array_equal(cuda.take_rows(table, np.asarray(some)), table[some])
