@@ -20,8 +20,8 @@ _BELL_SCALE = _F(1 / math.sqrt(2 * math.pi))
 _ZERO, _ONE = _F(0.0), _F(1.0)
 _FAR = _F(14.5)  # where gelu(-x) is 0, as it is less than the smallest number
 # Right to 6e-9, the highest power's coefficient first.
-_TAIL_TOP = (_F(0.0041166577), _F(0.04063594), _F(0.18324369), _F(0.4383072), _F(0.5))
-_TAIL_BOTTOM = (_F(0.010318811), _F(0.10186564), _F(0.46949303), _F(1.2025398), _F(1.6744994))
+_TAIL_TOP = (_F(0.3989469), _F(3.938045), _F(17.758217), _F(42.476524), _F(48.455196))
+_TAIL_BOTTOM = (_F(9.87184), _F(45.498753), _F(116.538605), _F(162.2764), _F(96.91039))  # below one t^5
 # exp(-s / 2) = 1 + s (...), right to 2e-9 for |s| <= ln 2; ln 4 in two parts: of 16 bits, and the rest.
 _BELL = (_F(2.1630707e-05), _F(-0.00026169236), _F(0.00260425), _F(-0.02083304), _F(0.124999985), _F(-0.5))
 _LOG2_SLOPE, _LN4_HIGH, _LN4_LOW = _F(-0.7213475), _F(1.3862915), _F(2.8572135e-06)
@@ -106,11 +106,11 @@ def _tail_ratio(t):
     p = p * t + _TAIL_TOP[2]
     p = p * t + _TAIL_TOP[3]
     p = p * t + _TAIL_TOP[4]
-    q = _TAIL_BOTTOM[0] * t + _TAIL_BOTTOM[1]
+    q = t + _TAIL_BOTTOM[0]
+    q = q * t + _TAIL_BOTTOM[1]
     q = q * t + _TAIL_BOTTOM[2]
     q = q * t + _TAIL_BOTTOM[3]
-    q = q * t + _TAIL_BOTTOM[4]
-    return p, q * t + _ONE
+    return p, q * t + _TAIL_BOTTOM[4]
 
 
 @inlined
