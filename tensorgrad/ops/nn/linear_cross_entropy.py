@@ -61,35 +61,41 @@ def linear_cross_entropy(
     ids = operand(op, targets)
     logits_shape = (*a.shape[:-1], table.shape[0])
     check_classes(op, a, logits_shape, ids, len(logits_shape) - 1, ignore_index)
-    rows, wide, is_rounded = a.reshape(row_shape(a.shape)), table.dtype, product_dtype is not None
+    x_shape, rows, wide = a.shape, a.reshape(row_shape(a.shape)), table.dtype
+    nodes = [getattr(z, "node", None) for z in (x, weight)]
+    needs_x, needs_weight = (node is not None for node in nodes)
+    is_rounded = product_dtype is not None
     if is_rounded:
         check_product_dtype(op, a, product_dtype)
         rows, table = gemm.to_bfloat16(rows), gemm.to_bfloat16(table)
+
+        def recorded() -> list[Any]:
+            """What x and weight were rounded to, in float32, with their history."""
+            exact = gemm.from_bfloat16(rows).reshape(x_shape), gemm.from_bfloat16(table)
+            return [Tensor(value, node) for value, node in zip(exact, nodes, strict=True)]
+
     else:
         table = rounded(table, a.dtype)
-    nodes = [getattr(z, "node", None) for z in (x, weight)]
-    needs_x, needs_weight = (node is not None for node in nodes)
+
+        def recorded() -> list[Any]:
+            return [x, weight]
+
     options = (None, ignore_index, label_smoothing, z_loss, reduction)
     logits_NV = gemm.affine(rows, table.T, None)
     out, gradient = losses_and_gradient(logits_NV, ids, *options)
-    x_shape, is_spent = a.shape, False
+    is_spent = False
 
     def vjp(g: Any, buffers: list[Array | None]) -> list[Any]:
         nonlocal is_spent
         if type(g) is Tensor:  # which makes logits of its own
-            inputs = [x, weight]
-            if is_rounded:
-                exact = gemm.from_bfloat16(rows).reshape(x_shape), gemm.from_bfloat16(table)
-                inputs = [Tensor(value, node) for value, node in zip(exact, nodes, strict=True)]
-            return through(lambda x, w: cross_entropy_definition(linear(x, w), ids, *options), inputs, g)
+            return through(lambda x, w: cross_entropy_definition(linear(x, w), ids, *options), recorded(), g)
         if is_spent:
             raise GraphError(
                 "backward: expected the logits that linear_cross_entropy was computed from, got what an earlier "
                 "backward, cut short by an error, wrote over them: compute the loss again"
             )
         is_spent = is_last_backward()
-        how = {"is_rounded": True} if is_rounded else {}
-        g_NV = gradient(g, out_NV=logits_NV if is_spent else None, **how)
+        g_NV = gradient(g, out_NV=logits_NV if is_spent else None, is_rounded=is_rounded)
         dx = dweight = None
         if needs_weight and buffers[1] is not None:
             gemm.add_matmul(g_NV.T, rows, buffers[1])

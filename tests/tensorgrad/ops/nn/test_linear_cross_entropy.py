@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import tensorgrad as tg
 from tensorgrad import kernels
 from tensorgrad.kernels import gemm, reference
+from tensorgrad.residuals import residuals
 from tests.cupy_stand_in.products import interpreting
 
 Loss = Callable[..., tg.Tensor]
@@ -66,6 +67,17 @@ def test_values_and_gradients_are_those_of_the_two(
         loss.backward(np.full(loss.shape, 0.5, dtype))
         results.append((loss, x.grad, weight.grad))
     assert_equal(*results)
+
+
+@needs_bfloat16
+def test_what_is_rounded_is_all_that_is_kept() -> None:
+    a, w, targets = drawn((4, 8), 16, 24, "float32")
+    x, weight = leaves(a, w)
+    loss = tg.linear_cross_entropy(x, weight, targets, product_dtype="bfloat16")
+    assert loss.node is not None
+    kept = residuals(loss.node)
+    assert not any(np.may_share_memory(one, t.array) for one in kept for t in (x, weight))
+    assert {str(one.dtype) for one in kept if one.shape in ((32, 16), (24, 16))} == {"uint16"}
 
 
 @pytest.mark.parametrize("needed", [(True, False), (False, True)])
@@ -211,6 +223,15 @@ def test_no_array_that_anybody_else_has_changes() -> None:
     np.testing.assert_array_equal(targets, drawn((3, 4), 5, 6)[2])
 
 
+def test_a_write_into_what_it_was_computed_from_is_noticed() -> None:
+    a, w, targets = drawn((3, 4), 5, 6)
+    x, weight = leaves(a, w)
+    loss = tg.linear_cross_entropy(x, weight, targets)
+    weight.data[0] = 0
+    with pytest.raises(tg.GraphError, match="linear_cross_entropy was computed from"):
+        loss.backward()
+
+
 def test_a_tool_that_watches_finds_the_logits_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
 
@@ -218,9 +239,9 @@ def test_a_tool_that_watches_finds_the_logits_as_they_were(monkeypatch: pytest.M
         def __getattr__(self, name: str) -> Any:
             return getattr(reference, name)
 
-        def cross_entropy_gradient(self, *arguments: Any, out_NV: Any = None) -> Any:
-            seen.append(out_NV is not None)
-            return reference.cross_entropy_gradient(*arguments, out_NV=out_NV)
+        def cross_entropy_gradient(self, *arguments: Any, **options: Any) -> Any:
+            seen.append(options.get("out_NV") is not None)
+            return reference.cross_entropy_gradient(*arguments, **options)
 
     monkeypatch.setattr(kernels, "cpu_kernels", lambda: (Spy(), ""))
     a, w, targets = drawn((3, 4), 5, 6)
