@@ -53,15 +53,19 @@ class Attention:
     ) -> Tensor:
         batch, time, width = x_BTC.shape
         key_end = self.num_heads + self.num_kv_heads
-        rate, key = (0.0, None) if dropout is None else (dropout.rate, dropout.key)
         heads_BTJD = self.qkv(x_BTC).reshape(batch, time, key_end + self.num_kv_heads, -1)
-        if not self.has_qk_norm and cache is None:
+        if cache is None:
             # What the product left is read there, and its gradient is written as one.
             out_BTHD = tensorgrad.self_attention(
-                heads_BTJD, num_heads=self.num_heads, is_causal=True, rotation=rotation, dropout_rate=rate, key=key
+                heads_BTJD,
+                num_heads=self.num_heads,
+                is_causal=True,
+                qk_norm_eps=self.norm_eps if self.has_qk_norm else None,
+                rotation=rotation,
+                dropout_rate=0.0 if dropout is None else dropout.rate,
+                key=None if dropout is None else dropout.key,
             )
             return self.out(out_BTHD.reshape(batch, time, width))
-        # Views all the way: the gradients of the three slices meet in one buffer, the gradient of the product.
         q_BHTD = heads_BTJD[:, :, : self.num_heads].permute_dims(0, 2, 1, 3)
         k_BKTD = heads_BTJD[:, :, self.num_heads : key_end].permute_dims(0, 2, 1, 3)
         v_BKTD = heads_BTJD[:, :, key_end:].permute_dims(0, 2, 1, 3)
@@ -69,15 +73,10 @@ class Attention:
             q_BHTD, k_BKTD = self._unit_rms(q_BHTD), self._unit_rms(k_BKTD)
         if rotation is not None:
             q_BHTD, k_BKTD = rotate(q_BHTD, rotation), rotate(k_BKTD, rotation)
-        if cache is not None:
-            k_BKSD, v_BKSD = cache.append(k_BKTD, v_BKTD)
-            out_BHTD = tensorgrad.scaled_dot_product_attention(
-                q_BHTD, k_BKSD, v_BKSD, mask=cache.mask, is_causal=cache.is_causal
-            )
-        else:
-            out_BHTD = tensorgrad.scaled_dot_product_attention(
-                q_BHTD, k_BKTD, v_BKTD, is_causal=True, dropout_rate=rate, key=key
-            )
+        k_BKSD, v_BKSD = cache.append(k_BKTD, v_BKTD)
+        out_BHTD = tensorgrad.scaled_dot_product_attention(
+            q_BHTD, k_BKSD, v_BKSD, mask=cache.mask, is_causal=cache.is_causal
+        )
         return self.out(out_BHTD.permute_dims(0, 2, 1, 3).reshape(batch, time, width))
 
     def _unit_rms(self, x_BHTD: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def test_ten_steps_are_numpy_s(name, config, cupy_kernels):
 
 def test_steps_with_dropout_are_numpy_s(cupy_kernels):
     """Every number drawn in a kernel, of attention's weights too, is the one that the CPU draws."""
-    config = replace(LLAMA, dropout=0.2)
+    config = replace(LLAMA, dropout=0.2, qk_norm=True)
     like = to_device(np.zeros((1, 2, 16, 16), np.float32), "cuda")
     cuda_kernels().attention(like, like, like, None, True, 1.0, (Key(0), 0.2))  # which tries itself out, and waits
     cupy_kernels.launched.clear()

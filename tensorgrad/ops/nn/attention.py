@@ -16,6 +16,7 @@ from tensorgrad.ops.elementwise import add, multiply, subtract, where
 from tensorgrad.ops.linalg import matmul
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.nn.dropout import check_dropout, dropout
+from tensorgrad.ops.nn.norm import rms_norm_definition
 from tensorgrad.ops.nn.softmax import softmax_definition
 from tensorgrad.ops.shape import concat, matrix_transpose, permute_dims, split
 from tensorgrad.random import Key, RowKeys
@@ -76,6 +77,7 @@ def self_attention(
     num_heads: int,
     is_causal: bool = False,
     scale: float | None = None,
+    qk_norm_eps: float | None = None,
     rotation: tuple[Array, Array] | None = None,
     dropout_rate: float = 0.0,
     key: Key | RowKeys | None = None,
@@ -85,11 +87,13 @@ def self_attention(
     They are read where they are, and their gradients written into one array: nothing is copied.
 
     Args:    qkv (B, T, H + 2 K, D): of each token `num_heads` = H query heads, K key heads, K value heads;
-             rotation: cos and sin (T, D / 2), by which `rope` turns queries and keys first, or None;
+             qk_norm_eps: if given, each query and each key is divided by its root mean square first, as by `rms_norm`;
+             rotation: cos and sin (T, D / 2), by which `rope` turns queries and keys then, or None;
              is_causal, scale, dropout_rate, key: as there.
     Returns: (B, T, H, D).
     Raises:  ShapeError, DTypeError, ArgumentError.
-    Grad:    as there, turned back. Saves qkv, the turned queries and keys, out, and one log-sum-exp per query.
+    Grad:    as there, turned back and so on. Saves qkv, queries and keys as they met, out, and one log-sum-exp per
+             query; with qk_norm_eps one number for each query and key.
     """
     op = "self_attention"
     a = float_operand(op, qkv)
@@ -100,16 +104,21 @@ def self_attention(
     kernels, num_turned = kernels_for(a), (num_heads + a.shape[2]) // 2
     heads_BJTD = a.transpose(0, 2, 1, 3)
     q, k, v = unpacked(heads_BJTD, num_heads)
+    qk_BJTD = heads_BJTD[:, :num_turned]
+    if qk_norm_eps is not None:
+        qk_norm_eps, ones_D = as_number(op, "qk_norm_eps", qk_norm_eps), module_of(a).ones(a.shape[-1], a.dtype)
+        normal_RD, rstd_R1 = kernels.rms_norm(_rows(a[:, :, :num_turned]), ones_D, qk_norm_eps)
+        qk_BJTD = normal_RD.reshape(*a.shape[:2], num_turned, a.shape[3]).transpose(0, 2, 1, 3)
     if rotation is not None:
         cos, sin = rotation = _tables(op, heads_BJTD, *_pair(op, rotation))
-        turned_BJTD = kernels.rope(heads_BJTD[:, :num_turned], cos, sin)
-        q, k = turned_BJTD[:, :num_heads], turned_BJTD[:, num_heads:]
+        qk_BJTD = kernels.rope(qk_BJTD, cos, sin, None if qk_norm_eps is None else qk_BJTD)
+    q, k = qk_BJTD[:, :num_heads], qk_BJTD[:, num_heads:]
     dropped = _attention_dropout(op, dropout_rate, key, q)
     out, row_logsumexp = kernels.attention(q, k, v, None, is_causal, scale, dropped)
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            arguments = (num_heads, is_causal, scale, rotation, dropped)
+            arguments = (num_heads, is_causal, scale, qk_norm_eps, rotation, dropped)
             return through(lambda qkv: self_attention_definition(qkv, *arguments), [qkv], g)[0]
         g_BHTD = g.transpose(0, 2, 1, 3)
         kernels = kernels_for(g)
@@ -118,15 +127,30 @@ def self_attention(
         if rotation is not None:
             part = dqkv.transpose(0, 2, 1, 3)[:, :num_turned]
             kernels.rope(part, cos, -sin, part)
+        if qk_norm_eps is not None:
+            rows_RD, dqk = _rows(a[:, :, :num_turned]), dqkv[:, :, :num_turned]
+            dqk[...] = kernels.rms_norm_gradient(_rows(dqk), rows_RD, ones_D, rstd_R1)[0].reshape(dqk.shape)
         return dqkv
 
     return record(out.transpose(0, 2, 1, 3), (qkv, vjp))
 
 
+def _rows(x: Array) -> Array:
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
 def self_attention_definition(
-    qkv: Tensor, num_heads: int, is_causal: bool, scale: float, rotation: Any, dropped: Any
+    qkv: Tensor,
+    num_heads: int,
+    is_causal: bool,
+    scale: float,
+    qk_norm_eps: float | None,
+    rotation: Any,
+    dropped: Any,
 ) -> Tensor:
     q, k, v = unpacked(permute_dims(qkv, (0, 2, 1, 3)), num_heads)
+    if qk_norm_eps is not None:
+        q, k = (rms_norm_definition(x, eps=qk_norm_eps) for x in (q, k))
     if rotation is not None:
         q, k = (rope_definition(x, *rotation) for x in (q, k))
     return permute_dims(attention_definition(q, k, v, None, is_causal, scale, dropped), (0, 2, 1, 3))

@@ -124,12 +124,15 @@ def test_dropout_needs_a_key_and_a_rate_below_one() -> None:
         tg.scaled_dot_product_attention(q, k, v, dropout_rate=0.5, key=RowKeys((tg.Key(1),)))
 
 
-def test_self_attention_of_turned_heads_is_attention_of_what_rope_turned() -> None:
+@pytest.mark.parametrize("eps", [None, 0.3])
+def test_self_attention_of_turned_heads_is_attention_of_what_rope_turned(eps: float | None) -> None:
     qkv = tg.tensor(np.random.default_rng(0).normal(size=(2, 5, 8, 6)).astype("float32"), requires_grad=True)
     angles = np.random.default_rng(1).normal(size=(5, 3)).astype("float32")
     cos, sin = np.cos(angles), np.sin(angles)
-    got = tg.self_attention(qkv, num_heads=4, is_causal=True, rotation=(cos, sin))
+    got = tg.self_attention(qkv, num_heads=4, is_causal=True, qk_norm_eps=eps, rotation=(cos, sin))
     q, k, v = (qkv[:, :, part].permute_dims(0, 2, 1, 3) for part in (slice(0, 4), slice(4, 6), slice(6, 8)))
+    if eps is not None:
+        q, k = tg.rms_norm(q, eps=eps), tg.rms_norm(k, eps=eps)
     turned = tg.rope(q, cos, sin), tg.rope(k, cos, sin), v
     expected = tg.scaled_dot_product_attention(*turned, is_causal=True).permute_dims(0, 2, 1, 3)
     np.testing.assert_array_equal(got.numpy(), expected.numpy())

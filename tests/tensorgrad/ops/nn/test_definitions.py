@@ -73,17 +73,27 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[tuple[int, 
     ),
     "self attention": (
         lambda x: tg.self_attention(x, num_heads=2, is_causal=True),
-        lambda x: self_attention_definition(x, 2, True, 2**-0.5, None, None),
+        lambda x: self_attention_definition(x, 2, True, 2**-0.5, None, None, None),
         ((2, 3, 4, 2),),
     ),
     "self attention, turned": (
         lambda x: tg.self_attention(x, num_heads=2, is_causal=True, rotation=(COS, SIN)),
-        lambda x: self_attention_definition(x, 2, True, 0.5, (COS, SIN), None),
+        lambda x: self_attention_definition(x, 2, True, 0.5, None, (COS, SIN), None),
+        ((2, 3, 4, 4),),
+    ),
+    "self attention, normalised": (
+        lambda x: tg.self_attention(x, num_heads=2, is_causal=True, qk_norm_eps=0.1),
+        lambda x: self_attention_definition(x, 2, True, 0.5, 0.1, None, None),
+        ((2, 3, 4, 4),),
+    ),
+    "self attention, normalised and turned": (
+        lambda x: tg.self_attention(x, num_heads=2, is_causal=True, qk_norm_eps=0.1, rotation=(COS, SIN)),
+        lambda x: self_attention_definition(x, 2, True, 0.5, 0.1, (COS, SIN), None),
         ((2, 3, 4, 4),),
     ),
     "self attention dropout": (
         lambda x: tg.self_attention(x, num_heads=2, dropout_rate=0.3, key=tg.Key(1)),
-        lambda x: self_attention_definition(x, 2, False, 2**-0.5, None, (tg.Key(1), 0.3)),
+        lambda x: self_attention_definition(x, 2, False, 2**-0.5, None, None, (tg.Key(1), 0.3)),
         ((2, 3, 4, 2),),
     ),
     "attention dropout": (
