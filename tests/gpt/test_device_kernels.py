@@ -29,10 +29,10 @@ OWN = {
 STEPS = 10
 
 
-def train(config: ModelConfig, device: str, num_steps: int = STEPS) -> np.ndarray:
+def train(config: ModelConfig, device: str, num_steps: int = STEPS, dtype: str = "float32") -> np.ndarray:
     """Loss and gradient norm of each step; on a device nothing is waited for within one, nor copied but for keys."""
-    model = GPT.init(config, Key(0)).to(device)
-    optimizer = AdamW(model, OptimConfig())
+    model = GPT.init(config, Key(0), dtype=dtype).to(device)
+    optimizer = AdamW(model, OptimConfig(), is_loss_scaled=dtype == "fp16")
     rng = np.random.default_rng(0)
     reports = []
     for number in range(1, num_steps + 1):
@@ -66,6 +66,19 @@ def test_ten_steps_are_numpy_s(name, config, cupy_kernels):
         "kernels": "cuda",
         "attention in float32": "plain",
     }
+
+
+def test_a_step_in_16_bits_is_numpy_s(cupy_kernels):
+    """Its activations and products; and parameters are rounded by one kernel."""
+    like = to_device(np.zeros(1, np.float16), "cuda")
+    cuda_kernels(), provider_for(like)
+    cupy_kernels.launched.clear()
+    on_device = train(LLAMA, "cuda", 1, "fp16")
+    launched = [kernel for kernel in cupy_kernels.launched if kernel.name == "cast"]
+    narrowing = [kernel for kernel in launched if kernel.defines["TARGET"] == "Float16"]
+    assert len(narrowing) == 2  # the other is of the embedded tokens
+    assert "attention_flash.cu" in {kernel.source for kernel in cupy_kernels.launched}
+    np.testing.assert_allclose(on_device, train(LLAMA, "cpu", 1, "fp16"), rtol=2e-3)
 
 
 def test_steps_with_dropout_are_numpy_s(cupy_kernels):
