@@ -18,5 +18,7 @@ EQUIVALENT: dict[str, str] = {
     "transforms.py:_zeros:factor or offset:1": "0 twice over is 0 as well",
     "ops/sorting.py:sort.<lambda>:wrong branch:1": "a permutation names nothing twice: the slow way gives the same",
     "ops/nn/cross_entropy.py:_picked_losses:factor or offset:1": "what an ignored position picks, which weighs 0",
+    "ops/linalg/decomposition.py:cholesky.vjp:transposed:2": "a symmetric matrix, up to its rounding",
+    "kernels/reference/scatter.py:scatter_add:wrong branch:7": "the way of a GPU's arrays gives the same sums",
     "ops/linalg/norm.py:vector_norm.vjp:factor or offset:10": "the power of a quotient, written as that of its parts",
 }
