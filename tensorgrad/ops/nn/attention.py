@@ -84,7 +84,7 @@ def self_attention(
 ) -> Tensor:
     """`scaled_dot_product_attention` of queries, keys and values that one product left beside one another.
 
-    They are read where they are, and their gradients written into one array: nothing is copied.
+    They are read where they are, and their gradients written into one array: nothing is copied but to be normalised.
 
     Args:    qkv (B, T, H + 2 K, D): of each token `num_heads` = H query heads, K key heads, K value heads;
              qk_norm_eps: if given, each query and each key is divided by its root mean square first, as by `rms_norm`;

@@ -74,7 +74,8 @@ struct KeptOf {  // the numbers of one head's weights, (queries, keys), within a
     }
 };
 
-// For a tile of scores of tensorcore.h's products, COLUMNS wide, in registers.
+// What follows is for tiles of scores as tensorcore.h holds them, COLUMNS wide.
+//
 // Bit 8 n + i: whether weight (row, start + 8 n + 2 (lane % 4) + i) stays, i < 2: of the columns that a lane has of
 // `row`, which its 4 lanes have in common. Each draws a part of the row's numbers.
 template <int COLUMNS> __device__ inline uint64 kept_columns(const KeptOf& kept, int row, int start) {
