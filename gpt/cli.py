@@ -218,17 +218,17 @@ def _train(command: Train) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let the C library keep most of what is freed: a step allocates what the last one freed, page by page otherwise.
+    """Let the C library keep what is freed: a step allocates what the last one freed, page by page otherwise.
 
     glibc's `mallopt`, numbers from <malloc.h>; elsewhere nothing happens. A tenth of a step's time, measured
-    on the preset `default`. What the activations took at the heap's end is left to the gradients.
+    on the preset `default`.
     """
     import ctypes
 
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(trim_threshold, 1 << 26)  # of the heap's end so much is kept
+        mallopt(trim_threshold, -1)  # never give the heap's end back
         mallopt(mmap_threshold, 1 << 25)  # the largest value it takes: below it, from the heap
         mallopt(top_pad, 1 << 24)
 
