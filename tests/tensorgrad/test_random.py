@@ -207,6 +207,16 @@ def test_a_device_makes_the_same_numbers_without_a_copy(dtype, start, cupy):
     assert np.array_equal(made.get(), key.uniform((3, 7), start=start, dtype=dtype))
 
 
+def test_rows_are_folded_into_one_by_one():
+    keys = RowKeys((Key(1), Key(2, 5))).fold_in(7)
+    assert keys == RowKeys((Key(1).fold_in(7), Key(2, 5).fold_in(7)))
+
+
+def test_rows_that_are_not_the_keys_are_refused():
+    with pytest.raises(tg.ShapeError, match="expected a shape of 2 rows, one per key, got \\(3, 4\\)"):
+        RowKeys((Key(1), Key(2, 5))).uniform((3, 4))
+
+
 def test_a_device_makes_the_same_numbers_for_rows(cupy):
     keys = RowKeys((Key(1), Key(2, 5), Key(0)))
     assert np.array_equal(keys.uniform((3, 5, 2), device="cuda").get(), keys.uniform((3, 5, 2)))

@@ -147,10 +147,10 @@ def test_what_is_left_for_later_is_done_while_the_caller_goes_on() -> None:
 @pytest.mark.parametrize("count", [2, 3])
 def test_jobs_that_write_to_the_same_array_are_done_in_order(count: int) -> None:
     rng = np.random.default_rng(0)
-    arrays, expected = np.zeros((2, 3, 50))
+    arrays, expected = np.zeros((2, 7, 50))  # more than may be left at a time
     with threads(count):
         for number in range(60):
-            row = rng.integers(3)
+            row = rng.integers(7)
             parts = arrays[row, :25], arrays[row, 25:]
             # The order of two such steps matters.
             run_later([lambda x=x, n=number: np.add(x * 3 % 1000, n, out=x) for x in parts], arrays[row])

@@ -140,6 +140,14 @@ def test_the_last_resort_does_the_same() -> None:
     np.testing.assert_allclose(sums, x.sum(axis=1))
 
 
+def test_the_last_resort_has_no_gelu_in_its_products() -> None:
+    g, y, h = (np.ones((8, 8), np.float16) for _ in range(3))
+    with cuda.running_with(interpret):
+        assert cuda.matmul_gelu_gradient(g, y, h) is not None
+    with cuda.running_with(cuda._cupy_product):
+        assert cuda.matmul_gelu_gradient(g, y, h) is None
+
+
 def test_a_result_whose_rows_are_not_dense_is_cupy_s_and_said() -> None:
     x, y, out = np.ones((5, 4)), np.ones((4, 3)), np.zeros((5, 6))
     with choosing_anew(), cuda.running_with(interpret):
