@@ -50,11 +50,8 @@ def linear(
     x_shape, narrow, wide = a.shape, a.dtype, w.dtype
     rows = a.reshape(row_shape(x_shape))
     is_mixed = narrow != wide
-    table = rounded(w, narrow) if is_mixed else w
-    if bias is None:
-        out = gemm.matmul(rows, table.T)
-    else:
-        out = gemm.affine(rows, table.T, rounded(b, narrow) if is_mixed else b)
+    table = rounded(w, narrow)
+    out = gemm.affine(rows, table.T, None if bias is None else rounded(b, narrow))
     has_sums = getattr(bias, "node", None) is not None and gemm.sums_beside_products(a)
     sums: list[Any] = []  # the last cotangent that weight's gradient was computed from, and the sums of its columns
 
@@ -106,13 +103,10 @@ def _linear_bfloat16(x: Any, weight: Any, bias: Any, product_dtype: str) -> Tens
     check_product_dtype("linear", a, product_dtype)
     x_shape, x_node, weight_node = a.shape, getattr(x, "node", None), getattr(weight, "node", None)
     rows, table = gemm.to_bfloat16(a.reshape(row_shape(x_shape))), gemm.to_bfloat16(w)
-    out = gemm.matmul_bfloat16(rows, table.T)
-    if bias is not None:
-        out += data(bias)
-
+    out = gemm.affine(rows, table.T, data(bias))
     last: list[Any] = []
 
-    def rounded(g: Any) -> Any:
+    def rounded_rows(g: Any) -> Any:
         """The cotangent as rows, rounded once for both products."""
         if not last or last[0] is not g:
             last[:] = g, gemm.to_bfloat16(g.reshape(row_shape(g.shape)))
@@ -123,17 +117,17 @@ def _linear_bfloat16(x: Any, weight: Any, bias: Any, product_dtype: str) -> Tens
         if type(g) is Tensor:
             dx: Any = matmul(reshape(g, row_shape(g.shape)), Tensor(gemm.from_bfloat16(table), weight_node))
         else:
-            dx = gemm.matmul_bfloat16(rounded(g), table)
+            dx = gemm.matmul_bfloat16(rounded_rows(g), table)
         return reshape(dx, x_shape)
 
     def vjp_weight(g: Any) -> Any:
         if type(g) is Tensor:
             g_T = matrix_transpose(reshape(g, row_shape(g.shape)))
             return matmul(g_T, reshape(Tensor(gemm.from_bfloat16(rows).reshape(x_shape), x_node), rows.shape))
-        return gemm.matmul_bfloat16(rounded(g).T, rows)
+        return gemm.matmul_bfloat16(rounded_rows(g).T, rows)
 
     def add_weight(g: Any, buffer: Any) -> None:
-        gemm.add_matmul(rounded(g).T, rows, buffer)
+        gemm.add_matmul(rounded_rows(g).T, rows, buffer)
 
     def vjp_bias(g: Any) -> Any:
         return sum(reshape(g, row_shape(g.shape)), axis=0)
