@@ -148,9 +148,16 @@ def optimizer(machine: Machine, s: Sizes) -> Iterator[Case]:
     second = machine.normal(s.parameters, dtype=np.float32) ** 2
     kernels = kernels_for(second)
     rates = to_device(np.array([1e-4, 0.1, 0.05, 1.0]), machine.device)
-    options = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
+    options: Any = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
+    copy = machine.normal(s.parameters)
+    size = 28 * s.parameters
     yield Case("global_norm", lambda: kernels.global_norm(buffers[1]), 4 * s.parameters)
-    yield Case("adamw", lambda: kernels.adamw(*buffers, second, rates, **options), 28 * s.parameters)  # type: ignore[arg-type]
+    yield Case("adamw", lambda: kernels.adamw(*buffers, second, rates, **options), size)
+    yield Case(
+        "adamw and a 16-bit copy",
+        lambda: kernels.adamw(*buffers, second, rates, **options, copy=copy),
+        size + copy.nbytes,
+    )
 
 
 def products(machine: Machine, s: Sizes) -> Iterator[Case]:

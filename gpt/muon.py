@@ -51,9 +51,9 @@ class Muon(AdamW):
         hidden = {name: x for name, x in named_tensors(model).items() if x.ndim == 2 and name.startswith("blocks.")}
         super().__init__(model, config, left_out=tuple(hidden), is_loss_scaled=is_loss_scaled)
         own = self.first_moment.size
-        self.momentum: Array = module_of(self.parameters).zeros_like(self.parameters[own:])
+        self.momentum: Array = module_of(self._parameters).zeros_like(self._parameters[own:])
         self._matrices: list[tuple[Array, Array, Array]] = []  # of each: weight, gradient, momentum
-        weights, gradients = self.parameters[own:], self.gradients[own:]
+        weights, gradients = self._parameters[own:], self.gradients[own:]
         start = 0
         for name, x in hidden.items():
             part = slice(start, start + x.size)
@@ -70,6 +70,9 @@ class Muon(AdamW):
         rate = rates_4[0] / self.config.learning_rate * self.config.muon_learning_rate
         # A matrix is one task: what is computed does not depend on the number of threads.
         run_all([functools.partial(self._move, *arrays, rate, rates_4[3], is_host) for arrays in self._matrices])
+        if self._copy is not None:
+            moved = slice(self.first_moment.size, None)
+            kernels_for(self._copy).cast(self._parameters[moved], self._copy.dtype, self._copy[moved])
 
     def _move(
         self, weight: Array, gradient: Array, momentum: Array, rate: Array, gradient_scale: Array, is_host: bool

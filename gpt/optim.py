@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,11 @@ from gpt.errors import UserError
 from gpt.loss_scale import FIRST, update_scale
 from tensorgrad import Tensor
 from tensorgrad.array import Array, device_of, module_of, to_device
+from tensorgrad.dtype import DType
 from tensorgrad.kernels import kernels_for
+from tensorgrad.rounding import rounding_once
 from tensorgrad.tree import named_tensors
-from tensorgrad.writes import written
+from tensorgrad.writes import Watch, handed_out, written
 
 __all__ = ["AdamW", "aligned", "rates"]
 
@@ -51,7 +54,9 @@ class AdamW:
         self._num_decayed, num_own, size = (sum(aligned(x.size) for x in xs.values()) for xs in (decayed, own, tensors))
         like = next(iter(tensors.values())).array
         xp = module_of(like)
-        self.parameters: Array = xp.zeros(size, like.dtype)
+        self._parameters: Array = xp.zeros(size, like.dtype)
+        self._copy: Array | None = None  # of the parameters, in the dtype that `rounding` was asked for
+        self._watch = Watch(self._parameters)
         self.gradients, self._gradient_pages = _zeros_in_pages(size, like)
         self.first_moment: Array = xp.zeros(num_own, like.dtype)
         self.second_moment: Array = xp.zeros(num_own, like.dtype)
@@ -63,11 +68,35 @@ class AdamW:
         start = 0
         for x in ordered.values():
             part = slice(start, start + x.size)
-            view = self.parameters[part].reshape(x.shape)
+            view = self._parameters[part].reshape(x.shape)
             view[...] = x.array
             x.data = view
             x.grad = Tensor(self.gradients[part].reshape(x.shape))
             start += aligned(x.size)
+
+    @property
+    def parameters(self) -> Array:
+        """All of them, (size,). Whoever asks may write to them, so that each step rounds them anew from then on."""
+        handed_out(self._parameters)
+        return self._parameters
+
+    @contextmanager
+    def rounding(self, dtype: DType) -> Iterator[None]:
+        """Within it whoever rounds parameters to `dtype` is given parts of one copy (see tensorgrad.rounding)."""
+        self.refresh_copy(dtype)
+        if self._copy is None:
+            yield
+        else:
+            with rounding_once(self._parameters, self._copy):
+                yield
+
+    def refresh_copy(self, dtype: DType) -> None:
+        """Have that copy be what the parameters are in `dtype`: after updates it is, unless others may have written."""
+        if dtype == self._parameters.dtype:
+            self._copy = None
+        elif self._watch.may_have_changed() or self._copy is None or self._copy.dtype != dtype:
+            out = self._copy if self._copy is not None and self._copy.dtype == dtype else None
+            self._copy = kernels_for(self._parameters).cast(self._parameters, dtype, out)
 
     def zero_gradients(self) -> None:
         """Start a new sum of gradients.
@@ -107,8 +136,8 @@ class AdamW:
     def _update(self, rates_4: Array) -> None:
         split, end = self._num_decayed, self.first_moment.size
         for part, weight_decay in ((slice(0, split), self.config.weight_decay), (slice(split, end), 0.0)):
-            kernels_for(self.parameters).adamw(
-                self.parameters[part],
+            kernels_for(self._parameters).adamw(
+                self._parameters[part],
                 self.gradients[part],
                 self.first_moment[part],
                 self.second_moment[part],
@@ -117,11 +146,15 @@ class AdamW:
                 beta2=self.config.beta2,
                 eps=self.config.eps,
                 weight_decay=weight_decay,
+                copy=None if self._copy is None else self._copy[part],
             )
 
     def note_update(self) -> None:
         """Tell the tape that the parameters have changed: for an update that was recorded and is replayed."""
-        written(self.parameters)
+        written(self._parameters)
+        if self._copy is not None:
+            written(self._copy)
+        self._watch.settle()
 
     @property
     def loss_scale(self) -> Array | float:

@@ -114,6 +114,7 @@ class Session:
         if self.graph_step is None:
             report_3 = self._run_step(upload.arrays, keys)
         else:
+            self.optimizer.refresh_copy(self.model.compute_dtype)  # as a graph does not look whether it has to
             report_3 = self.graph_step(upload.arrays)
             self.optimizer.note_update()
         upload.release()

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,6 @@ from gpt.optim import AdamW, rates
 from tensorgrad import Key
 from tensorgrad.array import Array, device_of, module_of, to_device, to_numpy
 from tensorgrad.random import RowKeys
-from tensorgrad.rounding import rounding_once
 from tensorgrad.sorted_ids import SortedIds
 
 __all__ = ["Batch", "host_batch", "run_step", "train_step"]
@@ -80,8 +78,7 @@ def run_step(model: GPT, optimizer: AdamW, batch: Batch, *, micro_batch_size: in
     optimizer.zero_gradients()
     # Where the loss is scaled, an overflow is how it is found that the scale is too large.
     quiet: dict[str, Any] = {} if optimizer.scale_state_2 is None else {"over": "ignore", "invalid": "ignore"}
-    is_mixed = model.compute_dtype != optimizer.parameters.dtype
-    with rounding_once(optimizer.parameters, model.compute_dtype) if is_mixed else nullcontext():
+    with optimizer.rounding(model.compute_dtype):
         for start in range(0, batch.ids_BT.shape[0], micro_batch_size):
             rows = slice(start, start + micro_batch_size)
             ids = SortedIds(batch.ids_BT[rows], batch.order_BT[rows].reshape(-1))
@@ -124,7 +121,7 @@ def train_step(
         vocab_size=model.config.vocab_size,
         micro_batch_size=micro_batch_size,
     )
-    device = device_of(optimizer.parameters)
+    device = device_of(optimizer.gradients)
     batch = Batch(**{name: to_device(value, device) for name, value in values.items()}, keys=tuple(keys))
     report_3 = run_step(model, optimizer, batch, micro_batch_size=micro_batch_size, is_recomputed=is_recomputed)
     loss, norm, _ = to_numpy(report_3).tolist()

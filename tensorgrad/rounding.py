@@ -2,9 +2,9 @@
 
 A model whose products take 16-bit floats, and whose parameters are float32, rounds each of them at every use: in each
 micro-batch, and again where activations are computed again. Parameters that are views of one buffer can be rounded
-by one kernel instead, before:
+together instead, by one kernel or by the one that updates them:
 
-    with rounding_once(buffer, "bfloat16"):
+    with rounding_once(buffer, copy):
         ...                                   # nothing writes into the buffer here
 
 Within it `rounded` gives views of that copy.
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tensorgrad.array import Array, address_of, has_values
-from tensorgrad.dtype import DType, DTypeLike, as_dtype
+from tensorgrad.dtype import DType
 from tensorgrad.kernels import kernels_for
 
 __all__ = ["rounded", "rounding_once"]
@@ -27,12 +27,12 @@ _once: contextvars.ContextVar[tuple[Array, Array] | None] = contextvars.ContextV
 
 
 @contextmanager
-def rounding_once(buffer: Array, dtype: DTypeLike) -> Iterator[None]:
-    """Within it, in this thread, `rounded` takes what lies in this dense buffer from one copy in `dtype`, made now.
+def rounding_once(buffer: Array, copy: Array) -> Iterator[None]:
+    """Within it, in this thread, `rounded` takes what lies in this dense buffer from `copy`, of another float dtype.
 
     Who writes into the buffer within it, and rounds then, gets what was there before.
     """
-    token = _once.set((buffer, kernels_for(buffer).cast(buffer, as_dtype(dtype))))
+    token = _once.set((buffer, copy))
     try:
         yield
     finally:

@@ -47,6 +47,7 @@ class Tensor:
         """The NumPy or CuPy array, which may be written to while no gradient needs its values."""
         if self.node is not None and writes.is_needed(self.node):
             writes.exposed(self.array)
+        writes.handed_out(self.array)
         return self.array
 
     @data.setter
@@ -151,7 +152,7 @@ class Tensor:
 
     def numpy(self) -> Array:
         """The values as a NumPy array: the tensor's own memory on the CPU, a copy from a GPU."""
-        return arrays.to_numpy(self.data)
+        return self.data if isinstance(self.array, np.ndarray) else arrays.to_numpy(self.array)
 
     def item(self) -> Any:
         """The only element, as a Python number. Raises ShapeError if there are more or none."""

@@ -9,6 +9,8 @@ such a write compares, and if the node keeps that memory it raises, naming the o
 What is not seen: a write through a NumPy array that was taken before the op was recorded.
 
 Nothing here costs a thing while no array of a recorded graph is handed out.
+
+Who keeps something that was made of a buffer, such as a copy in another dtype, has the same question for a `Watch`.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorgrad.array import Array
+from tensorgrad.array import Array, address_of, has_values
 from tensorgrad.errors import GraphError
 
 if TYPE_CHECKING:
     from tensorgrad.tape import Node
 
-__all__ = ["check_unwritten", "exposed", "is_needed", "now", "written"]
+__all__ = ["Watch", "check_unwritten", "exposed", "handed_out", "is_needed", "now", "written"]
 
 # The order of creation of nodes and of writes: `now()` is later than every one before.
 now: Callable[[], int] = itertools.count().__next__
@@ -59,6 +61,58 @@ def exposed(array: Array) -> None:
 def written(array: Array) -> None:
     """`array` is being written, or its Tensor given other values."""
     _note(array, _WRITTEN)
+    for watch in _watching(array):
+        watch.was_written = True
+
+
+def handed_out(array: Array) -> None:
+    """`array` may be written at any time from now on, by whoever has it."""
+    for watch in _watching(array):
+        watch.is_held = True
+
+
+class Watch:
+    """Whether a buffer may have been written to behind its owner's back: by its address, so through any view of it.
+
+    It is to be there before anybody else has the buffer. Nobody gives back what was handed out: such a buffer may have
+    changed whenever that is asked.
+    """
+
+    __slots__ = ("__weakref__", "bounds", "is_held", "was_written")
+
+    def __init__(self, buffer: Array) -> None:
+        self.bounds = _bounds(buffer)
+        self.is_held = self.was_written = False
+        _watches.add(self)
+
+    def may_have_changed(self) -> bool:
+        """Since the last time that this was asked, or `settle` called."""
+        found = self.is_held or self.was_written
+        self.settle()
+        return found
+
+    def settle(self) -> None:
+        """What was written until now was the owner's own."""
+        self.was_written = False
+
+
+_watches: weakref.WeakSet[Watch] = weakref.WeakSet()
+
+
+def _watching(array: Array) -> list[Watch]:
+    if not _watches or not has_values(array):
+        return []
+    start, end = _bounds(array)
+    return [watch for watch in _watches if start < watch.bounds[1] and watch.bounds[0] < end]
+
+
+def _bounds(array: Array) -> tuple[int, int]:
+    """The first address of an array's elements, and the first after them."""
+    start = address_of(array)
+    if not array.size:
+        return start, start
+    reach = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
+    return start + sum(min(0, r) for r in reach), start + sum(max(0, r) for r in reach) + array.itemsize
 
 
 def check_unwritten(nodes: Iterable[Node]) -> None:
@@ -118,9 +172,10 @@ def _fingerprint(array: Array) -> int:
 
 
 def _overlap(x: Array, y: Array) -> bool:
-    if type(x) is not np.ndarray or type(y) is not np.ndarray:
+    if x is y or not (has_values(x) and has_values(y)):
         return x is y
-    return np.may_share_memory(x, y)  # by their bounds: exact for all but interleaved views
+    (start, end), (other_start, other_end) = _bounds(x), _bounds(y)
+    return start < other_end and other_start < end  # exact for all but interleaved views
 
 
 def is_needed(node: Node) -> bool:

@@ -167,8 +167,8 @@ class Kernels(Protocol):
         """x (..., T, D) with the halves of its last axis rotated by angles (T, E = D / 2); in `out`, which may be x."""
         ...
 
-    def cast(self, x: Array, dtype: DType) -> Array:
-        """A copy of x in another float dtype."""
+    def cast(self, x: Array, dtype: DType, out: Array | None = None) -> Array:
+        """A copy of x in another float dtype; in `out`, where one is given, in C order and of that dtype."""
         ...
 
     def take_rows(self, table: Array, ids: Array) -> Array:
@@ -198,11 +198,13 @@ class Kernels(Protocol):
         beta2: float,
         eps: float,
         weight_decay: float,
+        copy: Array | None = None,
     ) -> None:
         """One AdamW step over flat buffers, in place; none at all where the gradients' factor is not finite.
 
         `rates_4`, float64 and on the buffers' device, so that nothing waits for it: the learning rate,
         1 - beta1**step, 1 - beta2**step (steps count from 1), and what the gradients are multiplied by.
+        `copy`, a flat buffer of another float dtype: it holds what `cast` makes of the parameters, and does afterwards.
         """
         ...
 

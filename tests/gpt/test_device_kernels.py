@@ -69,16 +69,17 @@ def test_ten_steps_are_numpy_s(name, config, cupy_kernels):
 
 
 def test_a_step_in_16_bits_is_numpy_s(cupy_kernels):
-    """Its activations and products; and parameters are rounded by one kernel."""
+    """Its activations and products; parameters are rounded by one kernel, and from then on by their update."""
     like = to_device(np.zeros(1, np.float16), "cuda")
     cuda_kernels(), provider_for(like)
     cupy_kernels.launched.clear()
-    on_device = train(LLAMA, "cuda", 1, "fp16")
+    on_device = train(LLAMA, "cuda", 2, "fp16")
     launched = [kernel for kernel in cupy_kernels.launched if kernel.name == "cast"]
     narrowing = [kernel for kernel in launched if kernel.defines["TARGET"] == "Float16"]
-    assert len(narrowing) == 2  # the other is of the embedded tokens
+    assert len(narrowing) == 3  # the others are of the embedded tokens
+    assert {kernel.defines["COPY"] for kernel in cupy_kernels.launched if kernel.name == "adamw"} == {"Float16"}
     assert "attention_flash.cu" in {kernel.source for kernel in cupy_kernels.launched}
-    np.testing.assert_allclose(on_device, train(LLAMA, "cpu", 1, "fp16"), rtol=2e-3)
+    np.testing.assert_allclose(on_device, train(LLAMA, "cpu", 2, "fp16"), rtol=2e-3)
 
 
 def test_steps_with_dropout_are_numpy_s(cupy_kernels):

@@ -11,8 +11,12 @@ import pytest
 import tensorgrad
 from gpt.config import OptimConfig
 from gpt.errors import UserError
+from gpt.muon import Muon
 from gpt.optim import AdamW
 from tensorgrad import Key
+from tensorgrad.kernels import kernels_for
+from tensorgrad.rounding import rounded
+from tensorgrad.tree import named_tensors
 
 SHAPES = {"matrix": (5, 3), "vector": (7,), "cube": (2, 3, 4), "scalar": ()}
 
@@ -165,6 +169,87 @@ def test_a_gradient_of_a_graph_from_before_the_step_is_refused():
     optimizer.step(1e-3, 1)
     with pytest.raises(tensorgrad.GraphError, match="values that square"):
         before.backward()
+
+
+NARROW = np.dtype("float32")
+
+
+def swap_and_back(optimizer, x):
+    """As an evaluation with averaged weights does."""
+    own = x.data
+    x.data = own + 1
+    with optimizer.rounding(NARROW):
+        np.testing.assert_array_equal(rounded(x.array, NARROW), (own + 1).astype(NARROW))
+    x.data = own
+    own[0] = 4.0
+
+
+CHANGES = {
+    "nothing": lambda optimizer, x: None,
+    "an assignment": lambda optimizer, x: x.detach().__setitem__((..., 1), 5.0),
+    "a write into data": lambda optimizer, x: x.data.fill(5.0),
+    "a write into numpy()": lambda optimizer, x: x.numpy().fill(5.0),
+    "other data": lambda optimizer, x: setattr(x, "data", np.full(x.shape, 5.0)),
+    "data in place": lambda optimizer, x: setattr(x, "data", np.multiply(x.data, 2, out=x.data)),
+    "a write into all parameters": lambda optimizer, x: optimizer.parameters.fill(5.0),
+    "other weights for a while": swap_and_back,
+    "a state": lambda optimizer, x: optimizer.load_state({name: a + 1 for name, a in optimizer.state().items()}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("kind", [AdamW, Muon])
+def test_parameters_are_rounded_right_whatever_happened_to_them(change, kind, monkeypatch):
+    model = {"matrix": make_model()["matrix"], "blocks.0": {"w": tensorgrad.tensor(np.eye(3, 70), requires_grad=True)}}
+    optimizer, tensors = kind(model, OptimConfig()), list(named_tensors(model).values())
+    casts, kernels = [], kernels_for(optimizer.gradients)
+    cast = kernels.cast
+    monkeypatch.setattr(kernels, "cast", lambda x, *args: casts.append(x.size) or cast(x, *args))
+
+    def check():
+        with optimizer.rounding(NARROW):
+            for x in tensors:
+                np.testing.assert_array_equal(rounded(x.array, NARROW), x.array.astype(NARROW))
+
+    for number in range(1, 4):
+        check()
+        optimizer.gradients[...] = number
+        if number == 3:
+            optimizer.gradients[0] = np.inf
+        optimizer.step(1e-2, number)
+        if change is CHANGES["nothing"]:
+            # One of all before the first step; after each update by Muon one of the matrices that it moves.
+            assert casts == [optimizer.gradients.size] + [256] * min(number, 2) * (kind is Muon)
+        check()
+        change(optimizer, tensors[0])
+        check()
+        change(optimizer, tensors[1])
+        check()
+
+
+def test_a_write_through_what_was_once_handed_out_reaches_the_copy():
+    model = make_model()
+    optimizer = AdamW(model, OptimConfig())
+    held, flat = model["matrix"].data, optimizer.parameters
+    for number, array in enumerate((held, flat, held), start=1):
+        optimizer.step(1e-2, number)
+        array.fill(number)
+        with optimizer.rounding(NARROW):
+            copied = rounded(model["matrix"].array, NARROW)
+            np.testing.assert_array_equal(copied, np.full((5, 3), number, NARROW))
+            assert not np.shares_memory(copied, optimizer.parameters)
+        with optimizer.rounding(np.dtype(np.float64)):
+            assert rounded(model["matrix"].array, np.dtype(np.float64)) is model["matrix"].array
+
+
+def test_a_gradient_of_a_graph_that_kept_the_copy_is_refused_after_the_step():
+    model = make_model()
+    optimizer = AdamW(model, OptimConfig())
+    with optimizer.rounding(NARROW):
+        out = tensorgrad.square(tensorgrad.astype(model["matrix"], NARROW, copy=False)).sum()
+    optimizer.step(1e-3, 1)
+    with pytest.raises(tensorgrad.GraphError, match="values that square"):
+        out.backward()
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="the system takes no pages back")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad.writes import Watch
 
 VALUES = np.array([0.5, 1.5, 2.5])
 
@@ -174,3 +175,47 @@ def test_a_write_is_noticed_where_there_is_no_data() -> None:
         c[0] = 9.0
         with pytest.raises(tg.GraphError, match="values that multiply"):
             out.backward()
+
+
+def buffer_and_watch() -> tuple[np.ndarray, tg.Tensor, Watch]:
+    """Memory, a Tensor in the middle of it, and what watches it."""
+    buffer = np.zeros(12)
+    watch = Watch(buffer)
+    x = tg.tensor(np.zeros((2, 3)), requires_grad=True)
+    x.data = buffer[3:9].reshape(2, 3)
+    watch.settle()
+    assert not watch.may_have_changed()
+    return buffer, x, watch
+
+
+def test_a_write_by_a_tensor_is_seen_once() -> None:
+    buffer, x, watch = buffer_and_watch()
+    x.detach()[0, 1] = 5.0
+    assert buffer[4] == 5
+    assert watch.may_have_changed()
+    assert not watch.may_have_changed()
+    x.detach()[1:, ::-1][0, 0] = 6.0
+    watch.settle()
+    assert not watch.may_have_changed()
+
+
+@pytest.mark.parametrize("hand_out", [lambda x: x.data, lambda x: x.numpy(), lambda x: x.detach()[::-1].data])
+def test_what_was_handed_out_may_change_at_any_time(hand_out: Callable[[tg.Tensor], Any]) -> None:
+    _, x, watch = buffer_and_watch()
+    held = hand_out(x)
+    for _ in range(2):
+        assert watch.may_have_changed()
+    watch.settle()
+    held[...] = 3.0
+    assert watch.may_have_changed()
+
+
+def test_only_what_lies_in_the_buffer_counts() -> None:
+    buffer, x, watch = buffer_and_watch()
+    other = tg.tensor(np.zeros(4))
+    other[1] = 2.0
+    other.data[0] = 1.0
+    tg.Tensor(buffer[12:]).data.sum()  # nothing, at its end
+    assert not watch.may_have_changed()
+    _, _ = x.shape, x.tolist()
+    assert not watch.may_have_changed()

@@ -10,7 +10,7 @@ from tensorgrad.array import Array
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, plain, summing
 
-_BLOCK = 1 << 14  # elements of one partial sum
+_BLOCK = 1 << 14  # elements of one partial sum, and of one part of a copy
 
 
 def global_norm(flat: Array) -> Array:
@@ -54,10 +54,11 @@ def adamw(
     beta2: float,
     eps: float,
     weight_decay: float,
+    copy: Array | None = None,
 ) -> None:
     buffers = (parameters, gradients, first_moment, second_moment)
     if not plain(*buffers, like=parameters):
-        reference.adamw(*buffers, rates_4, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
+        reference.adamw(*buffers, rates_4, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, copy=copy)
         return
     learning_rate, correction1, correction2, scale = rates_4.tolist()
     if not math.isfinite(scale):
@@ -72,7 +73,12 @@ def adamw(
     )
 
     def work(start: int, stop: int) -> None:
-        _adamw(*(buffer[start:stop] for buffer in buffers), numbers)
+        step = stop - start if copy is None else _BLOCK
+        for first in range(start, stop, max(1, step)):
+            part = slice(first, min(first + step, stop))
+            _adamw(*(buffer[part] for buffer in buffers), numbers)
+            if copy is not None:  # while the part is still in the cache
+                copy[part] = parameters[part]
 
     in_parts(parameters.size, parameters.size, work)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, address_of, module_of
+from tensorgrad.kernels.cuda.cast import cast
 from tensorgrad.kernels.cuda.launch import Kernel, launch
 from tensorgrad.kernels.cuda.operand import WARP, blocks_for, dense, scalar, vector
 
@@ -36,16 +37,25 @@ def adamw(
     beta2: float,
     eps: float,
     weight_decay: float,
+    copy: Array | None = None,
 ) -> None:
     numbers = (np.float64(beta1), np.float64(beta2), np.float64(eps), np.float64(weight_decay))
     buffers = (parameters, gradients, first_moment, second_moment)
-    kernel, blocks = _kernel("adamw", *buffers)
-    launch(kernel, (blocks,), (_THREADS,), *buffers, rates_4, *numbers, np.int64(parameters.size))
+    is_cast_after = copy is not None and np.float64 in (parameters.dtype, copy.dtype)
+    kernel, blocks = _kernel("adamw", *buffers, copy=None if is_cast_after else copy)
+    pointers = (*buffers, None if is_cast_after else copy)
+    launch(kernel, (blocks,), (_THREADS,), *pointers, rates_4, *numbers, np.int64(parameters.size))
+    if copy is not None and is_cast_after:
+        cast(parameters, copy.dtype, copy)
 
 
-def _kernel(name: str, *buffers: Array) -> tuple[Kernel, int]:
-    """A kernel over flat buffers, and its blocks."""
-    size = buffers[0].size
+def _kernel(name: str, *buffers: Array, copy: Array | None = None) -> tuple[Kernel, int]:
+    """A kernel over flat buffers, and over one of another dtype if that is given; and its blocks."""
+    size, like = buffers[0].size, buffers[0]
     elements = vector(size, *buffers)
+    defines: dict[str, str | int] = {"SCALAR": scalar(like)}
+    if copy is not None:
+        defines["COPY"] = scalar(copy)
+        elements = elements if address_of(copy) % (elements * copy.itemsize) == 0 else 1
     blocks = min(_MAX_BLOCKS, max(1, *blocks_for(size, _THREADS * elements)))
-    return Kernel("optimizer.cu", name, {"SCALAR": scalar(buffers[0]), "VECTOR": elements}), blocks
+    return Kernel("optimizer.cu", name, {**defines, "VECTOR": elements}), blocks

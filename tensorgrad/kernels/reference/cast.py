@@ -6,5 +6,8 @@ from tensorgrad.array import Array
 from tensorgrad.dtype import DType
 
 
-def cast(x: Array, dtype: DType) -> Array:
-    return x.astype(dtype)
+def cast(x: Array, dtype: DType, out: Array | None = None) -> Array:
+    if out is None:
+        return x.astype(dtype)
+    out[...] = x
+    return out

@@ -33,6 +33,7 @@ def adamw(
     beta2: float,
     eps: float,
     weight_decay: float,
+    copy: Array | None = None,
 ) -> None:
     xp = module_of(parameters)
     is_host = isinstance(rates_4, np.ndarray)
@@ -63,5 +64,7 @@ def adamw(
         p -= g
         for now, old in zip((p, m, v), before, strict=False):
             now[...] = xp.where(xp.isfinite(scale), now, old)
+        if copy is not None:
+            copy[rows] = p
 
     for_blocks(parameters, work)

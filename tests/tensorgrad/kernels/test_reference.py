@@ -410,6 +410,28 @@ def test_adamw_in_float32_stays_float32_and_close(kernels: Kernels) -> None:
     np.testing.assert_allclose(state[0], expected, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("narrow", ["float16", "float32"])
+@pytest.mark.parametrize("size", [0, 7, BLOCK + 9])
+def test_adamw_writes_the_copy_that_cast_would_make(kernels: Kernels, dtype: str, narrow: str, size: int) -> None:
+    def state() -> list[np.ndarray]:
+        return [abs(normal((size,), dtype, i)) for i in range(4)]
+
+    options: Any = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
+    ours, theirs, rates = state(), state(), np.array([1e-2, 0.1, 0.05, 0.5])
+    copy = np.full(size, 7, narrow)
+    kernels.adamw(*ours, rates, **options, copy=copy)
+    kernels.adamw(*theirs, rates, **options)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(copy, kernels.cast(theirs[0], np.dtype(narrow)))
+    out = np.empty(size, narrow)
+    assert kernels.cast(theirs[0], np.dtype(narrow), out) is out
+    np.testing.assert_array_equal(out, copy)
+    kernels.adamw(*ours, np.array([1e-2, 0.1, 0.05, math.nan]), **options, copy=copy)
+    np.testing.assert_array_equal(out, copy)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_rope_in_place_is_rope(kernels: Kernels, dtype: str) -> None:
     whole, angles = normal((3, 50, 4, 64), dtype), normal((50, 32), dtype, 1)

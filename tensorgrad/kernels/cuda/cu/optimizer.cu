@@ -1,6 +1,10 @@
 // AdamW over flat buffers of SCALAR, and their norm, VECTOR elements at a time. Nothing waits for the
 // host: rates are read from memory.
 
+#ifndef COPY
+#define COPY SCALAR
+#endif
+
 typedef SCALAR T;
 typedef Wide<T> Sum;
 typedef Vector<T, VECTOR> V;
@@ -34,7 +38,8 @@ extern "C" __global__ void root_of_sum(const double* partials, double* out, int6
 // rates: learning rate, 1 - beta1^step, 1 - beta2^step, and the gradients' factor; where that is not
 // finite nothing is done.
 //   m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  p <- (1 - lr decay) p - lr (m / c1) / (sqrt(v / c2) + eps)
-extern "C" __global__ void adamw(T* parameters, const T* gradients, T* first_moment, T* second_moment,
+// `copy`, unless it is null, is given what p is when it is rounded to COPY.
+extern "C" __global__ void adamw(T* parameters, const T* gradients, T* first_moment, T* second_moment, COPY* copy,
                                  const double* rates, double beta1, double beta2, double eps, double decay,
                                  int64 count) {
     const double factor = rates[3];
@@ -54,5 +59,10 @@ extern "C" __global__ void adamw(T* parameters, const T* gradients, T* first_mom
         store(first_moment + i, m);
         store(second_moment + i, s);
         store(parameters + i, p);
+        if (copy) {
+            Vector<COPY, VECTOR> rounded;
+            EACH(v) rounded.at[v] = narrow<COPY>(wide(p.at[v]));
+            store(copy + i, rounded);
+        }
     }
 }

@@ -31,9 +31,9 @@ class OnDevice(OnHost):
     """
 
     def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        moved = [_moved(a) for a in args]
-        out = _returned(function(*moved, **options))
-        for host, on_device in zip(args, moved, strict=True):
+        moved, named = [_moved(a) for a in args], {name: _moved(a) for name, a in options.items()}
+        out = _returned(function(*moved, **named))
+        for host, on_device in zip((*args, *options.values()), (*moved, *named.values()), strict=True):
             if isinstance(host, np.ndarray):
                 host[...] = _returned(on_device)
         return out

@@ -47,7 +47,7 @@ SOURCES: dict[str, list[dict[str, str | int]]] = {
         {**macros, "ID": name} for macros, name in zip(VECTORS, ("int64", "int", "short", "uint64"), strict=True)
     ],
     "norm.cu": VECTORS,
-    "optimizer.cu": VECTORS,
+    "optimizer.cu": [*VECTORS, {"SCALAR": "float", "COPY": "Bfloat16", "VECTOR": 4}],
     "random.cu": [{}],
     "rope.cu": SCALARS,
     "scatter.cu": SCALARS,

@@ -284,6 +284,33 @@ def test_adamw_and_the_norm(cuda: Any, dtype: str, monkeypatch: pytest.MonkeyPat
     np.testing.assert_array_equal(p, before)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "narrow"),
+    [("float32", "bfloat16"), ("float32", "float16"), ("float16", "float32"), ("float64", "float32")],
+)
+def test_adamw_writes_the_copy_that_cast_makes(cuda: Any, dtype: str, narrow: str) -> None:
+    kept = "uint16" if narrow == "bfloat16" else narrow
+    options: Any = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
+    for size, start in ((1001, 0), (2304, 0), (2304, 3)):  # the last begins where it cannot be written to by vectors
+        p, g, m, v = (stored(abs(numbers(normal((size,), dtype, i))), dtype) for i in range(4))
+        plain = [a.copy() for a in (p, m, v)]
+        whole = np.full(size + 3, 7, kept)
+        copy = whole[start : start + size]
+        rates = np.array([1e-2, 0.3, 0.2, 0.5])
+        cuda.adamw(plain[0], g, *plain[1:], rates, **options)
+        cuda.adamw(p, g, m, v, rates, **options, copy=copy)
+        for got, expected in zip((p, m, v), plain, strict=True):
+            np.testing.assert_array_equal(got, expected)
+        np.testing.assert_array_equal(copy, cuda.cast(plain[0], np.dtype(kept)))
+        assert (np.delete(whole, np.s_[start : start + size]) == 7).all()
+        before = copy.copy()
+        cuda.adamw(p, g, m, v, np.array([1e-2, 0.3, 0.2, np.nan]), **options, copy=copy)
+        np.testing.assert_array_equal(copy, before)
+        out = np.full(size + 3, 7, kept)[start : start + size]
+        cuda.cast(plain[0], np.dtype(kept), out)
+        np.testing.assert_array_equal(out, before)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 @pytest.mark.parametrize(("count", "rows"), [(1, 3), (31, 1), (32, 2), (100, 3), (333, 40), (129, 1)])
 def test_scatter_add_of_rows(cuda: Any, count: int, rows: int, dtype: str) -> None:
