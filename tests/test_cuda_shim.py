@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,10 @@ extern "C" __global__ void warps(const float* in, float* total, float* largest, 
 extern "C" __global__ void numbered(int* out, int64 count) {
     const int64 i = ((int64)blockIdx.y * gridDim.x + blockIdx.x) * blockDim.x + threadIdx.x;
     if (i < count) out[i] = (int)i;
+}
+
+extern "C" __global__ void vectors(float* x) {
+    if (threadIdx.x == 0) store(x, load<4>(x));
 }
 
 extern "C" __global__ void converted(const float* in, Bfloat16* b, Float16* h, float* from_b, float* from_h) {
@@ -103,6 +108,30 @@ def test_arguments_of_other_sizes_are_an_error(source: str) -> None:
         run(source, "numbered", np.zeros(4, np.int32), np.int32(4))
     with pytest.raises(ShimError, match="expected arrays"):
         run(source, "numbered", [1, 2], np.int64(4))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grid": (1, 65536)}, r"a grid of 1 to \(2147483647, 65535, 65535\), got \(1, 65536\)"),
+        ({"grid": (2**31,)}, "a grid of 1 to"),
+        ({"threads": 1056}, "a block of 1 to"),
+        ({"threads": 48}, "whole warps"),
+        ({"shared_bytes": 99 * 1024 + 16}, "101376 bytes of shared memory at most"),
+    ],
+)
+def test_what_no_device_launches_is_an_error(source: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ShimError, match=f"divergent: expected .*{message}"):
+        run(source, "divergent", **options)
+
+
+def test_an_access_at_an_odd_address_is_an_error(source: str) -> None:
+    x = np.zeros(9, np.float32)
+    first = x.ctypes.data // 4 % 4  # how many elements the array begins after a multiple of 16 bytes
+    at_16 = x[-first % 4 :]
+    run(source, "vectors", at_16)
+    with pytest.raises(ShimError, match="vectors: an access to 16 bytes at an address that is no multiple"):
+        run(source, "vectors", at_16[1:])
 
 
 def test_warps_and_blocks_compute_together(source: str) -> None:

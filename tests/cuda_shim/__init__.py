@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -28,6 +29,8 @@ from tensorgrad.kernels.cuda.launch import Kernel
 
 __all__ = ["Shim", "ShimError", "is_available", "sanitized"]
 
+MAX_GRID, MAX_BLOCK = (2**31 - 1, 65535, 65535), (1024, 1024, 64)
+MAX_SHARED_BYTES = 99 * 1024  # of a block: what the least of the architectures from sm_80 on have
 SHIM = Path(__file__).with_name("shim.h")
 FOLDER = Path(tempfile.gettempdir()) / f"tensorgrad-shim-{os.getuid()}"
 OPTIONS = ("-std=c++20", "-O1", "-g", "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-ffp-contract=off")
@@ -57,6 +60,7 @@ class Shim:
     def __call__(
         self, kernel: Kernel, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], shared: int
     ) -> None:
+        _check_limits(kernel.name, grid, block, shared)
         library = _library(kernel, self.sanitizes)
         self.launched.append(kernel)
         held = [_value(kernel, a) for a in arguments]
@@ -91,6 +95,17 @@ def sanitized(program: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parent.parent.parent
     command = [sys.executable, "-c", textwrap.dedent(program)]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def _check_limits(name: str, grid: tuple[int, ...], block: tuple[int, ...], shared: int) -> None:
+    """Raises ShimError for what no GPU launches: sizes beyond those of "Compute Capabilities" in CUDA's guide."""
+    for what, sizes, largest in (("a grid", grid, MAX_GRID), ("a block", block, MAX_BLOCK)):
+        if any(not 0 < size <= limit for size, limit in zip(sizes, largest, strict=False)):
+            raise ShimError(f"{name}: expected {what} of 1 to {largest}, got {sizes}")
+    if math.prod(block) > MAX_BLOCK[0] or block[0] % 32:
+        raise ShimError(f"{name}: expected whole warps, {MAX_BLOCK[0]} threads at most, got a block of {block}")
+    if shared > MAX_SHARED_BYTES:
+        raise ShimError(f"{name}: expected {MAX_SHARED_BYTES} bytes of shared memory at most, got {shared}")
 
 
 def _value(kernel: Kernel, argument: Any) -> Any:

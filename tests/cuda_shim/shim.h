@@ -338,6 +338,18 @@ template <class T> T __ldg(const T* at) { return *at; }
 using std::max;
 using std::min;
 
+// --- what common.h asks: on a device an access to N bytes at another address than a multiple of N is an error -------
+
+namespace shim {
+
+inline void check_access(const void* at, size_t bytes) {
+    if ((uintptr_t)at % bytes)
+        fail("an access to " + std::to_string(bytes) + " bytes at an address that is no multiple of that: " +
+             place(*current));
+}
+
+}  // namespace shim
+
 // --- what tensorcore.h has in PTX -----------------------------------------------------------------
 
 namespace shim {

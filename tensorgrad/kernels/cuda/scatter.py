@@ -65,7 +65,7 @@ def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = 
     count, width = values.shape
     chunks = -(-count // _CHUNK)
     edges = xp.empty((chunks, 2, width), wide_dtype(buffer))
-    grid, sizes = (chunks, -(-width // _THREADS)), (np.int64(count), np.int64(width), np.int64(_CHUNK))
+    grid, sizes = (chunks * -(-width // _THREADS),), (np.int64(count), np.int64(width), np.int64(_CHUNK))
     order = dense(order.astype(np.int64, copy=False))
     runs, over_edges = (Kernel("scatter.cu", name, {"SCALAR": scalar(buffer)}) for name in ("add_runs", "add_edges"))
     launch(runs, grid, (_THREADS,), values, ids, order, buffer, edges, *sizes)

@@ -11,8 +11,10 @@ typedef unsigned long long uint64;
 #define SHARED(type, name)                                        \
     extern __shared__ __align__(16) unsigned char shared_bytes[]; \
     type* const name = reinterpret_cast<type*>(shared_bytes)
+#define CHECK_ACCESS(at, bytes)
 #else
 #define SHARED(type, name) type* const name = reinterpret_cast<type*>(shim::shared)
+#define CHECK_ACCESS(at, bytes) shim::check_access(at, bytes)
 #endif
 
 constexpr unsigned ALL_LANES = 0xFFFFFFFFu;
@@ -79,9 +81,11 @@ template <class T, int N> struct alignas(N * sizeof(T)) Vector {
 };
 
 template <int N, class T> __device__ inline Vector<T, N> load(const T* from) {
+    CHECK_ACCESS(from, sizeof(Vector<T, N>));
     return *reinterpret_cast<const Vector<T, N>*>(from);
 }
 template <int N, class T> __device__ inline void store(T* to, const Vector<T, N>& values) {
+    CHECK_ACCESS(to, sizeof(Vector<T, N>));
     *reinterpret_cast<Vector<T, N>*>(to) = values;
 }
 

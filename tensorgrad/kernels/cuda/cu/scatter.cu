@@ -7,13 +7,17 @@
 typedef SCALAR T;
 typedef Wide<T> Sum;
 
+__device__ inline int64 tiles_of(int64 width) { return (width + blockDim.x - 1) / blockDim.x; }
+__device__ inline int64 chunk_of(int64 width) { return blockIdx.x / tiles_of(width); }
+__device__ inline int64 column_of(int64 width) { return blockIdx.x % tiles_of(width) * blockDim.x + threadIdx.x; }
+
 // values (count, width), edges (chunks, 2, width): sums of the runs that come from before the chunk (0) and
-// of those that begin in it and go on after it (1). Grid: chunks x tiles of columns.
+// of those that begin in it and go on after it (1). Block b: chunk b / tiles, and tile b % tiles of the columns.
 extern "C" __global__ void add_runs(const T* values, const int64* ids, const int64* order, T* table, Sum* edges,
                                     int64 count, int64 width, int64 chunk) {
-    const int64 column = (int64)blockIdx.y * blockDim.x + threadIdx.x;
+    const int64 number = chunk_of(width), column = column_of(width);
     if (column >= width) return;
-    const int64 start = blockIdx.x * chunk, stop = min(start + chunk, count);
+    const int64 start = number * chunk, stop = min(start + chunk, count);
     int64 first = start;  // of the run under way
     Sum total = 0;
     for (int64 i = start; i < stop; ++i) {
@@ -23,9 +27,9 @@ extern "C" __global__ void add_runs(const T* values, const int64* ids, const int
         const bool comes_in = first == start && start > 0 && ids[order[start - 1]] == id;
         const bool goes_on = i + 1 == stop && stop < count && ids[order[stop]] == id;
         if (comes_in) {
-            edges[2 * blockIdx.x * width + column] = total;
+            edges[2 * number * width + column] = total;
         } else if (goes_on) {
-            edges[(2 * blockIdx.x + 1) * width + column] = total;
+            edges[(2 * number + 1) * width + column] = total;
         } else {
             T* const to = table + id * width + column;
             *to = narrow<T>(wide(*to) + total);
@@ -38,15 +42,14 @@ extern "C" __global__ void add_runs(const T* values, const int64* ids, const int
 // The runs that go over the edge of the chunk in which they begin.
 extern "C" __global__ void add_edges(const int64* ids, const int64* order, T* table, const Sum* edges, int64 count,
                                      int64 width, int64 chunk) {
-    const int64 column = (int64)blockIdx.y * blockDim.x + threadIdx.x;
-    const int64 start = blockIdx.x * chunk, stop = start + chunk;
+    const int64 number = chunk_of(width), column = column_of(width), start = number * chunk, stop = start + chunk;
     if (column >= width || stop >= count) return;
     const int64 id = ids[order[stop]];
     const bool goes_on = ids[order[stop - 1]] == id;
     const bool comes_in = start > 0 && ids[order[start]] == id && ids[order[start - 1]] == id;
     if (!goes_on || comes_in) return;
-    Sum total = edges[(2 * blockIdx.x + 1) * width + column];
-    for (int64 c = blockIdx.x + 1; c * chunk < count && ids[order[c * chunk]] == id; ++c)
+    Sum total = edges[(2 * number + 1) * width + column];
+    for (int64 c = number + 1; c * chunk < count && ids[order[c * chunk]] == id; ++c)
         total += edges[2 * c * width + column];
     T* const to = table + id * width + column;
     *to = narrow<T>(wide(*to) + total);
