@@ -175,6 +175,14 @@ class Kernels(Protocol):
         """table[ids] of a matrix, (..., C)."""
         ...
 
+    def column_sums(self, x_NC: Array, dtype: DType) -> Array:
+        """The sums over the rows, (C,), added in the accumulation dtype of x, in `dtype`."""
+        ...
+
+    def fill_rows(self, out_NC: Array, row_C: Array) -> None:
+        """Every row of `out`, whose rows are dense and do not overlap, becomes `row`, which has its dtype."""
+        ...
+
     def scatter_add(self, buffer: Array, index: Any, values: Array, order: Array | None = None) -> None:
         """Add values to buffer[index] in place, in a fixed order where the index repeats.
 

@@ -130,6 +130,7 @@ _PER_ELEMENT = {
     "layer_norm_gradient": 12,
     "rms_norm": 4,  # square, sum, by its root, weight
     "rms_norm_gradient": 9,
+    "column_sums": 1,
     "dropout": 1,
     "rope": 3,
     "global_norm": 2,

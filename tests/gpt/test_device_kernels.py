@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +19,11 @@ from tensorgrad.array import to_device
 from tensorgrad.kernels import cuda_kernels
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.cuda.attention.choice import provider_for
-from tests.cupy_stand_in import syncs
+from tensorgrad.kernels.gemm import cuda
+from tensorgrad.kernels.gemm.cublaslt import CublasLt
+from tests.cupy_stand_in import cublaslt, syncs
 from tests.gpt import models
+from tests.tensorgrad.kernels.cuda.attention import fake_cudnn
 
 GPT2, LLAMA = (replace(config, vocab_size=37) for config in (models.GPT2, models.LLAMA))
 KERNELS = {"take_rows", "cross_entropy", "cross_entropy_gradient", "add_runs", "adamw", "squares", "root_of_sum"}
@@ -29,8 +34,13 @@ OWN = {
 STEPS = 10
 
 
-def train(config: ModelConfig, device: str, num_steps: int = STEPS, dtype: str = "float32") -> np.ndarray:
-    """Loss and gradient norm of each step; on a device nothing is waited for within one, nor copied but for keys."""
+def train(
+    config: ModelConfig, device: str, num_steps: int = STEPS, dtype: str = "float32", *, tries: bool = False
+) -> np.ndarray:
+    """Loss and gradient norm of each step; on a device nothing is waited for within one, nor copied but for keys.
+
+    With `tries` the first step may wait, for algorithms that are tried.
+    """
     model = GPT.init(config, Key(0), dtype=dtype).to(device)
     optimizer = AdamW(model, OptimConfig(), is_loss_scaled=dtype == "fp16")
     rng = np.random.default_rng(0)
@@ -42,7 +52,7 @@ def train(config: ModelConfig, device: str, num_steps: int = STEPS, dtype: str =
         keys = Key(number).split(2) if config.dropout else ()
         batch = Batch(**{name: to_device(value, device) for name, value in values.items()}, keys=keys)
         copied = syncs.copies.copy()
-        with syncs.forbidden():
+        with syncs.forbidden(not tries or number > 1):
             report_3 = run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=number % 5 == 0)
         assert number == 1 or keys or syncs.copies == copied  # the first makes RoPE's tables
         reports.append(report_3 if device == "cpu" else report_3.get())
@@ -94,3 +104,40 @@ def test_steps_with_dropout_are_numpy_s(cupy_kernels):
     assert {launched[name]["DROPOUT"] for name in launched if name.startswith("attention_")} == {1}
     assert not providers.fallbacks()
     np.testing.assert_allclose(on_device, train(config, "cpu", 2), rtol=1e-5)
+
+
+# Of each epilogue that cublasLt may lack, by the dtype in which it is asked for: our own kernels in its place.
+IN_ITS_PLACE = {
+    ("BIAS", "float32"): {"fill_rows"},
+    ("BGRADB", "float32"): {"column_sums", "add_partials"},
+    ("BIAS", "fp16"): {"fill_rows"},
+    ("BGRADB", "fp16"): {"column_sums", "add_partials"},
+    ("GELU_AUX_BIAS", "fp16"): {"gelu_tanh"},
+    ("DGELU", "fp16"): {"gelu_tanh_again"},
+}
+
+
+@pytest.mark.parametrize(("lacking", "dtype"), [*IN_ITS_PLACE, ("all", "float32"), ("all", "fp16")])
+def test_a_step_without_an_epilogue_is_fast_and_numpy_s(
+    lacking: str, dtype: str, cupy_kernels, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Whatever cublasLt has no algorithm for beside a product, a kernel of ours does, which is no fallback."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = replace(GPT2, num_layers=1)
+    names = {name for name, _ in IN_ITS_PLACE} if lacking == "all" else {lacking}
+    expected = set().union(*(IN_ITS_PLACE[name, dtype] for name in names if (name, dtype) in IN_ITS_PLACE))
+    with cublaslt.standing_in() as binding, cuda.running_with(CublasLt()), providers.requiring_fast():
+        binding.num_proposals = 1
+        binding.lacking = {cublaslt.EPILOGUES[name] for name in names}
+        cuda_kernels(), provider_for(to_device(np.zeros(1, np.float32), "cuda"))
+        if dtype == "fp16":
+            monkeypatch.setitem(sys.modules, "cudnn", fake_cudnn)
+            provider_for(to_device(np.zeros(1, np.float16), "cuda"))
+        cupy_kernels.launched.clear()
+        on_device = train(config, "cuda", 3, dtype, tries=True)
+    run = {name for name, number in cublaslt.EPILOGUES.items() if binding.epilogues[number]}
+    assert run >= {name for name, of in IN_ITS_PLACE if of == dtype and name not in names}
+    assert not run & names
+    assert expected <= {kernel.name for kernel in cupy_kernels.launched}
+    assert not providers.fallbacks()
+    np.testing.assert_allclose(on_device, train(config, "cpu", 3, dtype), rtol=2e-3 if dtype == "fp16" else 1e-5)

@@ -27,18 +27,20 @@ from tensorgrad.kernels.compiled.softmax import (
     softmax,
     softmax_gradient,
 )
-from tensorgrad.kernels.reference import cast, erf, erfc, scatter_add, take_rows
+from tensorgrad.kernels.reference import cast, column_sums, erf, erfc, fill_rows, scatter_add, take_rows
 
 __all__ = [
     "adamw",
     "attention",
     "attention_gradient",
     "cast",
+    "column_sums",
     "cross_entropy",
     "cross_entropy_gradient",
     "dropout",
     "erf",
     "erfc",
+    "fill_rows",
     "gelu",
     "gelu_gradient",
     "global_norm",

@@ -12,6 +12,7 @@ from tensorgrad.kernels.cuda.norm import layer_norm, layer_norm_gradient, rms_no
 from tensorgrad.kernels.cuda.optimizer import adamw, global_norm
 from tensorgrad.kernels.cuda.random import dropout
 from tensorgrad.kernels.cuda.rope import rope
+from tensorgrad.kernels.cuda.rows import column_sums, fill_rows
 from tensorgrad.kernels.cuda.scatter import scatter_add, take_rows
 from tensorgrad.kernels.cuda.softmax import (
     cross_entropy,
@@ -28,11 +29,13 @@ __all__ = [
     "attention",
     "attention_gradient",
     "cast",
+    "column_sums",
     "cross_entropy",
     "cross_entropy_gradient",
     "dropout",
     "erf",
     "erfc",
+    "fill_rows",
     "gelu",
     "gelu_gradient",
     "global_norm",

@@ -9,12 +9,12 @@ from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.launch import Kernel, launch
 from tensorgrad.kernels.cuda.operand import WARP, blocks_for, dense, scalar, vector, wide_dtype
 from tensorgrad.kernels.cuda.providers import fell_back
+from tensorgrad.kernels.cuda.rows import add_partials
 
 __all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
 
 _WARPS = 4  # of a block
 _GRADIENT_BLOCKS = 512  # at most: each leaves a row of sums to add up
-_ADDING_WARPS = 8  # of a block that does
 _PLACES = WARP * 8  # columns that a warp reads at once, at most
 _MAX_SHARED_BYTES = 96 * 1024  # what every architecture from sm_80 on has for a block
 
@@ -75,14 +75,7 @@ def _gradient(
         shared_bytes=warps * _sums_bytes(x, kinds),
     )
     sums = xp.empty((kinds, width), weight.dtype)
-    threads, size = _ADDING_WARPS * WARP, kinds * width
-    launch(
-        _kernel("add_partials", x, 1),
-        blocks_for(size, WARP),
-        (threads,),
-        *(partials, sums, np.int64(blocks), np.int64(size)),
-        shared_bytes=threads * np.dtype(wide).itemsize,
-    )
+    add_partials(partials.reshape(blocks, -1), sums)
     return dx, sums
 
 
@@ -105,5 +98,4 @@ def _sums_bytes(x_NC: Array, kinds: int) -> int:
 
 
 def _kernel(name: str, x: Array, width: int, *arrays: Array | None) -> Kernel:
-    elements = vector(width, *arrays) if arrays else 1
-    return Kernel("norm.cu", name, {"SCALAR": scalar(x), "VECTOR": elements})
+    return Kernel("norm.cu", name, {"SCALAR": scalar(x), "VECTOR": vector(width, *arrays)})

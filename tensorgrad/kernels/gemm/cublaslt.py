@@ -4,6 +4,8 @@ For each plan the library proposes algorithms; the first time they are timed on 
 arrays, and the fastest is remembered on disk for the device and the library's version. Only
 algorithms that add in a fixed order, in float32 or better, are asked for. Everything runs on the current
 stream, in a workspace of ours for each stream, so that it can be captured in a CUDA graph once it has run.
+What the library has no algorithm for beside a product (an epilogue, at some sizes, dtypes or alignments) our own
+kernels do in a pass over memory: of a plan that is found once, and is no fallback.
 
 Source: cublasLt documentation; `nvmath.bindings.cublasLt`.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import math
 import os
 import tempfile
@@ -23,12 +26,13 @@ import numpy as np
 
 from tensorgrad.array import Array, address_of, cuda_module
 from tensorgrad.kernels.cuda.compile import cache_folder
-from tensorgrad.kernels.cuda.providers import fell_back
 from tensorgrad.kernels.gemm.extras import apart
 from tensorgrad.kernels.gemm.plan import Matrix, NotInProduct, Plan, Product
 from tensorgrad.kernels.gemm.tf32 import is_tf32_allowed
 
 __all__ = ["CublasLt"]
+
+_log = logging.getLogger("tensorgrad")
 
 WORKSPACE_BYTES = 32 << 20  # what cublasLt asks for on Hopper
 CANDIDATES = 8  # proposals that are timed
@@ -50,37 +54,54 @@ _RESULT = np.dtype([(name, *(kind if isinstance(kind, tuple) else (kind,))) for 
 
 
 class CublasLt:
-    """A runner of products. Raises ImportError without nvmath-python, and its errors without the library."""
+    """A runner of products on the current device. Raises ImportError without nvmath-python, and its errors."""
 
     def __init__(self) -> None:
         from nvmath.bindings import cublasLt
 
         self._lt = cublasLt
         self._cupy = cuda_module()
-        self._handle = cublasLt.create()
-        self._workspaces: dict[int, Any] = {}  # by stream: two at work at once must not share one
-        self._prepared: dict[tuple[Plan, bool], _Prepared] = {}
-        self._tuned = TunedAlgorithms(self._signature())
+        self._on_devices: dict[int, _OnDevice] = {}
+        self._on_device()
 
     def __call__(self, product: Product) -> None:
+        self._on_device().compute(product)
+
+    def _on_device(self) -> _OnDevice:
+        number = self._cupy.cuda.runtime.getDevice()
+        if number not in self._on_devices:
+            self._on_devices[number] = _OnDevice(self._lt, self._cupy, number)
+        return self._on_devices[number]
+
+
+class _OnDevice:
+    """What one device has of its own: a handle, workspaces, the plans that were seen and their algorithms."""
+
+    def __init__(self, lt: Any, cupy: Any, number: int) -> None:
+        self._lt, self._cupy = lt, cupy
+        self._handle = lt.create()
+        self._workspaces: dict[int, Any] = {}  # by stream: two at work at once must not share one
+        self._prepared: dict[tuple[Plan, bool], _Prepared] = {}
+        name = cupy.cuda.runtime.getDeviceProperties(number)["name"]
+        self._tuned = TunedAlgorithms(f"{name!r} cublasLt {lt.get_version()}")
+
+    def compute(self, product: Product) -> None:
         key = (product.plan, is_tf32_allowed())
         prepared = self._prepared.get(key)
         if prepared is None:
             prepared = self._prepared[key] = _Prepared(self._lt, *key)
             prepared.point_to(product)
             prepared.algorithm = self._algorithm(prepared, product, key)
+            if prepared.algorithm is None:
+                _log.info("gemm: cublasLt has no algorithm with %s: a kernel of ours does that", _extra(product.plan))
         else:
             prepared.point_to(product)
-        if prepared.algorithm is None:
-            plan = product.plan
-            names = {"value": "GELU", "gradient": "GELU's gradient"}
-            what = names.get(plan.gelu, "a bias" if plan.has_bias else "sums of rows")
-            fell_back("gemm", "cublasLt and another pass", f"it has no algorithm with {what} in {plan.dtype}")
-            if plan.gelu:
-                raise NotInProduct
-            apart(self, product)
-        else:
+        if prepared.algorithm is not None:
             self._run(prepared, product, prepared.algorithm)
+        elif product.plan.gelu:
+            raise NotInProduct
+        else:
+            apart(self.compute, product)
 
     def _run(self, prepared: _Prepared, product: Product, algorithm: np.ndarray[Any, Any], out: Any = None) -> None:
         a, b, d = map(address_of, (product.a, product.b, product.out if out is None else out))
@@ -101,31 +122,33 @@ class CublasLt:
         )
 
     def _algorithm(self, prepared: _Prepared, product: Product, key: tuple[Plan, bool]) -> np.ndarray[Any, Any] | None:
-        """The fastest, None if there is none for a plan with extras, which the library does not have for all dtypes.
+        """The fastest, None if there is none for a plan with extras, which the library does not have for all of them.
 
         Raises RuntimeError if there is none for a plan without.
         """
+        plan, is_plain = product.plan, _epilogue(product.plan) is None
+        if not is_plain and not _may_have_epilogue(plan):
+            return None
         known = self._tuned.get(*key)
         if known is not None and self._is_usable(prepared, known):
             return known
-        plan = product.plan
         proposals = self._proposals(prepared, plan)
         if not proposals:
-            if plan.has_bias or plan.has_row_sums or plan.gelu:
-                return None
-            raise RuntimeError(f"cublasLt has no algorithm for {plan}")
-        if len(proposals) > 1 and not self._is_capturing():
-            # What is added to is not to be added to again and again; what is overwritten may be.
-            scratch = self._cupy.empty(plan.d.extent(plan.batch), product.out.dtype) if plan.accumulate else product.out
-            times = [self._time(prepared, product, algorithm, scratch) for algorithm in proposals]
-            best = proposals[int(np.argmin(times))]
-            if min(times) == math.inf:
-                if plan.gelu:
-                    return None
+            if is_plain:
+                raise RuntimeError(f"cublasLt has no algorithm for {plan}")
+            return None
+        if (is_plain and len(proposals) == 1) or self._is_capturing():
+            return proposals[0]
+        # What is added to is not to be added to again and again; what is overwritten may be.
+        scratch = self._cupy.empty(plan.d.extent(plan.batch), product.out.dtype) if plan.accumulate else product.out
+        times = [self._time(prepared, product, algorithm, scratch) for algorithm in proposals]
+        best = proposals[int(np.argmin(times))]
+        if min(times) == math.inf:
+            if is_plain:
                 raise RuntimeError(f"cublasLt proposes algorithms for {plan}, and runs none of them")
-            self._tuned.put(*key, best)
-            return best
-        return proposals[0]
+            return None
+        self._tuned.put(*key, best)
+        return best
 
     def _proposals(self, prepared: _Prepared, plan: Plan) -> list[np.ndarray[Any, Any]]:
         lt = self._lt
@@ -150,7 +173,8 @@ class CublasLt:
             )
         except lt.cuBLASLtError as problem:
             # What it cannot do with an epilogue it may call a wrong value too.
-            if problem.status != _NOT_SUPPORTED and not (plan.gelu and problem.status == _INVALID_VALUE):
+            has_extra = _epilogue(plan) is not None
+            if problem.status != _NOT_SUPPORTED and not (has_extra and problem.status == _INVALID_VALUE):
                 raise
             count[0] = 0
         finally:
@@ -183,11 +207,6 @@ class CublasLt:
 
     def _is_capturing(self) -> bool:
         return bool(self._cupy.cuda.get_current_stream().is_capturing())
-
-    def _signature(self) -> str:
-        device = self._cupy.cuda.Device()
-        name = self._cupy.cuda.runtime.getDeviceProperties(device.id)["name"]
-        return f"{name!r} cublasLt {self._lt.get_version()}"
 
 
 class _Prepared:
@@ -246,11 +265,7 @@ class _Prepared:
 
 
 def _epilogue(plan: Plan) -> str | None:
-    """The library's name of what it is to do beside the product.
-
-    Not DGELU_BGRAD: it would round a bias's gradient to the dtype of the product, where BGRADB, beside the weight's
-    gradient, gives it in float32.
-    """
+    """The library's name of what it is to do beside the product."""
     if plan.gelu == "gradient":
         return "DGELU"
     if plan.gelu:
@@ -258,6 +273,23 @@ def _epilogue(plan: Plan) -> str | None:
     if plan.has_bias:
         return "BIAS"
     return "BGRADB" if plan.has_row_sums else None
+
+
+def _may_have_epilogue(plan: Plan) -> bool:
+    """Whether the library may be asked for one: it does a bias or sums, has sums only of an operand that it reads
+    transposed, and neither sums nor GELU's gradient of products with k = 1.
+
+    Source: `nvmath.linalg.advanced`, which asks for no others.
+    """
+    if plan.has_row_sums and (plan.has_bias or not plan.b.is_transposed):
+        return False
+    return plan.k > 1 or not (plan.has_row_sums or plan.gelu == "gradient")
+
+
+def _extra(plan: Plan) -> str:
+    """What is to be beside a product, in words."""
+    names = {"value": "GELU", "gradient": "GELU's gradient"}
+    return f"{names.get(plan.gelu, 'a bias' if plan.has_bias else 'sums of rows')} in {plan.dtype}"
 
 
 class TunedAlgorithms:

@@ -15,6 +15,7 @@ from tensorgrad.kernels.reference.error_function import erf, erfc
 from tensorgrad.kernels.reference.mlp import mlp_activation, mlp_activation_gradient
 from tensorgrad.kernels.reference.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.reference.optimizer import adamw, global_norm
+from tensorgrad.kernels.reference.rows import column_sums, fill_rows
 from tensorgrad.kernels.reference.scatter import scatter_add, take_rows
 from tensorgrad.kernels.reference.softmax import (
     cross_entropy,
@@ -30,11 +31,13 @@ __all__ = [
     "attention",
     "attention_gradient",
     "cast",
+    "column_sums",
     "cross_entropy",
     "cross_entropy_gradient",
     "dropout",
     "erf",
     "erfc",
+    "fill_rows",
     "gelu",
     "gelu_gradient",
     "global_norm",

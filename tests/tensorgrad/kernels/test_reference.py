@@ -123,6 +123,20 @@ def test_row_kernels_take_any_strides(kernels: Kernels, name: str, layout: str) 
     assert_close(kernel(kernels, *xs), definition(*xs), "float64")
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_sums_over_rows_and_a_row_written_to_all(kernels: Kernels, dtype: str) -> None:
+    x = normal((3000, 5), dtype)
+    for a in (x, np.asfortranarray(x), x[::2, 1:]):
+        for target in (dtype, "float32" if dtype == "float16" else dtype):
+            sums = kernels.column_sums(a, np.dtype(target))
+            assert sums.dtype == target
+            np.testing.assert_allclose(sums, a.astype(float).sum(axis=0), rtol=1e-3 if target == "float16" else 1e-4)
+    whole = np.zeros((4, 7), dtype)
+    kernels.fill_rows(whole[:, 1:6], x[0])
+    np.testing.assert_array_equal(whole[:, 1:6], np.broadcast_to(x[0], (4, 5)))
+    assert (whole[:, [0, 6]] == 0).all()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 6), (0, 6), (7, 4), (300, 34), (BLOCK // 16 + 5, 16)], ids=str)
 @pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "relu_squared", "swiglu"])

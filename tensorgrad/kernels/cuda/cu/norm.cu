@@ -3,7 +3,7 @@
 // A warp takes a row; the second time that it goes over one, the row comes from the cache. The backward's
 // warps walk over the rows, a grid apart, and keep what each adds up for weight and bias in shared
 // memory, where a lane owns its columns, and its bank; a block's warps are then added in their order, and
-// by `add_partials` the blocks. The grid is fixed, and so are all sums.
+// by `add_partials` of rows.cu the blocks. The grid is fixed, and so are all sums.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;
@@ -125,22 +125,4 @@ extern "C" __global__ void layer_norm_gradient(const T* g, const T* x, const T* 
 extern "C" __global__ void rms_norm_gradient(const T* g, const T* x, const T* weight, const Sum* rstd, T* dx,
                                              Sum* partials, int64 rows, int64 width) {
     gradient(g, x, weight, nullptr, rstd, dx, partials, rows, width);
-}
-
-// out[i] = the sum over blocks of partials (blocks, size): each warp of a block, which has 32 columns,
-// adds every so many, and then the warps' sums are added, in their order. Shared memory: a Sum for each thread.
-extern "C" __global__ void add_partials(const Sum* partials, T* out, int64 blocks, int64 size) {
-    SHARED(Sum, sums);
-    const int64 i = (int64)blockIdx.x * 32 + lane_id();
-    const int warps = blockDim.x / 32;
-    Sum total = 0;
-    if (i < size) {
-#pragma unroll 8
-        for (int64 b = warp_id(); b < blocks; b += warps) total += partials[b * size + i];
-    }
-    sums[threadIdx.x] = total;
-    __syncthreads();
-    if (warp_id() > 0 || i >= size) return;
-    for (int w = 1; w < warps; ++w) total += sums[w * 32 + lane_id()];
-    out[i] = narrow<T>(total);
 }

@@ -50,6 +50,7 @@ SOURCES: dict[str, list[dict[str, str | int]]] = {
     "optimizer.cu": [*VECTORS, {"SCALAR": "float", "COPY": "Bfloat16", "VECTOR": 4}],
     "random.cu": [{}],
     "rope.cu": SCALARS,
+    "rows.cu": VECTORS,
     "scatter.cu": SCALARS,
     "softmax.cu": VECTORS,
 }

@@ -12,12 +12,13 @@ import pytest
 from tensorgrad import Key
 from tensorgrad.array import cuda_module
 from tensorgrad.errors import DeviceError
+from tensorgrad.kernels import cuda as kernels
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.cuda import norm, operand, optimizer, providers
+from tensorgrad.kernels.cuda import norm, operand, optimizer, providers, rows
 from tensorgrad.kernels.cuda import random as cuda_random
 from tensorgrad.kernels.cuda.launch import Kernel, launch, running_with
 from tensorgrad.random import RowKeys
-from tests.cuda_shim import Shim, is_available, sanitized
+from tests.cuda_shim import MAX_GRID, Shim, is_available, sanitized
 from tests.cupy_stand_in.kernels import choosing_anew
 from tests.tensorgrad.kernels.cuda.placed import OnDevice, OnHost
 
@@ -311,19 +312,70 @@ def test_adamw_writes_the_copy_that_cast_makes(cuda: Any, dtype: str, narrow: st
         np.testing.assert_array_equal(out, before)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [*SHAPES, (700, 5), (200, 264)])
+def test_sums_over_rows(cuda: Any, shape: tuple[int, int], dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of dense rows and columns, of parts of wider ones, and of what has neither; in the same order again."""
+    monkeypatch.setattr(rows, "_BLOCKS", 4)
+    whole = normal((shape[0] + 1, 2 * shape[1] + 8), dtype)
+    turned = np.ascontiguousarray(whole.T)
+    for x in (
+        np.ascontiguousarray(whole[1:, 8 : 8 + shape[1]]),
+        whole[1:, 8 : 8 + shape[1]],
+        whole[1:, 3 : 3 + shape[1]],
+        turned[8 : 8 + shape[1], 1:].T,
+        np.asfortranarray(whole[:-1, : shape[1]]),
+        whole[:-1, ::2][:, : shape[1]],
+    ):
+        sums = cuda.column_sums(x, operand.wide_dtype(x))
+        assert sums.dtype == operand.wide_dtype(x)
+        np.testing.assert_allclose(sums, numbers(x).sum(axis=0), rtol=1e-5, atol=1e-5 * len(x))
+        np.testing.assert_array_equal(cuda.column_sums(x, operand.wide_dtype(x)), sums)
+    if dtype == "float16":
+        assert cuda.column_sums(x, x.dtype).dtype == x.dtype
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_row_written_to_all(cuda: Any, shape: tuple[int, int], dtype: str) -> None:
+    row = normal(shape[1:], dtype)
+    for whole, start in ((normal(shape, dtype), 0), (normal((shape[0], shape[1] + 16), dtype), 8),
+                         (normal((shape[0], shape[1] + 9), dtype), 3)):  # fmt: skip
+        expected = whole.copy()
+        expected[:, start : start + shape[1]] = row
+        if isinstance(cuda, OnDevice):  # whose arguments are dense copies
+            start, whole, expected = 0, whole[:, : shape[1]], np.broadcast_to(row, shape)
+        cuda.fill_rows(whole[:, start : start + shape[1]], row)
+        np.testing.assert_array_equal(whole, expected)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
-@pytest.mark.parametrize(("count", "rows"), [(1, 3), (31, 1), (32, 2), (100, 3), (333, 40), (129, 1)])
-def test_scatter_add_of_rows(cuda: Any, count: int, rows: int, dtype: str) -> None:
+@pytest.mark.parametrize(("count", "length"), [(1, 3), (31, 1), (32, 2), (100, 3), (333, 40), (129, 1)])
+def test_scatter_add_of_rows(cuda: Any, count: int, length: int, dtype: str) -> None:
     rng = np.random.default_rng(count)
-    ids = rng.integers(0, rows, count)
+    ids = rng.integers(0, length, count)
     values = normal((count, 5), dtype)
-    table = normal((rows, 5), dtype, 1)
+    table = normal((length, 5), dtype, 1)
     expected = table.astype(float)
     np.add.at(expected, ids, values.astype(float))
-    for index, order in ((ids, None), (ids, np.argsort(ids, kind="stable")), (ids - rows, None)):
+    for index, order in ((ids, None), (ids, np.argsort(ids, kind="stable")), (ids - length, None)):
         got = table.copy()
         cuda.scatter_add(got, index.astype(np.int32), values, order)
         assert_close(got, expected, dtype)
+
+
+def test_grids_of_long_rows_are_ones_that_a_device_launches() -> None:
+    grids: list[tuple[int, ...]] = []
+    x = np.zeros((1, 65536 * 128), np.float32)
+    with choosing_anew(), running_with(lambda kernel, grid, *rest: grids.append(grid)):
+        kernels.scatter_add(x, np.zeros(1, np.int64), x)
+        kernels.fill_rows(x, x[0])
+        kernels.column_sums(x, x.dtype)
+        kernels.dropout(x, Key(0), 0.5)
+        kernels.dropout(x.reshape(65536, 128), RowKeys((Key(0),) * 65536), 0.5)
+    assert len(grids) == 7
+    for grid in grids:
+        assert all(size <= limit for size, limit in zip(grid, MAX_GRID, strict=False))
 
 
 def test_scatter_add_of_something_else_is_the_reference_s(cuda: Any) -> None:

@@ -6,9 +6,7 @@ arguments of each are compared.
 
 from __future__ import annotations
 
-import ctypes
 import inspect
-import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +16,12 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.gemm import cublaslt, cuda
 from tensorgrad.kernels.gemm.plan import product_of
+from tests.cupy_stand_in.cublaslt import EPILOGUES, Binding, standing_in
 from tests.cupy_stand_in.kernels import choosing_anew
-
-FLOATS = {0: np.float32, 1: np.float64, 2: np.float16}
 
 
 class Device(np.ndarray):
@@ -40,145 +36,11 @@ def on_device(a: np.ndarray) -> Any:
     return a.view(Device)
 
 
-def memory(address: int, dtype: type, count: int) -> np.ndarray:
-    size = count * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
-
-
-class Binding(types.ModuleType):
-    """What `nvmath.bindings.cublasLt` has, of what is used; it computes with NumPy."""
-
-    class MatmulDescAttribute:
-        TRANSA, TRANSB, EPILOGUE, BIAS_POINTER, BIAS_DATA_TYPE = 3, 4, 7, 8, 26
-        EPILOGUE_AUX_POINTER, EPILOGUE_AUX_LD = 11, 12
-
-    class MatrixLayoutAttribute:
-        BATCH_COUNT, STRIDED_BATCH_OFFSET = 5, 6
-
-    class MatmulPreferenceAttribute:
-        MAX_WORKSPACE_BYTES, REDUCTION_SCHEME_MASK = 1, 3
-        MIN_ALIGNMENT_A_BYTES, MIN_ALIGNMENT_B_BYTES, MIN_ALIGNMENT_C_BYTES, MIN_ALIGNMENT_D_BYTES = 5, 6, 7, 8
-
-    class Epilogue:
-        BIAS, BGRADB = 4, 512
-        GELU, GELU_BIAS, GELU_AUX, GELU_AUX_BIAS, DGELU = 32, 36, 160, 164, 192
-
-    class ReductionScheme:
-        COMPUTE_TYPE = 2
-
-    class cuBLASLtError(Exception):
-        def __init__(self, status: int) -> None:
-            self.status = status
-
-    def __init__(self) -> None:
-        super().__init__("nvmath.bindings.cublasLt")
-        self.objects: dict[int, dict[Any, Any]] = {}
-        self.algorithms: list[int] = []  # the first byte of each that was run
-        self.num_proposals = 3
-        self.has_no_extras = False
-        self.unusable: set[int] = set()  # as read from disk
-        self.refused: set[int] = set()  # when launched
-
-    def _made(self, **fields: Any) -> int:
-        self.objects[len(self.objects) + 1] = fields
-        return len(self.objects)
-
-    def create(self) -> int:
-        return self._made()
-
-    def get_version(self) -> int:
-        return 130000
-
-    def matmul_desc_create(self, compute_type: int, scale_type: int) -> int:
-        return self._made(compute=compute_type, scale=scale_type)
-
-    def matmul_desc_set_attribute(self, matmul_desc: int, attr: int, buf: int, size_in_bytes: int) -> None:
-        self.objects[matmul_desc][attr] = int.from_bytes(ctypes.string_at(buf, size_in_bytes), sys.byteorder)
-
-    def matrix_layout_create(self, type: int, rows: int, cols: int, ld: int) -> int:  # noqa: A002
-        return self._made(type=type, rows=rows, cols=cols, ld=ld)
-
-    def matrix_layout_set_attribute(self, mat_layout: int, attr: int, buf: int, size_in_bytes: int) -> None:
-        self.matmul_desc_set_attribute(mat_layout, attr, buf, size_in_bytes)
-
-    def matmul_preference_set_attribute(self, pref: int, attr: int, buf: int, size_in_bytes: int) -> None:
-        self.matmul_desc_set_attribute(pref, attr, buf, size_in_bytes)
-
-    def matmul_preference_create(self) -> int:
-        return self._made()
-
-    def matmul_preference_destroy(self, pref: int) -> None:
-        self.preference = self.objects[pref]
-
-    def matmul_algo_get_heuristic(
-        self, light_handle: int, operation_desc: int, adesc: int, bdesc: int, cdesc: int, ddesc: int,
-        preference: int, requested_algo_count: int, heuristic_results_array: int, return_algo_count: int,
-    ) -> None:  # fmt: skip
-        assert cdesc == ddesc
-        if not self.num_proposals or (7 in self.objects[operation_desc] and self.has_no_extras):
-            raise self.cuBLASLtError(15)
-        results = memory(heuristic_results_array, cublaslt._RESULT, requested_algo_count)
-        assert results.itemsize == 96
-        for number in range(self.num_proposals):
-            results[number]["algorithm"][:] = number + 1
-        memory(return_algo_count, np.int32, 1)[0] = self.num_proposals
-
-    def matmul_algo_check(
-        self, light_handle: int, operation_desc: int, adesc: int, bdesc: int, cdesc: int, ddesc: int, algo: int,
-        result: int,
-    ) -> None:  # fmt: skip
-        if memory(algo, np.uint8, 64)[0] in self.unusable:
-            raise self.cuBLASLtError(15)
-
-    def matmul(
-        self, light_handle: int, compute_desc: int, alpha: int, a: int, adesc: int, b: int, bdesc: int, beta: int,
-        c: int, cdesc: int, d: int, ddesc: int, algo: int, workspace: int, workspace_size_in_bytes: int, stream: int,
-    ) -> None:  # fmt: skip
-        assert (c, cdesc) == (d, ddesc)
-        assert (workspace, workspace_size_in_bytes, stream) == (4096, 32 << 20, 77)
-        self.algorithms.append(memory(algo, np.uint8, 64)[63])
-        if self.algorithms[-1] in self.refused:
-            raise self.cuBLASLtError(15)
-        description = self.objects[compute_desc]
-        scale = FLOATS[description["scale"]]
-        assert memory(alpha, scale, 1)[0] == 1
-        layouts = [self.objects[number] for number in (adesc, bdesc, ddesc)]
-        for index in range(layouts[2].get(5, 1)):
-            left, right, into = (
-                self._matrix(address, layout, index) for address, layout in zip((a, b, d), layouts, strict=True)
-            )
-            left, right = (z.T if description[key] else z for z, key in ((left, 3), (right, 4)))
-            # With a factor of 0 the output is not read.
-            total = left.astype(scale) @ right.astype(scale) + (into if memory(beta, scale, 1)[0] else 0)
-            epilogue = description.get(7, 0)
-            if epilogue in (self.Epilogue.BIAS, self.Epilogue.GELU_BIAS, self.Epilogue.GELU_AUX_BIAS):
-                total += memory(description[8], FLOATS[description[26]], into.shape[0])[:, None]
-            if description.get(7) == self.Epilogue.BGRADB:
-                memory(description[8], FLOATS[description[26]], into.shape[1])[:] = right.sum(axis=0)
-            if epilogue in (self.Epilogue.GELU_AUX, self.Epilogue.GELU_AUX_BIAS, self.Epilogue.DGELU):
-                assert description[12] % 8 == 0
-                rows, columns = into.shape
-                layout = {"type": layouts[2]["type"], "rows": rows, "cols": columns, "ld": description[12]}
-                aux = self._matrix(description[11], layout, 0)
-            if epilogue == self.Epilogue.DGELU:
-                total = reference.gelu_gradient(total, aux.astype(scale), "tanh")
-            elif epilogue & self.Epilogue.GELU:
-                if epilogue & 128:
-                    aux[...] = total
-                total = reference.gelu(total, "tanh")
-            into[...] = total
-
-    def _matrix(self, address: int, layout: dict[Any, Any], index: int) -> np.ndarray:
-        dtype, rows, columns = FLOATS[layout["type"]], layout["rows"], layout["cols"]
-        start = address + index * layout.get(6, 0) * np.dtype(dtype).itemsize
-        flat = memory(start, dtype, (columns - 1) * layout["ld"] + rows)
-        return np.lib.stride_tricks.as_strided(flat, (rows, columns), (flat.itemsize, layout["ld"] * flat.itemsize))
-
-
 class Clock:
     """CuPy as far as the provider uses it; algorithm 2 is the fastest."""
 
     times: Iterator[float]
+    device = 0
 
     def __init__(self) -> None:
         stream = types.SimpleNamespace(ptr=77, is_capturing=lambda: False)
@@ -188,25 +50,22 @@ class Clock:
             get_current_stream=lambda: stream,
             Event=lambda: event,
             get_elapsed_time=lambda start, end: next(self.times),
-            Device=lambda: types.SimpleNamespace(id=0),
-            runtime=types.SimpleNamespace(getDeviceProperties=lambda number: {"name": b"a device"}),
+            runtime=types.SimpleNamespace(
+                getDevice=lambda: self.device, getDeviceProperties=lambda number: {"name": b"device %d" % number}
+            ),
         )
         self.empty = lambda size, dtype: on_device(np.empty(size, dtype))
 
 
 @pytest.fixture
 def binding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Binding]:
-    found = Binding()
-    package = types.ModuleType("nvmath.bindings")
-    package.cublasLt = found  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "nvmath", types.ModuleType("nvmath"))
-    monkeypatch.setitem(sys.modules, "nvmath.bindings", package)
     clock = Clock()
     clock.times = iter([3.0, 3.0, 3.0, 1.0, 9.0, 1.0, 2.0, 2.0, 2.0] * 100)
     monkeypatch.setattr(cublaslt, "cuda_module", lambda: clock)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with choosing_anew():
+    with choosing_anew(), standing_in() as found:
         yield found
+    assert found.launches <= {(4096, 32 << 20, 77)}
 
 
 def product(x: np.ndarray, y: np.ndarray, out: np.ndarray, **extras: Any) -> np.ndarray:
@@ -256,22 +115,24 @@ def test_a_gelu_and_its_gradient_are_parts_of_products(binding: Binding, has_bia
     assert not providers.fallbacks()
 
 
-def test_a_gelu_that_is_no_part_of_a_product(binding: Binding) -> None:
-    """None where the library has no algorithm, and said; where it is not asked, for its precision or its sizes."""
+def test_a_gelu_that_is_no_part_of_a_product(binding: Binding, caplog: pytest.LogCaptureFixture) -> None:
+    """None where the library has no algorithm, and logged once; where it is not asked, for precision or sizes."""
     x, w, bias = (on_device(np.ones(shape, np.float16)) for shape in ((6, 5), (16, 5), (16,)))
     h = on_device(np.ones((6, 16), np.float16))
     with cuda.running_with(cublaslt.CublasLt()):
         for a, b in ((x.astype(np.float32), w.astype(np.float32)), (x, w[:12]), (x[:0], w)):
             assert cuda.matmul_gelu(a, b.T, None, keeps_input=True) is None
             assert cuda.matmul_gelu_gradient(a, b.T, h) is None
-        assert not providers.fallbacks()
-        binding.has_no_extras = True
-        assert cuda.matmul_gelu(x, w.T, bias, keeps_input=True) is None
-        assert cuda.matmul_gelu_gradient(x, w.T, h) is None
-        reasons = [f"it has no algorithm with {what} in float16" for what in ("GELU", "GELU's gradient")]
-        assert [fallback.reason for fallback in providers.fallbacks()] == reasons
-        with providers.requiring_fast(), pytest.raises(DeviceError, match="no algorithm with GELU in float16"):
-            cuda.matmul_gelu(x, w.T, bias, keeps_input=True)
+        binding.lacking = set(EPILOGUES.values())
+        with caplog.at_level("INFO", "tensorgrad"), providers.requiring_fast():
+            for _ in range(2):
+                assert cuda.matmul_gelu(x, w.T, bias, keeps_input=True) is None
+                assert cuda.matmul_gelu_gradient(x, w.T, h) is None
+    assert caplog.messages == [
+        f"gemm: cublasLt has no algorithm with {what} in float16: a kernel of ours does that"
+        for what in ("GELU", "GELU's gradient")
+    ]
+    assert not providers.fallbacks()
 
 
 def test_a_gelu_that_the_library_calls_wrong_or_does_not_run(binding: Binding, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,6 +183,19 @@ def test_the_fastest_algorithm_is_timed_once_and_remembered(binding: Binding, tm
         assert len(binding.algorithms) == 10
 
 
+def test_each_device_has_its_own(binding: Binding, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Handle, workspaces and times of algorithms: a stream's number may be another's on another device."""
+    x = np.ones((4, 4), np.float32)
+    (one,) = product_of(on_device(x), on_device(x), on_device(np.zeros((4, 4), np.float32)))
+    run = cublaslt.CublasLt()
+    for device in (0, 1, 0, 1):
+        monkeypatch.setattr(Clock, "device", device)
+        run(one)
+    assert len(binding.algorithms) == 2 * 10 + 2
+    assert len(binding.handles) == 2
+    assert len(list((tmp_path / "tensorgrad").iterdir())) == 2
+
+
 def test_tf32_only_when_it_is_asked_for(binding: Binding) -> None:
     x = np.ones((4, 4), np.float32)
 
@@ -337,20 +211,52 @@ def test_tf32_only_when_it_is_asked_for(binding: Binding) -> None:
     assert computed_in() == 70
 
 
-def test_what_the_library_has_no_algorithm_for_takes_a_pass_of_its_own(binding: Binding) -> None:
-    binding.has_no_extras = True
-    x, w, bias, sums = np.ones((6, 4), np.float32), np.ones((8, 4), np.float32), np.arange(8.0), np.zeros(6, np.float32)
-    bias = bias.astype(np.float32)
-    np.testing.assert_array_equal(product(x, w.T, np.zeros((6, 8), np.float32), bias=bias), x @ w.T + bias)
-    np.testing.assert_array_equal(product(x, w.T, np.zeros((6, 8), np.float32), row_sums=sums), x @ w.T)
-    np.testing.assert_array_equal(sums, 4)
-    reasons = ["it has no algorithm with a bias in float32", "it has no algorithm with sums of rows in float32"]
-    assert [fallback.reason for fallback in providers.fallbacks()] == reasons
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("way", ["refused", "wrong value", "not run"])
+def test_what_the_library_has_no_algorithm_for_takes_a_pass_of_its_own(
+    binding: Binding, monkeypatch: pytest.MonkeyPatch, dtype: str, way: str
+) -> None:
+    """Which is no fallback; the sum with a bias is rounded once."""
+    binding.lacking = set(EPILOGUES.values())
+    if way == "wrong value":
+        monkeypatch.setattr(binding, "LACKING_STATUS", 7)
+    if way == "not run":
+        binding.lacking, binding.failing = set(), set(EPILOGUES.values())
+    rng = np.random.default_rng(0)
+    x, w, bias = (rng.normal(size=shape).astype(dtype) for shape in ((6, 4), (8, 4), (8,)))
+    sums, pitched = np.zeros(6, dtype), np.zeros((6, 11), dtype)
+    exact = x.astype(float) @ w.T.astype(float)
+    close = {"rtol": 2e-3 if dtype == "float16" else 1e-6, "atol": 1e-3 if dtype == "float16" else 1e-6}
     with providers.requiring_fast():
-        product(x, w.T, np.zeros((6, 8), np.float32))
-        for extras in ({"bias": bias}, {"row_sums": sums}):
-            with pytest.raises(DeviceError, match=r"gemm: expected .*, got cublasLt and another pass, as it has no"):
-                product(x, w.T, np.zeros((6, 8), np.float32), **extras)
+        for _ in range(2):
+            product(x, w.T, pitched[:, 1:9], bias=bias)
+            np.testing.assert_allclose(pitched[:, 1:9], exact + bias, **close)
+            assert (pitched[:, [0, 9, 10]] == 0).all()
+            added = product(x, w.T, np.ones((6, 8), dtype), bias=bias, accumulate=True)
+            np.testing.assert_allclose(added, exact + bias + 1, **close)
+            out = product(np.asfortranarray(x), w.T, np.zeros((6, 8), dtype), row_sums=sums)
+            np.testing.assert_allclose(out, exact, **close)
+            np.testing.assert_allclose(sums, x.astype(float).sum(axis=1), **close)
+    assert not providers.fallbacks()
+
+
+def test_sums_are_asked_for_where_the_library_has_them(binding: Binding) -> None:
+    """Of an operand that it reads transposed, of more than one column, without a bias; else a pass gives them."""
+    x, w = np.arange(24, dtype=np.float32).reshape(6, 4), np.ones((4, 8), np.float32)
+    for given, y, extras, expected in (
+        (np.asfortranarray(x), w, {}, 1),
+        (x, w, {}, 0),
+        (np.asfortranarray(x), w, {"bias": np.ones(8, np.float32)}, 0),
+        (np.asfortranarray(x)[:, 1:2], w[:1], {}, 0),
+    ):
+        binding.epilogues.clear()
+        sums, run = np.zeros(6, np.float32), cublaslt.CublasLt()
+        with cuda.running_with(run):
+            named = {name: on_device(z) for name, z in extras.items()}
+            out = cuda.matmul(on_device(given), on_device(y), row_sums=on_device(sums), **named)
+        np.testing.assert_array_equal(out, given @ y + extras.get("bias", 0))
+        np.testing.assert_array_equal(sums, given.sum(axis=1))
+        assert (binding.epilogues[EPILOGUES["BGRADB"]] > 0) == expected
 
 
 def test_an_algorithm_that_does_not_run_is_not_chosen(binding: Binding) -> None:
@@ -397,7 +303,7 @@ def test_the_binding_is_nvmath_s() -> None:
     """Each function that the provider calls exists, with these arguments; each number is the library's."""
     real = pytest.importorskip("nvmath.bindings.cublasLt")
     for name, ours in vars(Binding).items():
-        if name.startswith("_"):
+        if name.startswith("_") or name == "LACKING_STATUS":
             continue
         theirs = getattr(real, name)
         if not isinstance(ours, type):

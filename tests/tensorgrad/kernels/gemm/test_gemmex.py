@@ -12,7 +12,8 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.kernels.gemm import cuda, gemmex
-from tests.tensorgrad.kernels.gemm.test_cublaslt import FLOATS, memory, on_device
+from tests.cupy_stand_in.cublaslt import FLOATS, memory
+from tests.tensorgrad.kernels.gemm.test_cublaslt import on_device
 
 
 class Cublas(types.ModuleType):
