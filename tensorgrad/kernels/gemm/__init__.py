@@ -56,10 +56,11 @@ def affine(a: Array, b: Array, bias: Array | None) -> Array:
         from tensorgrad.kernels.gemm import cuda
 
         return cuda.matmul(a, b, bias=bias)
-    out = matmul_bfloat16(a, b) if a.dtype.kind == "u" else matmul(a, b)
-    if bias is not None:
-        out += bias
-    return out
+    if a.dtype.kind == "u":
+        return matmul_bfloat16(a, b, bias)
+    if bias is None:
+        return matmul(a, b)
+    return cpu.matmul(a, b, bias) if isinstance(a, np.ndarray) else matmul(a, b) + bias
 
 
 def affine_gelu(a: Array, b: Array, bias: Array | None, *, keeps_input: bool) -> tuple[Array | None, Array] | None:

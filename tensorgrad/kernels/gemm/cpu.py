@@ -28,11 +28,11 @@ _MIN_PART_ELEMENTS, _MAX_CONVERSIONS = 1 << 17, 8  # of a conversion to bfloat16
 
 _MAX_LATER_BYTES = 1 << 23  # of operands that a product left for later keeps in memory meanwhile
 
-Product = Callable[[Array, Array, Array], None]  # of a and b, into the third
+Product = Callable[..., None]  # of a and b, into the third, with a bias if there is a fourth
 
 
-def matmul(a: Array, b: Array) -> Array:
-    """The product over the last two axes, leading axes broadcast; ValueError if the shapes do not fit."""
+def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
+    """The product over the last two axes (+ bias (N,)), leading axes broadcast; ValueError if the shapes do not fit."""
     if is_threaded() and a.ndim == b.ndim >= 2 and a.dtype.kind == "f" and a.dtype == b.dtype:
         *lead, rows, inner = a.shape
         columns = b.shape[-1]
@@ -41,13 +41,15 @@ def matmul(a: Array, b: Array) -> Array:
             out = np.empty((*lead, rows, columns), a.dtype)
             product = _blas
             if rows <= _FEW_ROWS and (vector := _compiled()) and vector.is_for(a, b):
-                product = vector.product
+                product = functools.partial(_of_few_rows, vector)
             elif a.dtype == np.float32 and rows >= _MIN_ROWS and not onednn.problem():
                 a, b, product = _readable(a), _readable(b), onednn.matmul
-            run_all(_parts(product, a, b, out, parts))
+            run_all(_parts(product, a, b, out, parts, bias))
             return out
-    whole: Array = np.matmul(a, b)
-    return whole.astype(a.dtype, copy=False)  # of bfloat16 NumPy makes float32
+    whole: Array = np.matmul(a, b).astype(a.dtype, copy=False)  # of bfloat16 NumPy makes float32
+    if bias is not None:
+        whole += bias
+    return whole
 
 
 @functools.cache
@@ -62,13 +64,13 @@ def _compiled() -> Any:
     return vector
 
 
-def matmul_bfloat16(a: Array, b: Array) -> Array:
-    """The float32 product of two matrices whose elements are bfloat16, kept as uint16; by oneDNN."""
+def matmul_bfloat16(a: Array, b: Array, bias: Array | None = None) -> Array:
+    """The float32 product of two matrices whose elements are bfloat16, kept as uint16 (+ bias (N,)); by oneDNN."""
     out = np.empty((a.shape[0], b.shape[1]), np.float32)
     if a.size and b.size:
-        run_all(_parts(onednn.matmul, a, b, out, _num_parts(a, b)))
+        run_all(_parts(onednn.matmul, a, b, out, _num_parts(a, b), bias))
     else:
-        out[...] = 0
+        out[...] = 0 if bias is None else bias
     return out
 
 
@@ -115,7 +117,9 @@ def _num_parts(a: Array, b: Array) -> int:
     return next((parts for least, parts in _PARTS if flops >= least), 1)
 
 
-def _parts(product: Product, a: Array, b: Array, out: Array, parts: int) -> list[Callable[[], None]]:
+def _parts(
+    product: Product, a: Array, b: Array, out: Array, parts: int, bias: Array | None = None
+) -> list[Callable[[], None]]:
     """A product as so many tasks, cut along its first axis, or its last where that is longer."""
     is_cut_along_rows = a.ndim > 2 or out.shape[0] >= out.shape[1]
     length = out.shape[0 if is_cut_along_rows else 1]
@@ -124,14 +128,24 @@ def _parts(product: Product, a: Array, b: Array, out: Array, parts: int) -> list
     for start in range(0, length, step):
         part = slice(start, start + step)
         if is_cut_along_rows:
-            tasks.append(functools.partial(product, a[part], b if b.ndim == 2 else b[part], out[part]))
+            biases = () if bias is None else (bias,)
+            tasks.append(functools.partial(product, a[part], b if b.ndim == 2 else b[part], out[part], *biases))
         else:
-            tasks.append(functools.partial(product, a, b[:, part], out[:, part]))
+            biases = () if bias is None else (bias[part],)
+            tasks.append(functools.partial(product, a, b[:, part], out[:, part], *biases))
     return tasks
 
 
-def _blas(a: Array, b: Array, out: Array) -> None:
+def _blas(a: Array, b: Array, out: Array, bias: Array | None = None) -> None:
     np.matmul(a, b, out=out)
+    if bias is not None:
+        out += bias
+
+
+def _of_few_rows(vector: Any, a: Array, b: Array, out: Array, bias: Array | None = None) -> None:
+    vector.product(a, b, out)
+    if bias is not None:
+        out += bias
 
 
 def _add_bfloat16(a: Array, b: Array, out: Array) -> None:

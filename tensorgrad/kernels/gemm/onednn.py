@@ -37,7 +37,7 @@ class _Argument(ctypes.Structure):
     _fields_ = (("number", c_int), ("memory", c_void_p))
 
 
-def matmul(a: Array, b: Array, out: Array, *, bias: Array | None = None, accumulate: bool = False) -> None:
+def matmul(a: Array, b: Array, out: Array, bias: Array | None = None, *, accumulate: bool = False) -> None:
     """out = a b (+ bias) (+ out).
 
     Args:

@@ -54,6 +54,31 @@ def test_a_product_is_added(dtype: str, shape: tuple[int, int, int], count: int 
             np.testing.assert_allclose(out, before + a.astype(np.float64) @ b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(3, 4, 5), (2, 700, 800), (700, 130, 400), (90, 200, 1500), (0, 3, 2), (3, 0, 2)])
+@pytest.mark.parametrize("count", [None, 1, 3])
+def test_a_bias_is_a_part_of_the_product(dtype: str, shape: tuple[int, int, int], count: int | None) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.normal(size=s).astype(dtype) for s in ((m, k), (n, k), (n,)))
+    with contextlib.nullcontext() if count is None else threads(count):
+        found = gemm.affine(a, b.T, bias)
+    assert found.dtype == dtype
+    tolerance = 1e-12 if dtype == "float64" else 1e-4
+    np.testing.assert_allclose(found, a.astype(np.float64) @ b.T + bias, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.skipif(bool(gemm.bfloat16_problem()), reason=gemm.bfloat16_problem())
+@pytest.mark.parametrize("shape", [(3, 4, 5), (200, 130, 400), (3, 0, 2)])
+def test_a_bias_is_a_part_of_a_product_of_bfloat16(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a, b, bias = (rng.normal(size=s).astype(np.float32) for s in ((m, k), (k, n), (n,)))
+    rounded = [gemm.from_bfloat16(gemm.to_bfloat16(x)) for x in (a, b)]
+    found = gemm.affine(gemm.to_bfloat16(a), gemm.to_bfloat16(b), bias)
+    np.testing.assert_allclose(found, rounded[0] @ rounded[1] + bias, rtol=1e-4, atol=1e-4)
+
+
 def test_what_would_be_kept_for_later_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     later = []
     monkeypatch.setattr(cpu, "run_later", lambda tasks, out: later.append(out.shape))
