@@ -81,7 +81,7 @@ class Watch:
     __slots__ = ("__weakref__", "bounds", "is_held", "was_written")
 
     def __init__(self, buffer: Array) -> None:
-        self.bounds = _bounds(buffer)
+        self.bounds = _bounds(buffer) if has_values(buffer) else (0, 0)
         self.is_held = self.was_written = False
         _watches.add(self)
 
