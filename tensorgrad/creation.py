@@ -102,8 +102,7 @@ def _from_sequence(op: str, values: Any, dtype: DTypeLike | None) -> Array:
             f"{op}: expected nested sequences of equal lengths, got ragged ones: pad them to one length"
         ) from None
     if dtype is None:
-        is_plain = not isinstance(values, np.generic)
-        return found.astype(np.float32) if is_plain and found.dtype == np.float64 else found
+        return found if found.dtype != np.float64 or _has_float64(values) else found.astype(np.float32)
     target = as_dtype(dtype)
     if target.kind in "iu":
         try:
@@ -114,6 +113,13 @@ def _from_sequence(op: str, values: Any, dtype: DTypeLike | None) -> Array:
                 f"{op}: expected numbers that {target} can hold, got {shown(values)}: pass another dtype"
             ) from None
     return found
+
+
+def _has_float64(values: Any) -> bool:
+    """Whether a value or nested sequences hold float64 of an array's: Python's own floats are of no dtype."""
+    if isinstance(values, (list, tuple)):
+        return any(_has_float64(one) for one in values if type(one) is not float and type(one) is not int)
+    return bool(getattr(values, "dtype", None) == np.float64)
 
 
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: bool | None = None) -> Tensor:
