@@ -40,6 +40,8 @@ _NAMES = {
     "transpose": "permute_dims",
     "true_divide": "divide",
 }
+# Functions of what a Tensor is like, and not of its values: there is no gradient to drop.
+_OF_SHAPES = ("ndim", "shape", "size")
 _KEYWORDS = {"a_max": "max", "a_min": "min", "ddof": "correction"}
 
 
@@ -106,9 +108,9 @@ def _by_numpy(function: Any, name: str, args: tuple[Any, ...], keywords: dict[st
     """NumPy's own result, of constants; GraphError where a gradient would be lost."""
     from tensorgrad.tree import map_tensors, named_tensors
 
-    if any(x.requires_grad for x in named_tensors([args, keywords]).values()):
+    if name not in _OF_SHAPES and any(x.requires_grad for x in named_tensors([args, keywords]).values()):
         raise GraphError(
             f"numpy.{name}: expected tensors that need no gradient, got one whose gradient NumPy would drop, "
             "as tensorgrad has no such function or argument: use tensorgrad's functions, or x.detach()"
         )
-    return function(*map_tensors(lambda x: x.array, args), **map_tensors(lambda x: x.array, keywords))
+    return function(*map_tensors(lambda x: x.data, args), **map_tensors(lambda x: x.data, keywords))

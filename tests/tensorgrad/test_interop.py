@@ -97,6 +97,11 @@ def test_mixed_dtypes_are_refused_from_numpy_too() -> None:
         np.multiply(np.ones((2, 3), np.float32), variable())
 
 
+def test_what_an_array_is_like_has_no_gradient_to_drop() -> None:
+    x = variable()
+    assert (np.shape(x), np.ndim(a=x), np.size(x), np.size(x, axis=1)) == ((2, 3), 2, 6, 3)
+
+
 def test_constants_may_go_through_any_numpy_function() -> None:
     x = tg.tensor(A)
     np.testing.assert_allclose(np.fft.fft(x), np.fft.fft(A))
