@@ -18,7 +18,7 @@ from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError, s
 from tensorgrad.kernels.threads import finish
 from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, AddingVjp, Joint, Node, Scatter, data, mode_set_to
 from tensorgrad.tensor import Tensor
-from tensorgrad.writes import check_unwritten
+from tensorgrad.writes import check_unwritten, is_needed, written
 
 __all__ = ["backward", "grad", "run_back_to"]
 
@@ -34,7 +34,7 @@ def backward(outputs: Sequence[Tensor], gradients: Sequence[Any], *, create_grap
             node.grad = node.grad + g
         else:
             finish(node.grad.array)
-            _add_into(node.grad.array, g)
+            _add_into(_written(node.grad), g)
 
     _run_back(_seeds(outputs, gradients), deliver, None, create_graph=create_graph, keep_graph=create_graph)
 
@@ -269,14 +269,21 @@ def _buffer(leaf: Node, node: Node) -> Array | None:
     """The gradient of a leaf below `node`, if it has one and nobody else is to see what is added to it."""
     if leaf.grad is None or leaf.vjps is not None or leaf.hooks or hasattr(node, "site"):
         return None
-    return leaf.grad.array
+    return _written(leaf.grad)
+
+
+def _written(grad: Tensor) -> Array:
+    """The array of a leaf's gradient, which is about to be added to: another graph may have it as a constant."""
+    if is_needed(grad):
+        written(grad.array)
+    return grad.array
 
 
 def _run_hooks(node: Node, g: Any) -> Any:
     """The cotangent after the tensor's hooks: each sees a Tensor, and may return another in its place."""
     with mode_set_to(RECORD if type(g) is Tensor else NO_GRAD):
         for hook in list(node.hooks.values()) if node.hooks else ():
-            result = hook(g if type(g) is Tensor else Tensor(g))
+            result = hook(_seen_by_hook(g))
             if result is None:
                 continue
             if type(result) is not Tensor:
@@ -287,6 +294,15 @@ def _run_hooks(node: Node, g: Any) -> Any:
             _check_cotangent(node, result, "the result of a gradient hook")
             g = result if type(g) is Tensor else result.array
     return g
+
+
+def _seen_by_hook(g: Any) -> Tensor:
+    """A cotangent as a Tensor that cannot be written to: other nodes may have the same array."""
+    array = data(g)
+    if isinstance(array, np.ndarray):
+        array = array.view()
+        array.flags.writeable = False
+    return Tensor(array, g.node if type(g) is Tensor else None)
 
 
 def _leading_to(wanted: set[Node], nodes: Iterable[Node], ends: Set[Node]) -> set[Node]:

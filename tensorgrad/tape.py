@@ -22,7 +22,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -213,6 +213,8 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
         ) from None
     if not parents or mode is NO_GRAD:
         return _unrecorded(out, [x for x, _ in edges])
+    if len(parents) < len(edges):
+        _note_operands(x for x, _ in edges)
     # In place of Node(...) and Tensor(...), two calls that every recorded op would wait for.
     node = _new(Node)
     node.parents = parents
@@ -248,6 +250,8 @@ def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, adds: bool = Fals
     kept = tuple(i for i, x in enumerate(inputs) if type(x) is Tensor and x.node is not None)
     if not kept or _thread.mode is NO_GRAD:
         return _unrecorded(out, inputs)
+    if len(kept) < len(inputs):
+        _note_operands(inputs)
     return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept, len(inputs), adds), out))
 
 
@@ -266,6 +270,13 @@ def _value(out: Any) -> Any:
 def _unrecorded(out: Any, inputs: Sequence[Any]) -> Tensor:
     """The result of an op that no gradient goes through: a Tensor if an input was one."""
     return Tensor(out) if any(type(x) is Tensor for x in inputs) else out
+
+
+def _note_operands(inputs: Iterable[Any]) -> None:
+    """Those without a gradient may be needed for that of another: who writes into them is to say so."""
+    for x in inputs:
+        if type(x) is Tensor and x.node is None:
+            x.is_operand = True
 
 
 def leaf(array: Array) -> Tensor:

@@ -34,7 +34,9 @@ class Tensor:
     the graph, or None if nothing needs its gradient.
     """
 
-    __slots__ = ("__weakref__", "array", "node")
+    __slots__ = ("__weakref__", "array", "is_operand", "node")
+
+    is_operand: bool  # only set, to True, where something recorded has a tensor without a gradient as an operand
 
     def __init__(self, array: Array, node: Node | None = None) -> None:
         self.array = array
@@ -45,7 +47,7 @@ class Tensor:
     @property
     def data(self) -> Array:
         """The NumPy or CuPy array, which may be written to while no gradient needs its values."""
-        if self.node is not None and writes.is_needed(self.node):
+        if writes.is_shared(self):
             writes.exposed(self.array)
         writes.handed_out(self.array)
         return self.array
@@ -62,7 +64,7 @@ class Tensor:
                 f"data: expected shape {self.shape} and dtype {self.dtype}, as of the tensor, "
                 f"got {value.shape} and {value.dtype}: make a new tensor"
             )
-        if self.node is not None and writes.is_needed(self.node):
+        if writes.is_needed(self):
             writes.written(value)
         self.array = value
 
@@ -190,7 +192,7 @@ class Tensor:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         self._refuse_to_drop_gradient("numpy")
-        return np.array(self.array, dtype=dtype, copy=copy)
+        return np.array(self.data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
         return interop.array_ufunc(ufunc, method, inputs, keywords)
@@ -216,7 +218,7 @@ class Tensor:
     ) -> Any:
         """A capsule with this tensor's memory, not a copy, for another library's `from_dlpack`."""
         self._refuse_to_drop_gradient("dlpack")
-        return self.array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+        return self.data.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.array.__dlpack_device__()

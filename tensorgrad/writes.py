@@ -2,11 +2,12 @@
 
 An op keeps the arrays that its gradient needs, not copies. To write into one of them between forward
 and backward would falsify the gradient without a word. So everything that hands out an array to
-write into says so here: `x[index] = v` writes; `x.data` may be written by whoever has it, and is
-fingerprinted if something recorded could still need it. A backward that meets a node older than
-such a write compares, and if the node keeps that memory it raises, naming the op.
+write into says so here: `x[index] = v` writes, and so does a backward that adds to a `.grad`; `x.data`,
+also as `x.numpy()` and for other libraries, may be written by whoever has it, and is fingerprinted if
+something recorded could still need it. A backward that meets a node older than such a write
+compares, and if the node keeps that memory it raises, naming the op.
 
-What is not seen: a write through a NumPy array that was taken before the op was recorded.
+What is not seen: a write through a NumPy array that was taken, or an operand, before the op was recorded.
 
 Nothing here costs a thing while no array of a recorded graph is handed out.
 
@@ -29,8 +30,9 @@ from tensorgrad.errors import GraphError
 
 if TYPE_CHECKING:
     from tensorgrad.tape import Node
+    from tensorgrad.tensor import Tensor
 
-__all__ = ["Watch", "check_unwritten", "exposed", "handed_out", "is_needed", "now", "written"]
+__all__ = ["Watch", "check_unwritten", "exposed", "handed_out", "is_needed", "is_shared", "now", "written"]
 
 # The order of creation of nodes and of writes: `now()` is later than every one before.
 now: Callable[[], int] = itertools.count().__next__
@@ -40,17 +42,36 @@ _MOST = 16  # fingerprints kept of one array; of more, the oldest are forgotten
 
 
 class _Exposure:
-    """One array that was handed out, and what was in it when: [(time, fingerprint), ...]."""
+    """Memory that was handed out, whole or in part, and what was in it when: [(time, part, fingerprint), ...].
 
-    __slots__ = ("array", "seen")
+    Of a view it is the array that owns the memory: the view itself may be gone when it is asked what was written.
+    """
 
-    def __init__(self, array: weakref.ref[Array]) -> None:
-        self.array = array
-        self.seen: list[tuple[int, int]] = []
+    __slots__ = ("owner", "seen")
+
+    def __init__(self, owner: weakref.ref[Array]) -> None:
+        self.owner = owner
+        self.seen: list[tuple[int, _Part, int]] = []
 
 
 _exposures: dict[int, _Exposure] = {}
 _latest = -1  # the time of the latest exposure
+
+
+class _Part:
+    """Where an array lies, without holding it. What is not NumPy's is taken whole."""
+
+    __slots__ = ("__array_interface__",)
+
+    def __init__(self, array: Array) -> None:
+        self.__array_interface__: Any = array.__array_interface__ if type(array) is np.ndarray else None
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is _Part and self.__array_interface__ == other.__array_interface__
+
+    def of(self, owner: Array) -> Array:
+        """The array anew, to be used while its owner is held."""
+        return owner if self.__array_interface__ is None else np.asarray(self)
 
 
 def exposed(array: Array) -> None:
@@ -124,12 +145,13 @@ def check_unwritten(nodes: Iterable[Node]) -> None:
         return
     from tensorgrad.residuals import residuals  # it needs Tensor, which needs this module
 
-    changed = [(array, time) for array, time in _changes() if any(node.serial < time for node in older)]
+    changed = _changes(min(node.serial for node in older))
     if not changed:
         return
     for node in older:
-        for array, time in changed:
-            if node.serial < time and any(_overlap(array, kept) for kept in residuals(node)):
+        kept = residuals(node)
+        for _, array, time in changed:
+            if node.serial < time and any(_overlap(array, other) for other in kept):
                 raise GraphError(
                     f"backward: expected the values that {node.op} was computed from, but an array of shape "
                     f"{array.shape} that its gradient needs was written to afterwards: use tensorgrad.index_update "
@@ -139,26 +161,35 @@ def check_unwritten(nodes: Iterable[Node]) -> None:
 
 def _note(array: Array, fingerprint: int) -> None:
     global _latest
-    exposure = _exposures.get(id(array))
+    owner, part = _owner(array), _Part(array)
+    key = id(owner)
+    exposure = _exposures.get(key)
     if exposure is None:
-        key = id(array)
-        exposure = _exposures[key] = _Exposure(weakref.ref(array, lambda _: _exposures.pop(key, None)))
+        exposure = _exposures[key] = _Exposure(weakref.ref(owner, lambda _: _exposures.pop(key, None)))
     _latest = now()
-    if exposure.seen and exposure.seen[-1][1] == fingerprint != _WRITTEN:
+    if exposure.seen and exposure.seen[-1][1:] == (part, fingerprint) and fingerprint != _WRITTEN:
         exposure.seen.pop()  # unchanged so far: what holds from now on held before
-    exposure.seen = [*exposure.seen, (_latest, fingerprint)][-_MOST:]
+    exposure.seen = [*exposure.seen, (_latest, part, fingerprint)][-_MOST:]
 
 
-def _changes() -> list[tuple[Array, int]]:
-    """The arrays that have changed, each with the latest time before which what was in them is gone."""
+def _owner(array: Any) -> Any:
+    """The array whose memory an array is, or is a view of."""
+    while type(array) is np.ndarray and type(array.base) is np.ndarray:
+        array = array.base
+    return array
+
+
+def _changes(since: int) -> list[tuple[Array, Array, int]]:
+    """What was handed out after `since` and has changed: its owner, itself, when it was as it was."""
     found = []
     for exposure in list(_exposures.values()):
-        array = exposure.array()
-        if array is not None:
-            current = _fingerprint(array)
-            times = [time for time, fingerprint in exposure.seen if fingerprint != current]
-            if times:
-                found.append((array, times[-1]))
+        owner = exposure.owner()
+        if owner is None or exposure.seen[-1][0] < since:
+            continue
+        for time, part, fingerprint in exposure.seen:
+            array = part.of(owner)
+            if since < time and (fingerprint == _WRITTEN or fingerprint != _fingerprint(array)):
+                found.append((owner, array, time))
     return found
 
 
@@ -178,30 +209,33 @@ def _overlap(x: Array, y: Array) -> bool:
     return start < other_end and other_start < end  # exact for all but interleaved views
 
 
-def is_needed(node: Node) -> bool:
-    """Whether something recorded may need the value of this node: a consumer, or its own gradient."""
-    return bool(node.parents) or _references(node) > _UNREFERENCED
+def is_needed(x: Tensor) -> bool:
+    """Whether something recorded may need the values of this tensor: an op that it went into, or its own gradient."""
+    node = x.node
+    if node is not None and node.parents:
+        return True
+    of_node, of_array = _holders(x)
+    return hasattr(x, "is_operand") or of_array > _ALONE[1] or (node is not None and of_node > _ALONE[0])
 
 
-def _references(x: Any) -> int:
-    return sys.getrefcount(x)
+def is_shared(x: Tensor) -> bool:
+    """Whether something recorded may need the memory of this tensor: also that of what it is a view of."""
+    return is_needed(x) or getattr(x.array, "base", None) is not None
 
 
-class _Holder:
-    """Holds a node as its Tensor does."""
-
-    __slots__ = ("node",)
-
-
-def _count_without_consumers() -> int:
-    """What `_references` says of a node that its Tensor alone holds, when `is_needed` asks; interpreters differ."""
-
-    def ask(node: Any) -> int:
-        return _references(node)
-
-    holder = _Holder()
-    holder.node = _Holder()  # type: ignore[attr-defined]
-    return ask(holder.node)  # type: ignore[attr-defined]
+def _holders(x: Any) -> tuple[int, int]:
+    """How many hold the node of a tensor, and how many its array: vjps, other tensors, views."""
+    node, array = x.node, x.array
+    return sys.getrefcount(node), sys.getrefcount(array)
 
 
-_UNREFERENCED = _count_without_consumers()
+class _Alone:
+    """Holds a node and an array as a Tensor does that nothing else has to do with."""
+
+    __slots__ = ("array", "node")
+
+    def __init__(self) -> None:
+        self.node, self.array = set[int](), set[int]()
+
+
+_ALONE = _holders(_Alone())  # interpreters differ in what they count

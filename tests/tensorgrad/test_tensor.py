@@ -260,6 +260,36 @@ def test_gradient_hooks() -> None:
         tg.tensor(1.0).register_hook(print)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_hook_cannot_write_into_a_gradient_that_others_have_too(create_graph: bool) -> None:
+    def write(g: tg.Tensor) -> None:
+        g[...] = 0.0
+
+    def write_into_data(g: tg.Tensor) -> None:
+        g.data[...] = 0.0
+
+    for hook, error in ((write, tg.GraphError), (write_into_data, ValueError)):
+        x, y = tg.tensor([1.0, 2.0], requires_grad=True), tg.tensor([1.0, 2.0], requires_grad=True)
+        remove = x.register_hook(hook)
+        with pytest.raises(error, match="read-only"):
+            (x + y).sum().backward(create_graph=create_graph)
+        remove()
+        x.register_hook(lambda g: g)
+        (x + y).sum().backward(create_graph=create_graph)
+        assert x.grad is not None
+        x.grad.data[...] = 0.0  # its own, and may be written to
+        (x + y).sum().backward(create_graph=create_graph)
+        assert x.grad.tolist() == [1.0, 1.0]
+
+
+def test_a_hook_sees_shapes_without_values() -> None:
+    with tg.abstract():
+        x, seen = tg.ones((3,), requires_grad=True), []
+        x.register_hook(lambda g: seen.append(g.shape))
+        (x * 2.0).sum().backward()
+    assert seen == [(3,)]
+
+
 def test_a_hook_sees_the_whole_sum_of_slices() -> None:
     x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
     h = x * 1.0

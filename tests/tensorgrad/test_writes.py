@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad import writes
 from tensorgrad.writes import Watch
 
 VALUES = np.array([0.5, 1.5, 2.5])
@@ -110,6 +112,93 @@ def test_writes_into_constants() -> None:
     np.testing.assert_array_equal(x.grad.numpy(), c.numpy())
 
 
+def write_through_dlpack(x: tg.Tensor) -> None:
+    if not isinstance(x.array, np.ndarray):
+        return
+    memory = np.from_dlpack(x)
+    assert np.shares_memory(memory, x.array)
+    address = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
+    address[0] = 7.0  # as a library does that takes no notice of read-only
+
+
+def copy_by_numpy(x: tg.Tensor) -> None:
+    np.copyto(x, 7.0)
+
+
+def write_as_array(x: tg.Tensor) -> None:
+    np.asarray(x)[0] = 7.0
+
+
+CONSTANTS: list[tuple[str, Callable[[tg.Tensor], tg.Tensor]]] = [
+    ("itself", lambda c: c),
+    ("its view", lambda c: c[1:]),
+    ("what it is a view of", lambda c: tg.reshape(c, (3, 1))[:, 0]),
+    ("the detached", lambda c: c.detach()),
+]
+
+
+@pytest.mark.parametrize("write", [*WRITES, write_through_dlpack, copy_by_numpy, write_as_array])
+@pytest.mark.parametrize(("name", "used"), CONSTANTS, ids=[row[0] for row in CONSTANTS])
+def test_writes_through_what_a_constant_hands_out(
+    name: str, used: Callable[[tg.Tensor], tg.Tensor], write: Callable[[tg.Tensor], None]
+) -> None:
+    for make_joint in (False, True):
+        x, c = variable(), tg.tensor(VALUES)
+        k = used(c)
+        out = tg.layer_norm(x[: len(k)], k).sum() if make_joint else (x[: len(k)] * k).sum()
+        write(used(c))
+        with pytest.raises(tg.GraphError, match=r"values that (multiply|layer_norm)"):
+            out.backward()
+        assert x.grad is None
+
+
+def test_writes_through_what_a_detached_leaf_hands_out() -> None:
+    x = variable()
+    out = tg.square(x).sum()
+    x.detach().numpy()[0] = 7.0
+    with pytest.raises(tg.GraphError, match="values that square"):
+        out.backward()
+    y = variable()
+    out = (x * y.detach()).sum()
+    y.data[0] = 7.0  # nothing was computed from y itself
+    with pytest.raises(tg.GraphError, match="values that multiply"):
+        out.backward()
+
+
+def test_other_values_of_a_constant_falsify_what_looks_them_up_again() -> None:
+    x, c = variable(), tg.tensor(VALUES)
+    c.data = VALUES + 1
+    out = (x * c).sum()
+    c.data = VALUES * 2
+    with pytest.raises(tg.GraphError, match="values that multiply"):
+        out.backward()
+
+
+def test_a_backward_adds_to_no_gradient_that_another_graph_needs() -> None:
+    x, weight, z = variable(), tg.tensor(np.ones((2, 3)), requires_grad=True), variable()
+
+    def loss() -> tg.Tensor:
+        return tg.linear(x, weight).sum()
+
+    for leaf in (x, weight):  # the weight's gradient is added by the product itself
+        loss().backward()
+        assert leaf.grad is not None
+        pending = (z * leaf.grad).sum()
+        loss().backward()
+        with pytest.raises(tg.GraphError, match="values that multiply"):
+            pending.backward()
+    assert z.grad is None
+
+
+def test_a_constant_that_nothing_recorded_has_is_handed_out_freely() -> None:
+    held, c = len(writes._exposures), tg.tensor(VALUES)
+    with tg.no_grad():
+        (variable() * c).sum()
+    tg.exp(c)
+    assert c.numpy() is c.array
+    assert len(writes._exposures) == held
+
+
 def test_only_graphs_older_than_the_write_are_refused() -> None:
     x = variable()
     before = (x * x).sum()
@@ -143,8 +232,6 @@ def test_a_second_gradient_needs_the_first_values() -> None:
 
 
 def test_what_was_handed_out_is_forgotten_with_its_array() -> None:
-    from tensorgrad import writes
-
     held = len(writes._exposures)
     for _ in range(50):
         x = variable()
