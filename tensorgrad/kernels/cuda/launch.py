@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.array import cuda_module
+from tensorgrad.errors import DeviceError
 from tensorgrad.kernels.cuda.compile import cubin
 
 __all__ = ["Kernel", "launch", "running_with"]
@@ -46,7 +47,7 @@ def launch(kernel: Kernel, grid: Grid, block: Grid, *arguments: Any, shared_byte
 
     Args:    grid, block: one to three sizes; nothing is launched where one is 0.
              shared_bytes: of shared memory for each block.
-    Raises:  DeviceError: no device, or the source does not compile.
+    Raises:  DeviceError: no device, arrays on another than the current one, or the source does not compile.
     """
     if 0 not in grid:
         _runner.get()(kernel, grid, block, arguments, shared_bytes)
@@ -63,7 +64,15 @@ def running_with(runner: Runner) -> Iterator[None]:
 
 
 def _on_device(kernel: Kernel, grid: Grid, block: Grid, arguments: tuple[Any, ...], shared_bytes: int) -> None:
-    function = _function(kernel, cuda_module().cuda.Device().id)
+    cupy = cuda_module()
+    device = cupy.cuda.runtime.getDevice()
+    for value in arguments:
+        if isinstance(value, cupy.ndarray) and value.data.device_id != device:
+            raise DeviceError(
+                f"{kernel.name}: expected arrays on the current device, cuda:{device}, got one on "
+                f"cuda:{value.data.device_id}: compute within cupy.cuda.Device({value.data.device_id})"
+            )
+    function = _function(kernel, device)
     if shared_bytes > _DEFAULT_SHARED_BYTES and function.max_dynamic_shared_size_bytes < shared_bytes:
         function.max_dynamic_shared_size_bytes = shared_bytes
     values = tuple(np.uint64(0) if value is None else value for value in arguments)

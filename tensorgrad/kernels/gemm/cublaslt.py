@@ -61,17 +61,17 @@ class CublasLt:
 
         self._lt = cublasLt
         self._cupy = cuda_module()
-        self._on_devices: dict[int, _OnDevice] = {}
-        self._on_device()
+        self._by_device: dict[int, _OnDevice] = {}
+        self._current()
 
     def __call__(self, product: Product) -> None:
-        self._on_device().compute(product)
+        self._current().compute(product)
 
-    def _on_device(self) -> _OnDevice:
+    def _current(self) -> _OnDevice:
         number = self._cupy.cuda.runtime.getDevice()
-        if number not in self._on_devices:
-            self._on_devices[number] = _OnDevice(self._lt, self._cupy, number)
-        return self._on_devices[number]
+        if number not in self._by_device:
+            self._by_device[number] = _OnDevice(self._lt, self._cupy, number)
+        return self._by_device[number]
 
 
 class _OnDevice:
