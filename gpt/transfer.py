@@ -64,10 +64,12 @@ def transfer_to(device: str, *, num_slots: int) -> Iterator[Transfer]:
         return
     cupy = cuda_module()
     with cupy.cuda.Device(int(device.partition(":")[2] or 0)), cupy.cuda.Stream(non_blocking=True) as stream:
+        transfer = _CudaTransfer(cupy, num_slots)
         try:
-            yield _CudaTransfer(cupy, num_slots)
+            yield transfer
         finally:
             with contextlib.suppress(Exception):  # what broke the run breaks this too, and says less
+                transfer.finish()
                 stream.synchronize()
 
 
@@ -137,6 +139,10 @@ class _CudaTransfer:
 
     def download(self, values: Array) -> Download:
         return _CudaDownload(self._cupy, values)
+
+    def finish(self) -> None:
+        """Wait for uploads that nobody asked for any more: they read pinned memory, which is then another's."""
+        self._stream.synchronize()
 
 
 class _CudaDownload:
