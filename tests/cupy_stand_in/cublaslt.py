@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
+import pytest
 
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.gemm import cublaslt
@@ -151,8 +151,10 @@ class Binding(types.ModuleType):
                 self._matrix(address, layout, index) for address, layout in zip((a, b, d), layouts, strict=True)
             )
             left, right = (z.T if description[key] else z for z, key in ((left, 3), (right, 4)))
-            # With a factor of 0 the output is not read.
-            total = left.astype(scale) @ right.astype(scale) + (into if memory(beta, scale, 1)[0] else 0)
+            total = left.astype(scale) @ right.astype(scale)
+            if memory(beta, scale, 1)[0]:  # with a factor of 0 the output is not read
+                with np.errstate(invalid="ignore", over="ignore"):  # of memory that nothing was written to yet
+                    total += into
             epilogue = description.get(7, 0)
             if epilogue in (self.Epilogue.BIAS, self.Epilogue.GELU_BIAS, self.Epilogue.GELU_AUX_BIAS):
                 total += memory(description[8], FLOATS[description[26]], into.shape[0])[:, None]
@@ -169,7 +171,8 @@ class Binding(types.ModuleType):
                 if epilogue & 128:
                     aux[...] = total
                 total = reference.gelu(total, "tanh")
-            into[...] = total
+            with np.errstate(over="ignore"):
+                into[...] = total
 
     def _matrix(self, address: int, layout: dict[Any, Any], index: int) -> np.ndarray:
         dtype, rows, columns = FLOATS[layout["type"]], layout["rows"], layout["cols"]
@@ -187,5 +190,7 @@ def standing_in() -> Iterator[Binding]:
     found = Binding()
     package = types.ModuleType("nvmath.bindings")
     package.cublasLt = found  # type: ignore[attr-defined]
-    with patch.dict(sys.modules, {"nvmath": types.ModuleType("nvmath"), "nvmath.bindings": package}):
+    with pytest.MonkeyPatch.context() as patch:  # which leaves alone what else is imported meanwhile
+        patch.setitem(sys.modules, "nvmath", types.ModuleType("nvmath"))
+        patch.setitem(sys.modules, "nvmath.bindings", package)
         yield found
