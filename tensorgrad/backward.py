@@ -16,7 +16,7 @@ from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, device_of, module_of, own
 from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError, shown
 from tensorgrad.kernels.threads import finish
-from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, AddingVjp, Joint, Node, Scatter, data, mode_set_to
+from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, Joint, Node, Scatter, Wanted, data, mode_set_to
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import check_unwritten, is_needed, written
 
@@ -89,12 +89,12 @@ def run_back_to(
     *,
     create_graph: bool = False,
     keep_graph: bool = False,
-    stop_there: bool = False,
+    ends: Sequence[Node] = (),
 ) -> list[Any]:
     """The cotangent of each of `nodes`: its own array, or with `create_graph` a Tensor; zeros where unreached.
 
-    With `stop_there` they are taken as independent: where one was computed from another, the other's
-    cotangent leaves that path out, and the graph below them is neither looked at nor freed.
+    `ends` are taken as independent: where one was computed from another, the other's cotangent leaves
+    that path out, and the graph below them is neither looked at nor freed.
     """
     found: dict[Node, Any] = {}
     _run_back(
@@ -103,7 +103,7 @@ def run_back_to(
         set(nodes),
         create_graph=create_graph,
         keep_graph=create_graph or keep_graph,
-        stop_there=stop_there,
+        ends=frozenset(ends),
     )
     xp = module_of(outputs[0].array)
 
@@ -156,14 +156,13 @@ def _run_back(
     *,
     create_graph: bool,
     keep_graph: bool,
-    stop_there: bool = False,
+    ends: Set[Node] = frozenset(),
 ) -> None:
     """Carry cotangents from `seeds` to every node below, each node once all its consumers are done.
 
     `deliver(node, g)` is called the moment the cotangent of a leaf (or of a node in `wanted`) is
     final. With `wanted`, only paths that lead to it are followed, and freed.
     """
-    ends = wanted if wanted is not None and stop_there else frozenset[Node]()
     consumers = _count_consumers(seeds, ends)
     check_unwritten(consumers)
     carriers = None if wanted is None else _leading_to(wanted, consumers, ends)
@@ -200,7 +199,7 @@ def _run_back(
 
 @contextmanager
 def _finished() -> Iterator[None]:
-    """What an AddingVjp has left for later is done when a backward ends, however it ends."""
+    """What a vjp has left for later is done when a backward ends, however it ends."""
     try:
         yield
     finally:
@@ -230,21 +229,11 @@ def _step_back(
         )
     if output is not None and create_graph:
         output = Tensor(output, node)
-    if type(vjps) is Joint and vjps.adds:
-        may_add = useful is None and not create_graph
-        buffers = vjps.of_inputs([_buffer(parent, node) if may_add else None for parent in node.parents])
-        vjps = vjps.separate(node.op, vjps.vjp(g, buffers), buffers)
-    elif type(vjps) is Joint:
-        vjps = vjps.separate(node.op, vjps.vjp(g))
+    if type(vjps) is Joint:
+        wanted = vjps.of_inputs(_wanted(node, useful, create_graph))
+        vjps = vjps.separate(node.op, vjps.vjp(g, wanted) if vjps.selects else vjps.vjp(g), wanted)
     for parent, vjp in zip(node.parents, vjps, strict=True):
-        if (
-            type(vjp) is AddingVjp
-            and useful is None
-            and not create_graph
-            and (buffer := _buffer(parent, node)) is not None
-        ):
-            vjp.add(g, buffer)
-        elif useful is None or parent in useful:
+        if vjp is not None and (useful is None or parent in useful):
             result = vjp(g) if output is None else vjp(g, output)
             try:
                 if result.dtype is not parent.dtype or result.shape != parent.shape:
@@ -265,11 +254,15 @@ def _step_back(
             ready.append(parent)
 
 
-def _buffer(leaf: Node, node: Node) -> Array | None:
-    """The gradient of a leaf below `node`, if it has one and nobody else is to see what is added to it."""
-    if leaf.grad is None or leaf.vjps is not None or leaf.hooks or hasattr(node, "site"):
-        return None
-    return _written(leaf.grad)
+def _wanted(node: Node, useful: set[Node] | None, create_graph: bool) -> list[Wanted | None]:
+    """What a joint vjp is told of each parent: its gradient is a buffer if nobody is to see what is added to it."""
+    if useful is not None:
+        return [Wanted() if parent in useful else None for parent in node.parents]
+    may_add = not create_graph and not hasattr(node, "site")
+    return [
+        Wanted(_written(x.grad) if may_add and x.grad is not None and x.vjps is None and not x.hooks else None)
+        for x in node.parents
+    ]
 
 
 def _written(grad: Tensor) -> Array:
@@ -309,8 +302,10 @@ def _leading_to(wanted: set[Node], nodes: Iterable[Node], ends: Set[Node]) -> se
     """Those of `nodes` with a path on to one of `wanted`; a freed one may have had one, and is to raise."""
     carriers: set[Node] = set()
     for node in sorted(nodes, key=lambda node: node.serial):  # parents come before their children
+        if node in ends:
+            continue
         is_lost = node.vjps is FREED and node not in wanted
-        if is_lost or (node not in ends and any(parent in carriers or parent in wanted for parent in node.parents)):
+        if is_lost or any(parent in carriers or parent in wanted for parent in node.parents):
             carriers.add(node)
     return carriers
 

@@ -35,7 +35,7 @@ from tensorgrad.kernels import kernels_for
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import now
 
-__all__ = ["Node", "Scatter", "data", "is_last_backward", "is_recording", "no_grad", "record", "record_joint"]
+__all__ = ["Node", "Scatter", "Wanted", "data", "is_last_backward", "is_recording", "no_grad", "record", "record_joint"]
 
 Vjp = Callable[..., Any]
 Hook = Callable[[Tensor], "Tensor | None"]
@@ -72,26 +72,35 @@ class Node:
         return str(getattr(vjp, "__qualname__", type(vjp).__name__)).split(".")[0].lstrip("_")
 
 
+class Wanted:
+    """That somebody wants the cotangent of an input of a joint vjp; which may add it to `buffer`, if there is one."""
+
+    __slots__ = ("buffer",)
+
+    def __init__(self, buffer: Array | None = None) -> None:
+        self.buffer = buffer  # the gradient that the input, a leaf, has
+
+
 class Joint:
     """A vjp that returns the cotangents of all of an op's inputs at once."""
 
-    __slots__ = ("adds", "count", "kept", "vjp")
+    __slots__ = ("count", "kept", "selects", "vjp")
 
-    def __init__(self, vjp: Vjp, kept: tuple[int, ...], count: int, adds: bool) -> None:
+    def __init__(self, vjp: Vjp, kept: tuple[int, ...], count: int, selects: bool) -> None:
         self.vjp = vjp
         self.kept = kept  # which of the returned cotangents belong to the node's parents
         self.count = count  # how many are returned
-        self.adds = adds  # whether the vjp takes buffers too, as `record_joint` says
+        self.selects = selects  # whether the vjp is told which are wanted, as `record_joint` says
 
-    def of_inputs(self, of_parents: Sequence[Any]) -> list[Any]:
+    def of_inputs(self, of_parents: Sequence[Wanted | None]) -> list[Wanted | None]:
         """What there is one of for each parent, at the place of its input; None at the others."""
-        found: list[Any] = [None] * self.count
+        found: list[Wanted | None] = [None] * self.count
         for position, value in zip(self.kept, of_parents, strict=True):
             found[position] = value
         return found
 
-    def separate(self, op: str, results: Sequence[Any], buffers: Sequence[Array | None] = ()) -> list[Vjp]:
-        """For each parent a vjp that has its result already, or has added it to its buffer."""
+    def separate(self, op: str, results: Sequence[Any], wanted: Sequence[Wanted | None]) -> list[Vjp | None]:
+        """For each parent a vjp that has its result already; None for one whose result has been added to its buffer."""
         if not isinstance(results, (list, tuple)) or len(results) != self.count:
             raise GraphError(
                 f"backward: expected the vjp of {op} to return a list of {self.count} cotangents, one for each input, "
@@ -99,30 +108,11 @@ class Joint:
                 "return zeros for one without a gradient"
             )
         return [
-            ADDED
-            if buffers and buffers[position] is not None and results[position] is None
+            None
+            if results[position] is None and (asked := wanted[position]) is not None and asked.buffer is not None
             else lambda _, result=results[position]: result
             for position in self.kept
         ]
-
-
-class AddingVjp(functools.partial[Any]):
-    """A vjp that can also add its cotangent to a leaf's gradient: `add(g, buffer)`, without an array in between.
-
-    It may leave the adding to other threads, for later (`kernels.threads.run_later`).
-    """
-
-    add: Callable[[Array, Array], None]
-
-    @classmethod
-    def of(cls, vjp: Vjp, add: Callable[[Array, Array], None]) -> AddingVjp:
-        """The two must keep the same arrays."""
-        both = cls(vjp)
-        both.add = add
-        return both
-
-
-ADDED = AddingVjp.of(lambda g: None, lambda g, buffer: None)  # of a cotangent that a joint vjp has added
 
 
 class Scatter:
@@ -230,11 +220,13 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
     return result
 
 
-def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, adds: bool = False) -> Tensor:
+def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, selects: bool = False) -> Tensor:
     """`record` for an op whose gradients share their work: vjp returns one cotangent per input, in order.
 
-    With `adds` it is called with a list too, as vjp(g, buffers): for an input that is a leaf with a gradient the
-    array that this is in, else None. It may add that input's cotangent to the array, and return None in its place.
+    With `selects` it is called as vjp(g, wanted), with a list of as many: None for an input whose cotangent nobody
+    asks for, in whose place it may return None; else a `Wanted`. The `buffer` of that is the gradient of an input that
+    is a leaf and has one, else None: the vjp may add the cotangent to it, by itself or by other threads for later
+    (`kernels.threads.run_later`), and return None in its place.
     """
     if type(out) is not _ndarray:
         out = _value(out)
@@ -246,13 +238,13 @@ def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, adds: bool = Fals
             "write record_joint(value, [x, y], vjp)"
         )
     check_function("record_joint", vjp)
-    adds = as_flag("record_joint", "adds", adds)
+    selects = as_flag("record_joint", "selects", selects)
     kept = tuple(i for i, x in enumerate(inputs) if type(x) is Tensor and x.node is not None)
     if not kept or _thread.mode is NO_GRAD:
         return _unrecorded(out, inputs)
     if len(kept) < len(inputs):
         _note_operands(inputs)
-    return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept, len(inputs), adds), out))
+    return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept, len(inputs), selects), out))
 
 
 def _value(out: Any) -> Any:

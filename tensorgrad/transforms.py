@@ -23,7 +23,7 @@ from tensorgrad.dtype import is_float
 from tensorgrad.errors import DTypeError, GraphError, shown
 from tensorgrad.ops import reshape, stack
 from tensorgrad.ops.common import float_operand
-from tensorgrad.tape import Node, is_recording, leaf, record, record_joint, recording
+from tensorgrad.tape import Node, Wanted, is_recording, leaf, record, record_joint, recording
 from tensorgrad.tensor import Tensor
 from tensorgrad.tree import map_tensors, named_tensors, replace_tensors, walk
 from tensorgrad.writes import now
@@ -273,12 +273,14 @@ def recompute(f: Function) -> Function:
         out_array = out.array
         del out  # and with it the activations
 
-        def vjp(g: Any) -> Any:
+        def vjp(g: Any, wanted: list[Wanted | None]) -> list[Any]:
             with recording():
                 again = _one_output(f(*xs))
-            return run_back_to(sources, [again], [g], create_graph=type(g) is Tensor, stop_there=True)
+            asked_for = [source for source, asked in zip(sources, wanted, strict=True) if asked]
+            found = iter(run_back_to(asked_for, [again], [g], create_graph=type(g) is Tensor, ends=sources))
+            return [next(found) if asked else None for asked in wanted]
 
-        return record_joint(out_array, inputs, vjp)
+        return record_joint(out_array, inputs, vjp, selects=True)
 
     return recomputed
 

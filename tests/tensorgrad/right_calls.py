@@ -171,7 +171,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "check_grads": lambda: call(lambda x: x * 2.0, matrix(2, 3), order=1, tolerance=1e-5, key=tg.Key(1)),
     "graph": lambda: call(matrix(2, 3) * 2.0),
     "record": lambda: call(np.ones(2, np.float32), (matrix(2), lambda g: g), keep_output=False),
-    "record_joint": lambda: call(np.ones(2, np.float32), [matrix(2)], lambda g: [g], adds=False),
+    "record_joint": lambda: call(np.ones(2, np.float32), [matrix(2)], lambda g: [g], selects=False),
 }
 
 # Public names that take no argument, or functions only, or that the CPU has no answer to.

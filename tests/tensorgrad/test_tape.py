@@ -556,7 +556,8 @@ def test_a_joint_op_may_add_to_the_gradients_that_leaves_have() -> None:
     seen: list[list[Any]] = []
 
     def product(x: Any, y: Any) -> Any:
-        def vjp(g: Any, buffers: list[Any]) -> list[Any]:
+        def vjp(g: Any, wanted: list[Any]) -> list[Any]:
+            buffers = [asked and asked.buffer for asked in wanted]
             seen.append(buffers)
             results: list[Any] = [tg.multiply(g, y), None, tg.multiply(g, x)]
             for position, buffer in enumerate(buffers):
@@ -565,7 +566,7 @@ def test_a_joint_op_may_add_to_the_gradients_that_leaves_have() -> None:
                     results[position] = None
             return results
 
-        return tg.record_joint(x.array * y.array, [x, 2.0, y], vjp, adds=True)
+        return tg.record_joint(x.array * y.array, [x, 2.0, y], vjp, selects=True)
 
     x, y = variable(1.0, 2.0), variable(3.0, 4.0)
     product(x, y).sum().backward()
@@ -596,9 +597,34 @@ def test_a_joint_op_may_add_to_the_gradients_that_leaves_have() -> None:
 
 def test_a_joint_op_that_adds_where_there_is_nothing_to_add_to_is_told() -> None:
     x = variable(1.0)
-    out = tg.record_joint(x.numpy() * 1, [x], lambda g, buffers: [None], adds=True)
+    out = tg.record_joint(x.numpy() * 1, [x], lambda g, wanted: [None], selects=True)
     with pytest.raises(tg.DTypeError, match="Tensor or an array, got None"):
         out.sum().backward()
+
+
+def test_a_joint_op_is_told_which_cotangents_are_wanted() -> None:
+    seen: list[list[bool]] = []
+
+    def third(*xs: Any) -> Any:
+        def vjp(g: Any, wanted: list[Any]) -> list[Any]:
+            seen.append([asked is not None for asked in wanted])
+            return [g * (i + 1) if asked else None for i, asked in enumerate(wanted)]
+
+        return tg.record_joint(tg.tape.data(xs[0]) * 1, xs, vjp, selects=True)
+
+    x, y, c = variable(1.0), variable(2.0), tg.tensor([3.0])
+    h = y * 5.0
+    everything = [True, False, True, True]
+    third(x, c, h, h).sum().backward()
+    assert seen.pop() == everything
+    for create_graph in (False, True):
+        for names, flags in (("x", [1, 0, 0, 0]), ("y", [0, 0, 1, 1]), ("xy", [1, 0, 1, 1]), ("h", [0, 0, 1, 1])):
+            h = y * 5.0
+            wanted = [{"x": x, "y": y, "h": h}[name] for name in names]
+            found = tg.grad(third(x, c, h, h).sum(), wanted, create_graph=create_graph)
+            assert seen.pop() == [bool(flag) for flag in flags]
+            assert [g.item() for g in found] == [{"x": 1.0, "y": 35.0, "h": 7.0}[name] for name in names]
+    assert not seen
 
 
 def test_a_joint_op_in_a_vjp_gives_its_value() -> None:

@@ -33,7 +33,7 @@ LEFT_OUT = {
     ("record", "keep_output"),
     ("record_joint", 0),
     ("record_joint", 2),
-    ("record_joint", "adds"),
+    ("record_joint", "selects"),
     ("Tensor.__format__", 1),
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgrad.array import Array
+from tensorgrad.dtype import DType
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import gemm
 from tensorgrad.ops.broadcast import reshape, sum
@@ -13,7 +15,7 @@ from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.shape import matrix_transpose
 from tensorgrad.rounding import rounded
-from tensorgrad.tape import AddingVjp, data, record
+from tensorgrad.tape import Wanted, record_joint
 from tensorgrad.tensor import Tensor
 
 
@@ -45,93 +47,76 @@ def linear(
                 f"linear: expected bias of shape {w.shape[:1]}, got {shape_of(b)}: "
                 "give one value for each row of weight"
             )
-    if product_dtype is not None:
-        return _linear_bfloat16(x, weight, bias, product_dtype)
     x_shape, narrow, wide = a.shape, a.dtype, w.dtype
-    rows = a.reshape(row_shape(x_shape))
-    is_mixed = narrow != wide
-    table = rounded(w, narrow)
-    out = gemm.affine(rows, table.T, None if bias is None else rounded(b, narrow))
-    has_sums = getattr(bias, "node", None) is not None and gemm.sums_beside_products(a)
-    sums: list[Any] = []  # the last cotangent that weight's gradient was computed from, and the sums of its columns
+    x_RK, is_rounded = a.reshape(row_shape(x_shape)), product_dtype is not None
+    if is_rounded:
+        check_product_dtype("linear", a, product_dtype)
+        x_RK, table = gemm.to_bfloat16(x_RK), gemm.to_bfloat16(w)
+    else:
+        table = rounded(w, narrow)
+    out = gemm.affine(x_RK, table.T, None if bias is None else rounded(b, narrow)).reshape(*x_shape[:-1], w.shape[0])
+    nodes = [getattr(z, "node", None) for z in (x, weight)]
+    needs_x, needs_weight = (node is not None for node in nodes)
+    # Each of the two is kept for the gradient of the other.
+    kept_RK: Any
+    kept_NK: Any
+    kept_RK, kept_NK = x_RK if needs_weight else None, table if needs_x else None
+    if is_rounded:
 
-    def x_rows() -> Any:
-        return data(x).reshape(row_shape(x_shape))
+        def recorded() -> tuple[Any, Any]:
+            """What x and weight were rounded to, in float32, with their history."""
+            return (
+                None if kept_RK is None else Tensor(gemm.from_bfloat16(kept_RK).reshape(x_shape), nodes[0]),
+                None if kept_NK is None else Tensor(gemm.from_bfloat16(kept_NK), nodes[1]),
+            )
 
-    def vjp_x(g: Any) -> Any:
-        if is_mixed:
-            factor: Any = astype(weight, narrow) if type(g) is Tensor else table
-        else:
-            factor = weight
-        return reshape(matmul(reshape(g, row_shape(g.shape)), factor), x_shape)
+    else:
+        given = x if needs_weight else None, weight if needs_x else None
 
-    def vjp_weight(g: Any) -> Any:
-        if type(g) is Tensor or not (is_mixed or has_sums):
-            g_NR = matrix_transpose(reshape(g, row_shape(g.shape)))
-            x_RK: Any = reshape(x, row_shape(x_shape))
-            return matmul(astype(g_NR, wide), astype(x_RK, wide)) if is_mixed else matmul(g_NR, x_RK)
-        g_NR = g.reshape(row_shape(g.shape)).T
-        if not has_sums:
-            return gemm.matmul_in(g_NR, x_rows(), wide)
-        product, summed = gemm.matmul_with_sums(g_NR, x_rows(), wide)
-        sums[:] = g, summed
-        return product
+        def recorded() -> tuple[Any, Any]:
+            return given
 
-    def add_weight(g: Any, buffer: Any) -> None:
-        g_NR = g.reshape(row_shape(g.shape)).T
-        if has_sums:
-            sums[:] = g, gemm.matmul_with_sums(g_NR, x_rows(), wide, buffer)[1]
-        else:
-            gemm.add_matmul(g_NR, x_rows(), buffer)
-
-    def vjp_bias(g: Any) -> Any:
-        if sums and sums[0] is g:
-            summed = sums[1]
-            sums.clear()
-            return summed
-        g_RN = reshape(g, row_shape(g.shape))
-        return sum(astype(g_RN, wide) if is_mixed else g_RN, axis=0)
-
-    to_weight = AddingVjp.of(vjp_weight, add_weight)
-    out = out.reshape(*x_shape[:-1], w.shape[0])
-    return record(out, (x, vjp_x), (weight, to_weight), *(() if bias is None else ((bias, vjp_bias),)))
-
-
-def _linear_bfloat16(x: Any, weight: Any, bias: Any, product_dtype: str) -> Tensor:
-    """`linear` with operands rounded once each, for its gradient too."""
-    a, w = data(x), data(weight)
-    check_product_dtype("linear", a, product_dtype)
-    x_shape, x_node, weight_node = a.shape, getattr(x, "node", None), getattr(weight, "node", None)
-    rows, table = gemm.to_bfloat16(a.reshape(row_shape(x_shape))), gemm.to_bfloat16(w)
-    out = gemm.affine(rows, table.T, data(bias))
-    last: list[Any] = []
-
-    def rounded_rows(g: Any) -> Any:
-        """The cotangent as rows, rounded once for both products."""
-        if not last or last[0] is not g:
-            last[:] = g, gemm.to_bfloat16(g.reshape(row_shape(g.shape)))
-        return last[1]
-
-    # Of a recorded cotangent in float32, of the rounded operands with the history of the given ones.
-    def vjp_x(g: Any) -> Any:
+    def vjp(g: Any, wanted: list[Wanted | None]) -> list[Any]:
+        to_x, to_weight, to_bias = wanted
+        dx: Any
+        dweight: Any
+        dbias: Any
+        dx = dweight = dbias = None
+        g_RN: Any = reshape(g, row_shape(g.shape))
         if type(g) is Tensor:
-            dx: Any = matmul(reshape(g, row_shape(g.shape)), Tensor(gemm.from_bfloat16(table), weight_node))
-        else:
-            dx = gemm.matmul_bfloat16(rounded_rows(g), table)
-        return reshape(dx, x_shape)
+            exact_x, exact_weight = recorded()
+            if to_x:
+                dx = reshape(matmul(g_RN, astype(exact_weight, narrow, copy=False)), x_shape)
+            g_RN = astype(g_RN, wide, copy=False)
+            if to_weight:
+                x_RK = astype(reshape(exact_x, row_shape(x_shape)), wide, copy=False)
+                dweight = matmul(matrix_transpose(g_RN), x_RK)
+            return [dx, dweight, sum(g_RN, axis=0) if to_bias else None]
+        factor_RN = gemm.to_bfloat16(g_RN) if is_rounded and (to_x or to_weight) else g_RN
+        if to_x:
+            dx = gemm.affine(factor_RN, kept_NK, None).reshape(x_shape)
+        if to_weight:
+            has_sums = to_bias is not None and gemm.sums_beside_products(g)
+            dweight, dbias = gradient_of_weight(factor_RN, kept_RK, wide, to_weight, has_sums=has_sums)
+        if to_bias and dbias is None:
+            dbias = sum_of_rows(g_RN, wide)
+        return [dx, dweight, dbias]
 
-    def vjp_weight(g: Any) -> Any:
-        if type(g) is Tensor:
-            g_T = matrix_transpose(reshape(g, row_shape(g.shape)))
-            return matmul(g_T, reshape(Tensor(gemm.from_bfloat16(rows).reshape(x_shape), x_node), rows.shape))
-        return gemm.matmul_bfloat16(rounded_rows(g).T, rows)
+    return record_joint(out, [x, weight, bias], vjp, selects=True)
 
-    def add_weight(g: Any, buffer: Any) -> None:
-        gemm.add_matmul(rounded_rows(g).T, rows, buffer)
 
-    def vjp_bias(g: Any) -> Any:
-        return sum(reshape(g, row_shape(g.shape)), axis=0)
+def gradient_of_weight(
+    g_RN: Any, x_RK: Any, dtype: DType, to: Wanted, *, has_sums: bool
+) -> tuple[Array | None, Array | None]:
+    """g^T x, None where it has been added to its buffer; and g's sums over the rows, if the product gives them too."""
+    if has_sums:
+        product, sums = gemm.matmul_with_sums(g_RN.T, x_RK, dtype, to.buffer)
+        return product if to.buffer is None else None, sums
+    if to.buffer is None:
+        return gemm.matmul_in(g_RN.T, x_RK, dtype), None
+    gemm.add_matmul(g_RN.T, x_RK, to.buffer)
+    return None, None
 
-    to_weight = AddingVjp.of(vjp_weight, add_weight)
-    out = out.reshape(*x_shape[:-1], w.shape[0])
-    return record(out, (x, vjp_x), (weight, to_weight), *(() if bias is None else ((bias, vjp_bias),)))
+
+def sum_of_rows(g_RN: Any, dtype: DType) -> Any:
+    return sum(g_RN.astype(dtype, copy=False), axis=0)

@@ -20,7 +20,7 @@ from tensorgrad.ops.nn.norm import rms_norm_definition
 from tensorgrad.ops.nn.softmax import softmax_definition
 from tensorgrad.ops.shape import concat, matrix_transpose, permute_dims, split
 from tensorgrad.random import Key, RowKeys
-from tensorgrad.tape import data, record, record_joint
+from tensorgrad.tape import Wanted, data, record, record_joint
 from tensorgrad.tensor import Tensor
 
 
@@ -63,12 +63,13 @@ def scaled_dot_product_attention(
         return attention_definition(q, k, v, mask, is_causal, scale, dropped)
     out, row_logsumexp = kernels_for(a).attention(a, b, c, m, is_causal, scale, dropped)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Any, wanted: list[Wanted | None]) -> Any:
         if type(g) is Tensor:
-            return through(lambda q, k, v: attention_definition(q, k, v, m, is_causal, scale, dropped), [q, k, v], g)
+            rest = (m, is_causal, scale, dropped)
+            return through(lambda q, k, v: attention_definition(q, k, v, *rest), [q, k, v], g, wanted)
         return kernels_for(g).attention_gradient(g, a, b, c, out, row_logsumexp, m, is_causal, scale, dropped)
 
-    return record_joint(out, [q, k, v], vjp)
+    return record_joint(out, [q, k, v], vjp, selects=True)
 
 
 def self_attention(

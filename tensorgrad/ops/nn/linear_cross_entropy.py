@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tensorgrad.array import Array
 from tensorgrad.errors import GraphError, ShapeError
 from tensorgrad.kernels import gemm
 from tensorgrad.ops.common import TensorLike, float_operand, operand, operands, row_shape, shape_of
@@ -18,7 +17,7 @@ from tensorgrad.ops.nn.cross_entropy import (
 )
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.rounding import rounded
-from tensorgrad.tape import is_last_backward, record_joint
+from tensorgrad.tape import Wanted, is_last_backward, record_joint
 from tensorgrad.tensor import Tensor
 
 __all__ = ["linear_cross_entropy"]
@@ -63,7 +62,6 @@ def linear_cross_entropy(
     check_classes(op, a, logits_shape, ids, len(logits_shape) - 1, ignore_index)
     x_shape, rows, wide = a.shape, a.reshape(row_shape(a.shape)), table.dtype
     nodes = [getattr(z, "node", None) for z in (x, weight)]
-    needs_x, needs_weight = (node is not None for node in nodes)
     is_rounded = product_dtype is not None
     if is_rounded:
         check_product_dtype(op, a, product_dtype)
@@ -85,10 +83,10 @@ def linear_cross_entropy(
     out, gradient = losses_and_gradient(logits_NV, ids, *options)
     is_spent = False
 
-    def vjp(g: Any, buffers: list[Array | None]) -> list[Any]:
+    def vjp(g: Any, wanted: list[Wanted | None]) -> list[Any]:
         nonlocal is_spent
         if type(g) is Tensor:  # which makes logits of its own
-            return through(lambda x, w: cross_entropy_definition(linear(x, w), ids, *options), recorded(), g)
+            return through(lambda x, w: cross_entropy_definition(linear(x, w), ids, *options), recorded(), g, wanted)
         if is_spent:
             raise GraphError(
                 "backward: expected the logits that linear_cross_entropy was computed from, got what an earlier "
@@ -96,13 +94,14 @@ def linear_cross_entropy(
             )
         is_spent = is_last_backward()
         g_NV = gradient(g, out_NV=logits_NV if is_spent else None, is_rounded=is_rounded)
+        to_x, to_weight = wanted
         dx = dweight = None
-        if needs_weight and buffers[1] is not None:
-            gemm.add_matmul(g_NV.T, rows, buffers[1])
-        elif needs_weight:
+        if to_weight and to_weight.buffer is not None:
+            gemm.add_matmul(g_NV.T, rows, to_weight.buffer)
+        elif to_weight:
             dweight = gemm.matmul_in(g_NV.T, rows, wide)
-        if needs_x:
+        if to_x:
             dx = gemm.affine(g_NV, table, None).reshape(x_shape)
         return [dx, dweight]
 
-    return record_joint(out, [x, weight], vjp, adds=True)
+    return record_joint(out, [x, weight], vjp, selects=True)

@@ -6,18 +6,16 @@ from typing import Any
 
 from tensorgrad.arguments import check_option
 from tensorgrad.array import Array
-from tensorgrad.dtype import DType
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import gemm, kernels_for
-from tensorgrad.ops.broadcast import sum
 from tensorgrad.ops.common import TensorLike, float_operand, operands, row_shape, shape_of
 from tensorgrad.ops.elementwise import square
-from tensorgrad.ops.linalg.linear import linear
+from tensorgrad.ops.linalg.linear import gradient_of_weight, linear, sum_of_rows
 from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
 from tensorgrad.ops.nn.activation import gelu, relu, swiglu
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.rounding import rounded
-from tensorgrad.tape import is_recording, record_joint
+from tensorgrad.tape import Wanted, is_recording, record_joint
 from tensorgrad.tensor import Tensor
 
 __all__ = ["mlp"]
@@ -73,10 +71,8 @@ def mlp(
     # Biases and their gradients are parts of the products there, on the CPU of the passes between them.
     is_on_device = gemm.sums_beside_products(a)
     biases = [None if b is None else rounded(b, narrow) for b in (up_bias_G, down_bias_N)]
-    needs_x, needs_up, needs_down, needs_up_bias, needs_down_bias = needed = [
-        getattr(z, "node", None) is not None for z in inputs
-    ]
-    keeps_h, is_gelu_tanh = is_recording() and any(needed), activation == "gelu_tanh"
+    is_needed = any(getattr(z, "node", None) is not None for z in inputs)
+    keeps_h, is_gelu_tanh = is_recording() and is_needed, activation == "gelu_tanh"
     both = gemm.affine_gelu(x_RC, up_GC.T, biases[0], keeps_input=keeps_h) if is_gelu_tanh else None
     h_RG: Any
     if both is not None:
@@ -88,36 +84,41 @@ def mlp(
     out = gemm.affine(a_RF, down_NF.T, biases[1]).reshape(*x_shape[:-1], down_NF.shape[0])
     del a_RF
 
-    def vjp(g: Any, buffers: list[Array | None]) -> list[Any]:
+    def vjp(g: Any, wanted: list[Wanted | None]) -> list[Any]:
         if type(g) is Tensor:
-            return through(lambda *xs: mlp_definition(*xs, activation=activation), recorded(), g)
-        dx = dup = ddown = dup_bias = ddown_bias = None
+            return through(lambda *xs: mlp_definition(*xs, activation=activation), recorded(), g, wanted)
+        to_x, to_up, to_down, to_up_bias, to_down_bias = wanted
+        dh_RG: Any
+        dx = dup = ddown = dup_bias = ddown_bias = a_RF = dh_RG = None
         g_RN = exact_RN = g.reshape(row_shape(g.shape))
         if is_rounded:
             g_RN = gemm.to_bfloat16(g_RN)
-        has_sums = needs_up_bias and not is_on_device
-        dh_RG = gemm.matmul_gelu_gradient(g_RN, down_NF, h_RG) if is_gelu_tanh else None
-        if dh_RG is not None:
-            a_RF = kernels.mlp_activation(h_RG, None, activation, is_rounded)
-        else:
-            a_RF, dh_RG, dup_bias = kernels.mlp_activation_gradient(
-                gemm.affine(g_RN, down_NF, None), h_RG, activation, is_rounded, has_sums
-            )
-        if needs_down:
-            ddown, ddown_bias = _of_weight(g_RN, a_RF, wide, buffers[2], is_on_device and needs_down_bias)
+        if to_x or to_up or to_up_bias:
+            dh_RG = gemm.matmul_gelu_gradient(g_RN, down_NF, h_RG) if is_gelu_tanh else None
+            if dh_RG is None:
+                needs_sums = to_up_bias is not None and not is_on_device
+                a_RF, dh_RG, dup_bias = kernels.mlp_activation_gradient(
+                    gemm.affine(g_RN, down_NF, None), h_RG, activation, is_rounded, needs_sums
+                )
+        if to_down:
+            if a_RF is None:
+                a_RF = kernels.mlp_activation(h_RG, None, activation, is_rounded)
+            has_sums = is_on_device and to_down_bias is not None
+            ddown, ddown_bias = gradient_of_weight(g_RN, a_RF, wide, to_down, has_sums=has_sums)
         del a_RF
-        if needs_down_bias and ddown_bias is None:
-            ddown_bias = _sum_of_rows(exact_RN, wide)
-        if needs_up:
-            dup, sums = _of_weight(dh_RG, x_RC, wide, buffers[1], is_on_device and needs_up_bias)
+        if to_down_bias and ddown_bias is None:
+            ddown_bias = sum_of_rows(exact_RN, wide)
+        if to_up:
+            has_sums = is_on_device and to_up_bias is not None
+            dup, sums = gradient_of_weight(dh_RG, x_RC, wide, to_up, has_sums=has_sums)
             dup_bias = dup_bias if sums is None else sums
-        if needs_up_bias and dup_bias is None:
-            dup_bias = _sum_of_rows(dh_RG, wide)
-        if needs_x:
+        if to_up_bias and dup_bias is None:
+            dup_bias = sum_of_rows(dh_RG, wide)
+        if to_x:
             dx = gemm.affine(dh_RG, up_GC, None).reshape(x_shape)
         return [dx, dup, ddown, None if dup_bias is None else dup_bias.astype(wide, copy=False), ddown_bias]
 
-    return record_joint(out, inputs, vjp, adds=True)
+    return record_joint(out, inputs, vjp, selects=True)
 
 
 def mlp_definition(
@@ -138,23 +139,6 @@ def mlp_definition(
         case _:
             h = gelu(h, approximate="tanh" if activation == "gelu_tanh" else "none")
     return linear(h, down_weight, down_bias)
-
-
-def _of_weight(
-    g_RN: Array, x_RK: Array, dtype: DType, buffer: Array | None, has_sums: bool
-) -> tuple[Array | None, Array | None]:
-    """g^T x, None where it has been added to the buffer; and g's sums over the rows, if the product gives them too."""
-    if has_sums:
-        product, sums = gemm.matmul_with_sums(g_RN.T, x_RK, dtype, buffer)
-        return product if buffer is None else None, sums
-    if buffer is None:
-        return gemm.matmul_in(g_RN.T, x_RK, dtype), None
-    gemm.add_matmul(g_RN.T, x_RK, buffer)
-    return None, None
-
-
-def _sum_of_rows(g_RN: Array, dtype: DType) -> Any:
-    return sum(g_RN.astype(dtype, copy=False), axis=0)
 
 
 def _checked(

@@ -16,7 +16,7 @@ from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add, multiply, rsqrt, square, subtract
 from tensorgrad.ops.nn.definition import through
 from tensorgrad.ops.reduce import mean
-from tensorgrad.tape import record_joint
+from tensorgrad.tape import Wanted, record_joint
 from tensorgrad.tensor import Tensor
 
 __all__ = [
@@ -54,13 +54,14 @@ def layer_norm(
     out, row_mean, rstd = kernels_for(rows).layer_norm(rows, w, b, eps)
     x_shape = shape_of(x)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Any, wanted: list[Wanted | None]) -> Any:
         if type(g) is Tensor:
-            return through(lambda *xs: layer_norm_definition(*xs, axes=len(shape), eps=eps), [x, weight, bias], g)
+            inputs = [x, weight, bias]
+            return through(lambda *xs: layer_norm_definition(*xs, axes=len(shape), eps=eps), inputs, g, wanted)
         dx, dweight, dbias = kernels_for(g).layer_norm_gradient(g.reshape(rows.shape), rows, w, row_mean, rstd)
         return dx.reshape(x_shape), dweight.reshape(shape), dbias.reshape(shape)
 
-    return record_joint(out.reshape(x_shape), [x, weight, bias], vjp)
+    return record_joint(out.reshape(x_shape), [x, weight, bias], vjp, selects=True)
 
 
 def layer_norm_definition(
@@ -97,13 +98,13 @@ def rms_norm(
     out, rstd = kernels_for(rows).rms_norm(rows, w, epsilon)
     x_shape = shape_of(x)
 
-    def vjp(g: Any) -> Any:
+    def vjp(g: Any, wanted: list[Wanted | None]) -> Any:
         if type(g) is Tensor:
-            return through(lambda *xs: rms_norm_definition(*xs, axes=len(shape), eps=epsilon), [x, weight], g)
+            return through(lambda *xs: rms_norm_definition(*xs, axes=len(shape), eps=epsilon), [x, weight], g, wanted)
         dx, dweight = kernels_for(g).rms_norm_gradient(g.reshape(rows.shape), rows, w, rstd)
         return dx.reshape(x_shape), dweight.reshape(shape)
 
-    return record_joint(out.reshape(x_shape), [x, weight], vjp)
+    return record_joint(out.reshape(x_shape), [x, weight], vjp, selects=True)
 
 
 def rms_norm_definition(x: Tensor, weight: Tensor | None = None, *, axes: int = 1, eps: float) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad.kernels import gemm
 from tensorgrad.ops.nn.activation import gelu_definition, silu_definition, swiglu_definition
 from tensorgrad.ops.nn.attention import attention_definition, rope_definition, self_attention_definition
 from tensorgrad.ops.nn.cross_entropy import cross_entropy_definition
@@ -131,6 +134,76 @@ def test_a_fused_op_is_its_definition(name: str) -> None:
         found = run(fused, create_graph)
         for got, want in zip(found, expected[: len(found)], strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
+
+
+# An op of three or more matrices, and how many products the gradients of some of them take.
+PRODUCTS: list[tuple[str, Callable[..., Any], tuple[tuple[int, ...], ...], dict[tuple[int, ...], int]]] = [
+    ("linear", tg.linear, ((5, 4), (3, 4), (3,)), {(0,): 1, (1,): 1, (2,): 0, (1, 2): 1, (0, 1, 2): 2}),
+    (
+        "mlp",
+        tg.mlp,
+        ((5, 4), (8, 4), (4, 8), (8,), (4,)),
+        {(0,): 2, (1,): 2, (2,): 1, (3,): 1, (4,): 0, (2, 4): 1, (0, 1): 3, (0, 1, 2, 3, 4): 4},
+    ),
+    (
+        "linear_cross_entropy",
+        lambda x, w: tg.linear_cross_entropy(x, w, tg.arange(5, device=x.device) % 3),
+        ((5, 4), (3, 4)),
+        {(0,): 1, (1,): 1, (0, 1): 2},
+    ),
+    (
+        "solve",
+        lambda x, y: tg.solve(x + 3 * tg.eye(4, dtype="float64", device=x.device), y),
+        ((4, 4), (4, 2)),
+        {(0,): 1, (1,): 0},
+    ),
+    (
+        "recompute",
+        tg.recompute(lambda x, w, v: tg.linear(tg.tanh(tg.linear(x, w)), v)),
+        ((5, 4), (3, 4), (2, 3)),
+        {(0,): 2 + 2, (1,): 2 + 2, (2,): 2 + 1, (0, 1, 2): 2 + 4},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "f", "shapes", "counts"), PRODUCTS, ids=[row[0] for row in PRODUCTS])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_no_product_is_made_for_a_gradient_that_nobody_wants(
+    name: str, f: Any, shapes: Any, counts: dict[tuple[int, ...], int], device: str, cupy: Any, monkeypatch: Any
+) -> None:
+    arrays = [np.random.default_rng([7, i]).normal(size=shape) for i, shape in enumerate(shapes)]
+    xs = [tg.tensor(a, requires_grad=True, device=device) for a in arrays]
+    made: list[int] = []
+    for module in (gemm.cpu, importlib.import_module("tensorgrad.kernels.gemm.cuda")):
+        for product in ("matmul", "add_matmul"):
+            if original := getattr(module, product, None):
+                counted = functools.wraps(original)(lambda *a, f=original, **k: made.append(1) or f(*a, **k))
+                monkeypatch.setattr(module, product, counted)
+
+    def gradients(which: Any) -> list[np.ndarray]:
+        out = tg.sin(f(*xs)).sum()
+        made.clear()
+        return [g.numpy() for g in tg.grad(out, [xs[i] for i in which])]
+
+    everything = gradients(range(len(xs)))
+    for which, count in counts.items():
+        found = gradients(which)
+        assert len(made) == count, which
+        for got, i in zip(found, which, strict=True):
+            np.testing.assert_allclose(got, everything[i], rtol=1e-12)
+
+
+def test_nor_where_the_gradient_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of attention's definition: two products, and of the gradients those that lead to the ones wanted."""
+    q, k, v = (tg.tensor(np.random.default_rng(i).normal(size=(1, 2, 3, 4)), requires_grad=True) for i in range(3))
+    made, matmul = [], gemm.cpu.matmul
+    monkeypatch.setattr(gemm.cpu, "matmul", lambda a, b: made.append(1) or matmul(a, b))
+    for wanted, count in (((q,), 2 + 2), ((k,), 2 + 2), ((v,), 2 + 1), ((q, k, v), 2 + 4)):
+        out = tg.scaled_dot_product_attention(q, k, v).sum()
+        made.clear()
+        first = tg.grad(out, wanted, create_graph=True)
+        assert len(made) == count
+        tg.grad(sum(tg.square(g).sum() for g in first), (q, k, v))  # who have a part in it, wanted or not
 
 
 @pytest.mark.parametrize(
