@@ -100,6 +100,8 @@ def elementwise(machine: Machine, s: Sizes) -> Iterator[Case]:
     wide = machine.normal(s.parameters, dtype=np.float32)
     size = s.parameters * (4 + x.dtype.itemsize)
     yield Case("cast of the parameters", lambda: kernels_for(wide).cast(wide, x.dtype), size)
+    yield Case("column_sums", lambda: kernels_for(x).column_sums(x, wide.dtype), x.nbytes)
+    yield Case("fill_rows", lambda: kernels_for(x).fill_rows(x, y[0]), x.nbytes)
     heads = machine.normal(s.B, s.H, s.T, s.C // s.H)
     cos, sin = (machine.normal(s.T, s.C // s.H // 2, scale=0.5) for _ in range(2))
     yield Case("rope", lambda: kernels_for(heads).rope(heads, cos, sin), 2 * heads.nbytes)
@@ -164,7 +166,8 @@ def products(machine: Machine, s: Sizes) -> Iterator[Case]:
     """Every product of a block and the head at 64 samples, plain and as `linear` asks for it, beside PyTorch's.
 
     Y = X W^T (+ bias), dX = dY W, dW = dY^T X (added in float32, with the sums that are the bias's gradient); and with
-    GELU or its gradient, where those are parts of products, to compare with the kernels of their own.
+    GELU or its gradient, where those are parts of products, to compare with the kernels of their own; biases and sums
+    by our own kernels as well, which do what the library does not.
     """
     rows = (1 if machine.is_small else 4) * s.N
     torch = _torch(machine)
@@ -179,6 +182,16 @@ def products(machine: Machine, s: Sizes) -> Iterator[Case]:
             "dW": lambda x, w, g: gemm.matmul(g.T, x),
             "dW added": lambda x, w, g, buffer=buffer: gemm.add_matmul(g.T, x, buffer),
         }
+        kernels = kernels_for(x)
+        works["dW added, own sums"] = lambda x, w, g, buffer=buffer, kernels=kernels: (
+            gemm.add_matmul(g.T, x, buffer),
+            kernels.column_sums(g, buffer.dtype),
+        )
+        out = machine.normal(rows, wide)
+        works["forward + own bias"] = lambda x, w, g, bias=bias, out=out, kernels=kernels: (
+            kernels.fill_rows(out, bias),
+            gemm.add_matmul(x, w.T, out),
+        )
         if gemm.sums_beside_products(x):
             works["dW added, sums"] = lambda x, w, g, buffer=buffer: gemm.matmul_with_sums(g.T, x, buffer.dtype, buffer)
         if name == "up" and gemm.affine_gelu(x, weight.T, bias, keeps_input=True):
