@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu_first, gpu_kernels, gpu_train
+from benchmarks import gpu_first, gpu_kernels, gpu_tests, gpu_train
 from benchmarks.gpu_contestants import by_category
 from benchmarks.gpu_machine import check_fast
 from benchmarks.process import Process
@@ -78,6 +78,22 @@ def test_the_tests_themselves(tmp_path):
 def test_a_sanitizer_that_is_not_there_is_said_to_be(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert rehearse("memcheck", tmp_path)["skipped"] == "compute-sanitizer is not installed"
+
+
+@pytest.mark.parametrize(("program", "status"), [("exit 99", 99), ("sleep 60", "none within 2 seconds")])
+def test_what_a_sanitizer_finds_fails_and_so_does_one_without_an_end(program, status, tmp_path, monkeypatch):
+    fake = tmp_path / "compute-sanitizer"
+    fake.write_text(f"#!/bin/sh\necho found something\nexec {program}\n".replace("exec exit", "exit"))
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(gpu_tests, "SANITIZER_LIMIT_S", 2)
+    given = ["kernels", "--sanitizer", "racecheck", "--device", "cpu", "--results", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["gpu_tests.py", *given])
+    with pytest.raises(SystemExit, match="1"):
+        gpu_tests.main()
+    found = json.loads((tmp_path / "gpu_tests_kernels_racecheck.json").read_text())
+    assert found["exit_status"] == status
+    assert "found something" in found["output_end"]
 
 
 def test_an_unknown_part_is_answered_with_those_there_are():
