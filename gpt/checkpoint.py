@@ -129,6 +129,9 @@ def load_training_state(folder: str | Path) -> TrainingState:
     content = _read_json(folder / "training.json")
     try:
         config, values = from_dict(content["config"]), dict(content["values"])
+        step, elapsed_s = values["step"], values["elapsed_s"]
+        if type(step) is not int or not isinstance(elapsed_s, int | float):
+            raise TypeError(f"step {step!r}, elapsed_s {elapsed_s!r}")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'training.json'}: expected a run's state, got {error}: take another") from None
     return TrainingState(config, read_tensors(folder / "training.safetensors"), values)

@@ -125,9 +125,19 @@ class TokenData:
             places_BT = starts_B[:, None] + np.arange(context_length + 1)
             index_BT = np.searchsorted(order.document_places, places_BT, side="right") - 1
             starts_BT = self.shards.document_starts[order.document_order[index_BT]]
-            parts.append(self.shards.tokens(starts_BT + places_BT - order.document_places[index_BT]))
+            parts.append(self._tokens(starts_BT + places_BT - order.document_places[index_BT]))
         tokens_BT = np.concatenate(parts)
         return tokens_BT[:, :-1], tokens_BT[:, 1:]
+
+    def _tokens(self, positions: Ids) -> Ids:
+        """The tokens there. UserError if they are none of the tokenizer's: the disk has lost them."""
+        tokens = self.shards.tokens(positions)
+        if tokens.max() >= len(self.token_lengths_bytes_V):
+            raise UserError(
+                f"expected tokens in 0 .. {len(self.token_lengths_bytes_V) - 1}, got {tokens.max()}, "
+                "as the shards are damaged: tokenise the text again"
+            )
+        return tokens
 
     def _epoch(self, key: Key, epoch: int, context_length: int) -> _Epoch:
         known = self._epochs.get((key, epoch, context_length))
@@ -169,7 +179,7 @@ class TokenData:
         for first in range(0, num_windows, batch_size):
             window_B1 = np.arange(first, first + batch_size)[:, None]
             places_BT = window_B1 * stride + np.arange(context_length + 1)
-            tokens_BT = self.shards.tokens(np.clip(places_BT - len(lead), 0, self.num_tokens - 1))
+            tokens_BT = self._tokens(np.clip(places_BT - len(lead), 0, self.num_tokens - 1))
             if first == 0:
                 tokens_BT[0, : len(lead)] = lead
             is_new_BT = (window_B1 == 0) | (np.arange(context_length) >= context_length - stride)

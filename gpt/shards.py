@@ -116,6 +116,11 @@ def open_shards(folder: str | Path, name: str, tokenizer: Tokenizer) -> Shards:
         size = min(manifest.shard_tokens, manifest.num_tokens - index * manifest.shard_tokens)
         arrays.append(_open_array(_shard_file(folder, name, index), manifest.dtype, size))
     starts = _open_array(folder / f"{name}-documents.npy", "int64", manifest.num_documents + 1)
+    if starts[0] != 0 or starts[-1] != manifest.num_tokens or (np.diff(starts) < 0).any():
+        raise UserError(
+            f"expected where documents begin, from 0 to {manifest.num_tokens}, in {folder / f'{name}-documents.npy'}, "
+            "got other numbers: tokenise the text again"
+        )
     return Shards(manifest, tuple(arrays), starts)
 
 
@@ -193,8 +198,11 @@ def _shard_file(folder: Path, name: str, index: int) -> Path:
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
-    np.save(path, array, allow_pickle=False)
-    _sync(path)
+    try:
+        np.save(path, array, allow_pickle=False)
+        _sync(path)
+    except OSError as error:  # NumPy's may say neither where nor why
+        raise OSError(f"{path}: expected room for {array.nbytes:,} bytes, got: {error}: make some") from None
 
 
 def _sync(path: Path) -> None:

@@ -20,11 +20,19 @@ _DTYPES = {
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Write arrays under their names. The metadata is what `transformers` wants to see."""
+    """Write arrays under their names. The metadata is what `transformers` wants to see.
+
+    Raises:  OSError: the disk is full, ...
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     contiguous = {name: np.asarray(to_numpy(array), order="C") for name, array in tensors.items()}
-    save_file(contiguous, path, metadata={"format": "pt"})
+    try:
+        save_file(contiguous, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # of its own kind, whatever the system said
+        size_bytes = sum(array.nbytes for array in contiguous.values())
+        raise OSError(f"{path}: expected room for {size_bytes:,} bytes, got: {error}: make some") from None
 
 
 def read_tensors(path: Path) -> dict[str, Array]:

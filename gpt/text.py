@@ -181,7 +181,7 @@ def _read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise UserError(f"expected a file or folder, got {path}, which does not exist: check the path") from None
     except OSError as error:
-        raise UserError(f"expected a readable file, got {path}: {error.strerror}") from None
+        raise UserError(f"expected a readable file, got {path}: {error.strerror}: check what it is") from None
 
 
 def _not_empty(data: bytes, name: str) -> bytes:

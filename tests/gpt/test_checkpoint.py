@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
+from safetensors import SafetensorError
 
 from gpt import checkpoint
 from gpt.checkpoint import checkpoint_folder, checkpoints, export, load, load_training_state, save_checkpoint
@@ -233,6 +235,10 @@ def test_a_training_state_that_is_not_one(save: Callable[..., Path]) -> None:
     (folder / "training.json").write_text('{"values": {}}')
     with pytest.raises(UserError, match=r"training\.json: expected a run's state, got 'config'"):
         load_training_state(folder)
+    for values, got in (({}, "'step'"), ({"step": "3", "elapsed_s": 0.1}, "step '3'"), ({"step": 3}, "'elapsed_s'")):
+        (folder / "training.json").write_text(json.dumps({"values": values, "config": {}}))
+        with pytest.raises(UserError, match=rf"training\.json: expected a run's state, got {got}"):
+            load_training_state(folder)
     (folder / "training.json").write_text('{"values": {}, "config": {"stepz": 3}}')
     with pytest.raises(UserError, match=r"training\.json: .*stepz.*did you mean steps"):
         load_training_state(folder)
@@ -265,6 +271,15 @@ def test_a_model_in_parts(tmp_path: Path) -> None:
         write_tensors(tmp_path / part, {name: x for name, x in tensors.items() if weight_map[name] == part})
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     np.testing.assert_array_equal(load(tmp_path).model([[1, 2]]).numpy(), model([[1, 2]]).numpy())
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", fail)
+    with pytest.raises(OSError, match=r"x\.safetensors: expected room for 24 bytes, got: .*No space left"):
+        write_tensors(tmp_path / "x.safetensors", {"a": np.zeros(3)})
 
 
 def test_arrays_of_every_kind_go_through_a_file(tmp_path: Path) -> None:

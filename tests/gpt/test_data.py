@@ -205,6 +205,20 @@ def test_sequential_windows_by_hand() -> None:
     assert (second.num_tokens, second.num_bytes) == (1, 0)
 
 
+def test_tokens_that_no_tokenizer_made_are_refused(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    write_shards(["some text to read"], tokenizer, tmp_path, "train")
+    shard = tmp_path / "train-00000.npy"
+    tokens = np.load(shard)
+    tokens[5] = 60_000
+    np.save(shard, tokens)
+    data = TokenData.open(tmp_path, "train", tokenizer)
+    with pytest.raises(UserError, match=r"expected tokens in 0 \.\. 256, got 60000, .*: tokenise the text again"):
+        next(data.sequential_windows(8, 2))
+    with pytest.raises(UserError, match="got 60000"):
+        data.samples(Key(0), 0, 2, 8)
+
+
 def test_strides_that_cannot_be() -> None:
     for stride in (0, 5):
         with pytest.raises(UserError, match=r"stride in 1 \.\. 4"):

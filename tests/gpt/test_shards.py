@@ -178,6 +178,24 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, content: str) -> None:
         open_shards(tmp_path, "train", BYTES)
 
 
+@pytest.mark.parametrize("starts", [[1, 20, 21, 45, 47], [0, 21, 20, 45, 47], [0, 20, 21, 45, 46]])
+def test_documents_that_begin_nowhere_are_refused(tmp_path: Path, starts: list[int]) -> None:
+    write_shards(TEXTS, BYTES, tmp_path, "train")
+    np.save(tmp_path / "train-documents.npy", np.array(starts))
+    with pytest.raises(UserError, match=r"from 0 to 47, in .*train-documents\.npy, got other numbers"):
+        open_shards(tmp_path, "train", BYTES)
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("4032 requested and 0 written")  # as NumPy does
+
+    monkeypatch.setattr(np, "save", fail)
+    with pytest.raises(OSError, match=r"train-00000\.npy: expected room for 94 bytes, got: 4032 requested"):
+        write_shards(TEXTS, BYTES, tmp_path, "train")
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_tokenizer_is_refused(tmp_path: Path) -> None:
     write_shards(TEXTS, BYTES, tmp_path, "train")
     other: Tokenizer = character_tokenizer(TEXTS)
