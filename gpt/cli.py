@@ -118,6 +118,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"gpt: {error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(
+            f"gpt: memory: expected room for a step, got: {error or 'none left'}: "
+            "lower micro_batch_size or the model's sizes, or use recompute",
+            file=sys.stderr,
+        )
+        return 1
     except Exception as error:
         from tensorgrad.errors import TensorgradError  # not above: it brings NumPy, which the help can do without
 
@@ -210,11 +217,12 @@ def _train(command: Train) -> None:
         else:
             config = TrainConfig(**_values(command))
             train.train(config, command.paths or config.data.paths, run_dir)
-    except KeyboardInterrupt:
-        if not run_dir.exists():
+    except (KeyboardInterrupt, OSError) as stop:
+        if isinstance(stop, BrokenPipeError) or not (run_dir / "config.toml").exists():
             raise
         resume = shlex.join(["gpt", "train", "--resume", str(run_dir)])
-        raise KeyboardInterrupt(f"; go on from the last checkpoint with: {resume}") from None
+        go_on = f"; go on from the last checkpoint with: {resume}"
+        raise KeyboardInterrupt(go_on) if isinstance(stop, KeyboardInterrupt) else OSError(f"{stop}{go_on}") from None
 
 
 def _keep_freed_memory() -> None:
@@ -327,9 +335,11 @@ def _values(config: TrainConfig) -> dict[str, Any]:
 
 
 def _new_run_dir(preset: str) -> Path:
-    """runs/PRESET-001, or the first number that is free."""
+    """runs/PRESET-001, or the first number that is free, and that no other process prepares a run for."""
+    from gpt.lock import is_locked, preparation_folder
+
     number = 1
-    while (run_dir := _RUNS / f"{preset}-{number:03}").exists():
+    while (run_dir := _RUNS / f"{preset}-{number:03}").exists() or is_locked(preparation_folder(run_dir)):
         number += 1
     return run_dir
 

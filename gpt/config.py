@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["DataConfig", "ModelConfig", "OptimConfig", "TokenizerConfig", "TrainConfig"]
 
 _FFN_MULTIPLE = 64
+_MAX_THREADS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +264,8 @@ class TrainConfig:
             self, "", 0, "threads", "micro_batch_size", "time_limit_s", "eval_interval_steps", "eval_batches"
         )
         _check_at_least(self, "", 0, "checkpoint_interval_steps", "keep_checkpoints")
+        if self.threads > _MAX_THREADS:
+            raise UserError(f"threads: expected {_MAX_THREADS} at most, got {self.threads}: 0 takes one per core")
         if not 0 <= self.seed < 2**64:
             raise UserError(f"seed: expected an integer in 0 .. 2**64 - 1, got {self.seed}: 0 is as good")
         if self.batch_size % self.micro_batch:

@@ -32,6 +32,7 @@ from gpt.errors import UserError
 from gpt.evaluate import Evaluation
 from gpt.generate import Sampling, generate
 from gpt.interrupt import stop_signals
+from gpt.lock import locked, preparation_folder
 from gpt.metrics import MetricsLog, Record, SpeedMeter, read_metrics, truncate_after
 from gpt.model import GPT
 from gpt.precision import Precision
@@ -69,29 +70,37 @@ def train(config: TrainConfig, paths: Sequence[str], run_dir: Path) -> Run:
     """Train a model on the text in `paths` (none: the prose of this Python installation).
 
     Args:    run_dir: a new folder, or an empty one; complete as soon as it exists.
-    Raises:  UserError: wrong text or configuration, or a run_dir in use; nothing is written then.
+    Raises:  UserError: wrong text or configuration, or a run_dir in use or impossible; nothing is left there then.
     """
-    if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+    place = run_dir.resolve()  # behind a link
+    if place == Path.cwd() or (run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir()))):
         raise UserError(f"run folder: expected a new or empty folder, got {run_dir}: name another, or --resume it")
     _check_machine(config)
     config = replace(config, data=replace(config.data, paths=tuple(paths)))
-    corpus = read_corpus(paths)
-    _say_corpus(corpus)
-    temporary = run_dir.with_name(f".{run_dir.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    new_parents = [folder for folder in run_dir.parents if not folder.exists()]
+    temporary = preparation_folder(place)
+    new_parents = [folder for folder in place.parents if not folder.exists()]
     try:
-        config = _prepare(config, corpus, temporary)
-        if run_dir.exists():
-            run_dir.rmdir()
-        temporary.rename(run_dir)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for folder in new_parents:
-            if folder.exists():
-                folder.rmdir()
-        raise
-    return _run(config, run_dir, None)
+        temporary.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"run folder: expected a place where a folder can be made, got {run_dir}: {error.strerror}: name another"
+        ) from None
+    with locked(temporary):  # and the run's folder, which it becomes
+        try:
+            corpus = read_corpus(paths)
+            _say_corpus(corpus)
+            shutil.rmtree(temporary / "data", ignore_errors=True)  # of a run that was killed while preparing
+            config = _prepare(config, corpus, temporary)
+            if place.exists():
+                place.rmdir()
+            temporary.rename(place)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            for folder in new_parents:
+                with contextlib.suppress(OSError):  # another run has come to be there
+                    folder.rmdir()
+            raise
+        return _run(config, run_dir, None)
 
 
 def resume(run_dir: Path) -> Run:
@@ -100,14 +109,23 @@ def resume(run_dir: Path) -> Run:
         raise UserError(f"resume: expected a run folder (with config.toml and data), got {run_dir}: check the path")
     config = from_toml(run_dir / "config.toml")
     _check_machine(config)
-    found = checkpoints(run_dir)
-    checkpoint = found[-1] if found else None
-    if checkpoint is not None and load_training_state(checkpoint).values["step"] >= config.steps:
-        raise UserError(
-            f"resume: expected an interrupted run, got {run_dir}, whose {config.steps:,} steps are done: "
-            "sample from it, or train a new one"
-        )
-    return _run(config, run_dir, checkpoint)
+    with locked(run_dir):
+        found = checkpoints(run_dir)
+        checkpoint = found[-1] if found else None
+        if checkpoint is not None and _is_finished(run_dir, checkpoint, config):
+            raise UserError(
+                f"resume: expected an interrupted run, got {run_dir}, whose {config.steps:,} steps are done: "
+                "sample from it, or train a new one"
+            )
+        return _run(config, run_dir, checkpoint)
+
+
+def _is_finished(run_dir: Path, checkpoint: Path, config: TrainConfig) -> bool:
+    """Whether all steps are done and what follows them is too: the evaluation, and the picture."""
+    step, metrics = load_training_state(checkpoint).values["step"], run_dir / "metrics.jsonl"
+    records = read_metrics(metrics) if metrics.exists() else []
+    is_evaluated = any("heldout_loss" in record and record["step"] == step for record in records)
+    return step >= config.steps and is_evaluated and (run_dir / "loss.png").exists()
 
 
 # --- before the first step ---------------------------------------------------------------------

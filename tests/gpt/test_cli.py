@@ -18,6 +18,7 @@ from gpt import cli
 from gpt.config import TrainConfig
 from gpt.config_file import dotted_names
 from gpt.errors import UserError
+from gpt.lock import locked, preparation_folder
 from gpt.presets import PRESETS, preset
 from tensorgrad.errors import ShapeError
 
@@ -81,6 +82,15 @@ def test_the_new_run_folder_has_the_first_free_number(trained: list[TrainCall], 
     assert cli.main(["train", "--preset", "llama-nano"]) == 0
     assert cli.main(["train", "--run-dir", "here"]) == 0
     assert [call.run_dir for call in trained] == [Path("runs/llama-nano-002"), Path("here")]
+
+
+def test_two_runs_that_start_at_once_have_two_folders(trained: list[TrainCall], tmp_path: Path) -> None:
+    preparing = preparation_folder(Path("runs/default-001"))
+    preparing.mkdir(parents=True)
+    with locked(preparing):
+        assert cli.main(["train"]) == 0
+    assert cli.main(["train"]) == 0  # what a killed one left behind is nobody's
+    assert [call.run_dir for call in trained] == [Path("runs/default-002"), Path("runs/default-001")]
 
 
 def test_options_go_over_the_toml_file_over_the_preset(trained: list[TrainCall], tmp_path: Path) -> None:
@@ -191,6 +201,7 @@ def test_resume(trained: list[Path]) -> None:
         (UserError("a.txt: expected text, got nothing: fill it"), 2, "gpt: a.txt: expected text"),
         (ShapeError("matmul: expected (2, 3), got (3, 2)"), 2, "gpt: matmul: expected (2, 3)"),
         (OSError(28, "No space left on device"), 1, "gpt: [Errno 28] No space left on device"),
+        (MemoryError("Unable to allocate 7 TiB"), 1, "gpt: memory: expected room for a step, got: Unable to allocate"),
         (KeyboardInterrupt(), 130, "gpt: interrupted\n"),
     ],
 )
@@ -210,17 +221,35 @@ def test_errors_of_the_work_become_a_message_and_a_status(
     assert capsys.readouterr().err.startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("stop", "status", "words"),
+    [
+        (KeyboardInterrupt(), 130, "gpt: interrupted; go on"),
+        (OSError("model.safetensors: expected room"), 1, "gpt: model.safetensors: expected room; go on"),
+    ],
+)
 def test_an_interrupted_run_says_how_to_go_on(
-    fake: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    fake: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    stop: BaseException,
+    status: int,
+    words: str,
 ) -> None:
     def train(config: TrainConfig, paths: Sequence[str], run_dir: Path) -> None:
-        run_dir.mkdir()
-        raise KeyboardInterrupt
+        if run_dir.name == "my run":
+            (run_dir / "config.toml").write_text("")
+        raise stop
 
     fake("train", train=train)
     run_dir = tmp_path / "my run"
-    assert cli.main(["train", "--run-dir", str(run_dir)]) == 130
-    assert f"gpt train --resume '{run_dir}'" in capsys.readouterr().err
+    run_dir.mkdir()
+    assert cli.main(["train", "--run-dir", str(run_dir)]) == status
+    error = capsys.readouterr().err
+    assert error.startswith(words)
+    assert f"gpt train --resume '{run_dir}'" in error
+    assert cli.main(["train", "--run-dir", str(tmp_path / "nothing yet")]) == status
+    assert "go on" not in capsys.readouterr().err
 
 
 def test_other_errors_are_bugs_and_keep_their_traceback(fake: Callable[..., None]) -> None:

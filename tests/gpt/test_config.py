@@ -68,6 +68,7 @@ GPT2 = {"positions": "learned", "norm": "layer_norm", "activation": "gelu_tanh",
         (lambda: TrainConfig(precision="fp8"), r"precision: expected one of float32"),  # type: ignore[arg-type]
         (lambda: TrainConfig(cuda_graph=True), r"cuda_graph: expected device cuda with it, got cpu"),
         (lambda: TrainConfig(threads=-1), r"threads: expected 0 or more, got -1"),
+        (lambda: TrainConfig(threads=10**6), r"threads: expected 1024 at most, got 1000000: 0 takes one per core"),
         (lambda: TrainConfig(require_fast=True), r"require_fast: expected device cuda with it, got cpu"),
         (
             lambda: TrainConfig(device="cuda:1", cuda_graph=True, model=ModelConfig(dropout=0.1)),

@@ -19,6 +19,7 @@ from gpt.config import ModelConfig, OptimConfig, TokenizerConfig, TrainConfig
 from gpt.config_file import from_toml
 from gpt.data import IGNORED_TARGET
 from gpt.errors import UserError
+from gpt.lock import locked
 from gpt.metrics import read_metrics
 from gpt.model import GPT
 from gpt.optim import AdamW
@@ -235,6 +236,21 @@ def test_a_finished_run_cannot_be_resumed(text, tmp_path):
         train.resume(tmp_path / "run")
 
 
+def test_a_run_that_was_killed_while_its_end_was_evaluated_is_finished(text, tmp_path):
+    run_dir, config = tmp_path / "run", replace(SMALL, steps=2, eval_interval_steps=1, eval_batches=1)
+    evaluate = Session.evaluate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "evaluate", lambda self, batches: 1 / 0 if batches is None else evaluate(self, batches))
+        with pytest.raises(ZeroDivisionError):
+            train.train(config, [str(text)], run_dir)
+    run = train.resume(run_dir)
+    assert np.isfinite(run.evaluation.loss)
+    assert (run_dir / "loss.png").exists()
+    assert [r["step"] for r in read_metrics(run_dir / "metrics.jsonl") if "heldout_loss" in r] == [1, 2]
+    with pytest.raises(UserError, match="2 steps are done"):
+        train.resume(run_dir)
+
+
 def test_a_time_limit_stops_at_the_end_of_a_step(text, tmp_path):
     run = train.train(replace(SMALL, time_limit_s=1e-6), [str(text)], tmp_path / "run")
     assert checkpoint.load_training_state(tmp_path / "run").values["step"] == 1
@@ -299,6 +315,37 @@ def test_a_run_folder_in_use_is_refused(text, tmp_path):
     with pytest.raises(UserError, match="new or empty folder"):
         train.train(SMALL, [str(text)], tmp_path / "run")
     assert (tmp_path / "run" / "mine").read_text() == "x"
+
+
+def test_impossible_run_folders_are_refused_before_anything_is_done(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "read_corpus", None)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"run folder: expected a place where a folder can be made, .*Not a directory"):
+        train.train(SMALL, [str(text)], tmp_path / "file" / "run")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UserError, match=r"run folder: expected a new or empty folder, got \.:"):
+        train.train(SMALL, [str(text)], Path())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "here", "text.txt"]
+
+
+def test_a_run_folder_may_be_a_link(text, tmp_path):
+    (tmp_path / "disk" / "run").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "run")
+    train.train(replace(SMALL, steps=1), [str(text)], tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert [path.name for path in checkpoint.checkpoints(tmp_path / "disk" / "run")] == ["step-00000001"]
+
+
+def test_one_process_at_a_time_is_in_a_run_folder(text, tmp_path):
+    run_dir, preparing = tmp_path / "run", tmp_path / ".run.tmp"
+    preparing.mkdir()
+    with locked(preparing), pytest.raises(UserError, match="expected a folder that nobody else trains in"):
+        train.train(replace(SMALL, steps=1), [str(text)], run_dir)
+    assert preparing.exists()  # the other's
+    train.train(replace(SMALL, steps=1), [str(text)], run_dir)
+    with locked(run_dir), pytest.raises(UserError, match="expected a folder that nobody else trains in"):
+        train.resume(run_dir)
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path):
