@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -116,15 +119,34 @@ pool = MemoryPool()
 _allocator: list[Any] = [pool.malloc]
 
 
+class _Allocator(threading.local):
+    """A thread's own."""
+
+    allocate: Any = None
+
+
+_own = _Allocator()
+
+
 def get_allocator() -> Any:
-    return _allocator[0]
+    return _own.allocate or _allocator[0]
 
 
 def set_allocator(allocator: Any = None) -> None:
     _allocator[0] = allocator or pool.malloc
 
 
+@contextmanager
+def using_allocator(allocator: Any = None) -> Iterator[None]:
+    """Within it this thread's memory is another allocator's."""
+    before, _own.allocate = _own.allocate, allocator
+    try:
+        yield
+    finally:
+        _own.allocate = before
+
+
 def block(size: int) -> Block:
     """Fresh memory, by whatever allocates."""
-    found: Block = _allocator[0](size).mem
+    found: Block = get_allocator()(size).mem
     return found

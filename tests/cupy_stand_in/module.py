@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,12 +30,14 @@ class Stream:
     def __init__(
         self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: Any = None
     ) -> None:
-        self.ptr, self.done = 0, True
+        self.ptr, self.done, self._is_capturing = 0 if null else next(_numbers), True, False
 
     def __enter__(self) -> Stream:
+        _current.streams.append(self)
         return self
 
-    def __exit__(self, *problem: object) -> None: ...
+    def __exit__(self, *problem: object) -> None:
+        _current.streams.pop()
 
     def use(self) -> Stream:
         return self
@@ -47,7 +51,43 @@ class Stream:
     def wait_event(self, event: Event) -> None: ...
 
     def is_capturing(self) -> bool:
-        return False
+        return self._is_capturing
+
+    def begin_capture(self, mode: Any = None) -> None:
+        if self.ptr == 0:
+            raise RuntimeError("cannot capture on the default (legacy) stream")
+        self._is_capturing = True
+        syncs.capturing(True)
+
+    def end_capture(self) -> Graph:
+        self._is_capturing = False
+        syncs.capturing(False)
+        return Graph()
+
+
+class Graph:
+    """`cupy.cuda.Graph`: of work that was done as it was captured, so that its first launch has nothing to do."""
+
+    def __init__(self) -> None:
+        self._num_launches = 0
+
+    def launch(self, stream: Any = None) -> None:
+        self._num_launches += 1
+        if self._num_launches > 1:
+            raise NotImplementedError("the stand-in's graphs are launched once")
+
+
+_numbers = itertools.count(1)
+
+
+class _Current(threading.local):
+    """The streams that a thread is within."""
+
+    def __init__(self) -> None:
+        self.streams = [Stream.null]
+
+
+_current: _Current
 
 
 class Event:
@@ -63,7 +103,8 @@ class Event:
         syncs.synchronised("Event.synchronize")
 
 
-Stream.null = Stream()
+Stream.null = Stream(null=True)
+_current = _Current()
 
 
 class CUDARuntimeError(RuntimeError): ...
@@ -106,8 +147,9 @@ _cuda = _module(
     alloc=lambda size: memory.get_allocator()(size),
     get_allocator=memory.get_allocator,
     set_allocator=memory.set_allocator,
+    using_allocator=memory.using_allocator,
     alloc_pinned_memory=memory.PinnedMemoryPointer,
-    get_current_stream=lambda: Stream.null,
+    get_current_stream=lambda: _current.streams[-1],
     get_elapsed_time=lambda start, end: (end.time_s - start.time_s) * 1000,
     get_local_runtime_version=lambda: 13000,
     is_available=lambda: True,

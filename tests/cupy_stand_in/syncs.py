@@ -1,4 +1,8 @@
-"""What waits for the device, and what is copied between host and device: counted, and refused where asked."""
+"""What waits for the device, and what is copied between host and device: counted, and refused where asked.
+
+While a graph is captured both are errors: one cannot be, and the other would be repeated from memory that is
+another's by then.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["DeviceSynchronized", "copied", "copies", "counts", "forbidden", "synchronised"]
+__all__ = ["DeviceSynchronized", "capturing", "copied", "copies", "counts", "forbidden", "synchronised"]
 
 counts: Counter[str] = Counter()  # by what waited
 copies: Counter[str] = Counter()  # bytes, "to the device" and "to the host"
@@ -18,6 +22,7 @@ class _Thread(threading.local):
 
     def __init__(self) -> None:
         self.forbidden = [False]
+        self.is_capturing = False
 
 
 _thread = _Thread()
@@ -29,13 +34,22 @@ class DeviceSynchronized(RuntimeError):
 
 def synchronised(what: str) -> None:
     """`what` waits for the device, as it looks at values there."""
+    if _thread.is_capturing:
+        raise DeviceSynchronized(f"{what}: cudaErrorStreamCaptureUnsupported")
     if _thread.forbidden[-1]:
         raise DeviceSynchronized(f"{what} waits for the device")
     counts[what] += 1
 
 
 def copied(direction: str, nbytes: int) -> None:
+    if _thread.is_capturing:
+        raise DeviceSynchronized(f"a copy {direction} while a graph is captured")
     copies[direction] += nbytes
+
+
+def capturing(is_capturing: bool) -> None:
+    """Whether this thread captures a graph, from now on."""
+    _thread.is_capturing = is_capturing
 
 
 @contextmanager

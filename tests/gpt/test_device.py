@@ -14,6 +14,7 @@ import pytest
 
 from gpt import checkpoint, train
 from gpt.config import ModelConfig, OptimConfig, TokenizerConfig, TrainConfig
+from gpt.errors import UserError
 from gpt.metrics import read_metrics
 from gpt.model import GPT
 from gpt.optim import AdamW, rates
@@ -95,6 +96,34 @@ def test_a_step_waits_for_nothing(precision, text, tmp_path, monkeypatch, cupy):
     config = replace(CONFIG, device="cuda", precision=precision, steps=4)
     train.train(config, [str(text)], tmp_path / "run")
     assert len(numbers(tmp_path / "run")) == 4
+
+
+@pytest.mark.parametrize("precision", ["float32", "fp16"])
+def test_a_step_can_be_captured(precision, text, tmp_path, cupy):
+    """It waits for nothing and copies nothing from or to the host; and does what the step does outside of a graph."""
+    config = replace(CONFIG, device="cuda", precision=precision, steps=3)
+    train.train(config, [str(text)], tmp_path / "eager")
+    train.train(replace(config, cuda_graph=True), [str(text)], tmp_path / "graph")
+    assert numbers(tmp_path / "eager") == numbers(tmp_path / "graph")
+    assert weights(tmp_path / "eager") == weights(tmp_path / "graph")
+
+
+def test_what_a_graph_cannot_hold_is_refused(text, tmp_path, monkeypatch, cupy):
+    def looking(session, arrays, keys=()):
+        report_3 = run_step(
+            session.model,
+            session.optimizer,
+            Batch(**arrays),
+            micro_batch_size=2,
+            is_recomputed=False,
+        )
+        assert float(report_3[0]) > 0
+        return report_3
+
+    monkeypatch.setattr(Session, "_run_step", looking)
+    config = replace(CONFIG, device="cuda", steps=3, cuda_graph=True)
+    with pytest.raises(UserError, match=r"cuda_graph: .* float: cudaErrorStreamCaptureUnsupported"):
+        train.train(config, [str(text)], tmp_path / "run")
 
 
 def test_a_step_by_our_own_kernels_waits_for_nothing(cupy_kernels):
