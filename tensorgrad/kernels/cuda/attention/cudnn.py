@@ -7,7 +7,9 @@ call the plan gets one address per tensor. Its statistics are the log-sum-exps o
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +31,8 @@ __all__ = ["CuDNN", "Problem", "backward_graph", "forward_graph", "load"]
 
 VERSIONS = ((1, 26), (1, 29))  # of the frontend: from, and up to but not including
 MAX_HEAD_DIM = 128  # of the backward, on every architecture since sm_80
+MAX_SCORES_BYTES = 1 << 30  # that a backward may keep of scores: GPT-2's at 40 samples of 1024 tokens
+_LIMIT = "CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT"  # the frontend's name of it; "-1": none
 
 # Which tensor an address is of, within a graph.
 Q, K, V, OUT, STATS, G, DQ, DK, DV = range(1, 10)
@@ -213,13 +217,41 @@ class CuDNN:
 
     def _make_plan(self, make: Callable[..., Any], problem: Problem, device: int) -> tuple[Any, int] | str:
         """The graph, planned, and the bytes that it works in; or why there is none, kept as well."""
-        graph = make(self._cudnn, problem, handle=self._handle(device))
-        try:
-            graph.validate()
-            graph.build_operation_graph()
-            graph.create_execution_plans([self._cudnn.heur_mode.A])
-            graph.check_support()
-            graph.build_plans()
-        except self._cudnn.cudnnGraphNotSupportedError as error:
-            return f"cuDNN has no plan: {error}"
-        return graph, graph.get_workspace_size()
+        reason = ""
+        for limit in _limits(problem):
+            graph = make(self._cudnn, problem, handle=self._handle(device))
+            try:
+                with _limiting(limit):
+                    graph.validate()
+                    graph.build_operation_graph()
+                    graph.create_execution_plans([self._cudnn.heur_mode.A])
+                    graph.check_support()
+                    graph.build_plans()
+                return graph, graph.get_workspace_size()
+            except self._cudnn.cudnnGraphNotSupportedError as error:
+                reason = f"cuDNN has no plan: {error}"
+        return reason
+
+
+def _limits(problem: Problem) -> tuple[str, ...]:
+    """What the frontend is told, in turn, of the memory that a backward may work in; "": nothing.
+
+    On Hopper one in a fixed order keeps a gradient of every score, B H T S 16-bit numbers. It is fast; where that is
+    too much, cuDNN 9.25 and later has one in a fixed order that works in memory linear in T, but only if it is told so.
+    """
+    (batch, heads, queries, _), keys = problem.tensors[0][0], problem.tensors[1][0][2]
+    is_large = 2 * batch * heads * queries * keys > MAX_SCORES_BYTES
+    is_asked = len(problem.tensors) > 4 and problem.is_deterministic and _LIMIT not in os.environ
+    return (str(MAX_SCORES_BYTES), "-1") if is_large and is_asked else ("",)
+
+
+@contextmanager
+def _limiting(limit: str) -> Iterator[None]:
+    """Within it the frontend finds this limit where it looks for one, which is nowhere but in the environment."""
+    if limit:
+        os.environ[_LIMIT] = limit
+    try:
+        yield
+    finally:
+        if limit:
+            del os.environ[_LIMIT]

@@ -7,6 +7,7 @@ not given at execution, a call out of order.
 from __future__ import annotations
 
 import ctypes
+import os
 import types
 from typing import Any
 
@@ -24,6 +25,8 @@ plans: list[Any] = []  # every graph that was planned, with what it was asked
 executions: list[dict[str, Any]] = []
 streams: dict[int, int] = {}
 refused: list[float] = []
+limits: list[str | None] = []  # of the memory of a backward, as found when it was planned
+has_no_linear_backward: list[bool] = []  # of any length: a limit is too little
 UNLUCKY_SCALE = 13  # of which there is no plan
 
 
@@ -31,7 +34,7 @@ class cudnnGraphNotSupportedError(Exception): ...
 
 
 def forget() -> None:
-    for record in (plans, executions, refused):
+    for record in (plans, executions, refused, limits, has_no_linear_backward):
         record.clear()
 
 
@@ -139,6 +142,10 @@ class pygraph:
 
     def check_support(self) -> None:
         self._step("check_support")
+        if "g" in self.inputs:
+            limits.append(os.environ.get("CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT"))
+            if has_no_linear_backward and limits[-1] not in (None, "-1"):
+                raise cudnnGraphNotSupportedError("no engine with so little memory")
         if self.options["attn_scale"] == UNLUCKY_SCALE:
             refused.append(UNLUCKY_SCALE)
             raise cudnnGraphNotSupportedError(f"no engine for scale {UNLUCKY_SCALE}")

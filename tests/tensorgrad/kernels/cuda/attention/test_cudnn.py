@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from typing import Any
@@ -138,6 +139,32 @@ def test_what_cudnn_has_no_plan_for_is_asked_once(provider: cudnn.CuDNN, normal:
             provider.forward(q, k, v, is_causal=True, scale=13)
     assert len(fake_cudnn.plans) == 1
     assert fake_cudnn.refused == [13]
+
+
+def test_large_backwards_are_to_work_in_little_memory(
+    provider: cudnn.CuDNN, normal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If they can, and if nobody has said otherwise."""
+    g, q, k, v = case(normal)
+    out, stats = provider.forward(q, k, v, is_causal=True, scale=1)
+    small = provider.backward(g, q, k, v, out, stats, is_causal=True, scale=1)
+    assert fake_cudnn.limits == [None]
+    monkeypatch.setattr(cudnn, "MAX_SCORES_BYTES", 2 * 2 * 4 * 9 * 9 - 1)
+    for has_it, expected in ((True, ["1295"]), (False, ["1295", "-1"])):
+        fake_cudnn.limits.clear()
+        fake_cudnn.has_no_linear_backward[:] = [] if has_it else [True]
+        large = cudnn.CuDNN(FakeCuPy).backward(g, q, k, v, out, stats, is_causal=True, scale=1)
+        np.testing.assert_array_equal(large[0], small[0])
+        assert fake_cudnn.limits == expected
+        assert cudnn._LIMIT not in os.environ
+    fake_cudnn.limits.clear()
+    any_order = cudnn.CuDNN(FakeCuPy, is_deterministic=False)
+    any_order.backward(g, q, k, v, out, stats, is_causal=True, scale=1)
+    monkeypatch.setenv(cudnn._LIMIT, "7")
+    fake_cudnn.has_no_linear_backward.clear()
+    cudnn.CuDNN(FakeCuPy).backward(g, q, k, v, out, stats, is_causal=True, scale=1)
+    assert fake_cudnn.limits == [None, "7"]
+    assert os.environ[cudnn._LIMIT] == "7"
 
 
 @pytest.mark.parametrize("version", ["1.25.0", "1.29.0", "2.0.0"])
