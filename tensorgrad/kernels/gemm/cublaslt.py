@@ -89,11 +89,12 @@ class _OnDevice:
         key = (product.plan, is_tf32_allowed())
         prepared = self._prepared.get(key)
         if prepared is None:
-            prepared = self._prepared[key] = _Prepared(self._lt, *key)
+            prepared = _Prepared(self._lt, *key)
             prepared.point_to(product)
             prepared.algorithm = self._algorithm(prepared, product, key)
             if prepared.algorithm is None:
                 _log.info("gemm: cublasLt has no algorithm with %s: a kernel of ours does that", _extra(product.plan))
+            self._prepared[key] = prepared
         else:
             prepared.point_to(product)
         if prepared.algorithm is not None:
