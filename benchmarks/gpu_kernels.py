@@ -180,7 +180,7 @@ def products(machine: Machine, s: Sizes) -> Iterator[Case]:
             "forward + bias": lambda x, w, g, bias=bias: gemm.affine(x, w.T, bias),
             "dX": lambda x, w, g: gemm.matmul(g, w),
             "dW": lambda x, w, g: gemm.matmul(g.T, x),
-            "dW added": lambda x, w, g, buffer=buffer: gemm.add_matmul(g.T, x, buffer),
+            "dW added": lambda x, w, g, buffer=buffer: gemm.matmul_into(g.T, x, buffer, accumulate=True),
         }
         kernels = kernels_for(x)
         works["dW added, own sums"] = lambda x, w, g, buffer=buffer, kernels=kernels: (
@@ -193,7 +193,9 @@ def products(machine: Machine, s: Sizes) -> Iterator[Case]:
             gemm.add_matmul(x, w.T, out),
         )
         if gemm.sums_beside_products(x):
-            works["dW added, sums"] = lambda x, w, g, buffer=buffer: gemm.matmul_with_sums(g.T, x, buffer.dtype, buffer)
+            works["dW added, sums"] = lambda x, w, g, buffer=buffer: gemm.matmul_with_sums(
+                g.T, x, buffer.dtype, buffer, accumulate=True
+            )
         if name == "up" and gemm.affine_gelu(x, weight.T, bias, keeps_input=True):
             works["forward + bias + GELU"] = lambda x, w, g, bias=bias: gemm.affine_gelu(x, w.T, bias, keeps_input=True)
         if name == "down" and gemm.matmul_gelu_gradient(g, weight, x) is not None:

@@ -1,14 +1,13 @@
 """AdamW over flat buffers: every parameter, gradient and moment of a model in one array each.
 
 `AdamW(model, ...)` moves the model's parameters into one buffer and gives each a view of it, and
-a view of the gradient buffer as its `.grad`, which backward adds into. The gradient's norm, the
-update, zeroing and saving are then single operations over all parameters.
+a view of another as the place of its `.grad`, which backward writes, then adds into. The gradient's
+norm, the update and saving are then single operations over all parameters.
 """
 
 from __future__ import annotations
 
 import math
-import mmap
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -24,12 +23,12 @@ from tensorgrad.array import Array, device_of, module_of, to_device
 from tensorgrad.dtype import DType
 from tensorgrad.kernels import kernels_for
 from tensorgrad.rounding import rounding_once
+from tensorgrad.tape import place_gradient
 from tensorgrad.tree import named_tensors
 from tensorgrad.writes import Watch, handed_out, written
 
 __all__ = ["AdamW", "aligned", "rates"]
 
-_MIN_PAGES_BYTES = 1 << 25  # of a buffer; a smaller one is zeroed faster than its pages are had again
 _ALIGNMENT = 64  # elements: each view begins on a boundary of 256 bytes in float32
 
 
@@ -57,7 +56,8 @@ class AdamW:
         self._parameters: Array = xp.zeros(size, like.dtype)
         self._copy: Array | None = None  # of the parameters, in the dtype that `rounding` was asked for
         self._watch = Watch(self._parameters)
-        self.gradients, self._gradient_pages = _zeros_in_pages(size, like)
+        self._gradients: Array = xp.zeros(size, like.dtype)
+        self._places: list[tuple[Tensor, Tensor]] = []  # of each parameter and its gradient
         self.first_moment: Array = xp.zeros(num_own, like.dtype)
         self.second_moment: Array = xp.zeros(num_own, like.dtype)
         self.rates_4: Array = xp.zeros(4, np.float64)  # as the kernel `adamw` takes them
@@ -71,7 +71,9 @@ class AdamW:
             view = self._parameters[part].reshape(x.shape)
             view[...] = x.array
             x.data = view
-            x.grad = Tensor(self.gradients[part].reshape(x.shape))
+            self._places.append((x, Tensor(self._gradients[part].reshape(x.shape))))
+            place_gradient(*self._places[-1])
+            x.grad = self._places[-1][1]
             start += aligned(x.size)
 
     @property
@@ -99,15 +101,18 @@ class AdamW:
             self._copy = kernels_for(self._parameters).cast(self._parameters, dtype, out)
 
     def zero_gradients(self) -> None:
-        """Start a new sum of gradients.
+        """Start a new sum of gradients: the first that a parameter gets is written over what was there."""
+        for x, _ in self._places:
+            x.grad = None
 
-        On a CPU a large buffer's pages are given back to the operating system, which makes zeros of each when it
-        is next written to: at the start of a backward, when most activations are kept, gradients take no memory.
-        """
-        if self._gradient_pages is None:
-            self.gradients[...] = 0
-        else:
-            self._gradient_pages.madvise(mmap.MADV_DONTNEED)
+    @property
+    def gradients(self) -> Array:
+        """All of them, (size,): zeros for a parameter that has none."""
+        for x, place in self._places:
+            if x.grad is not place:
+                place.array[...] = 0 if x.grad is None else x.grad.array
+                x.grad = place
+        return self._gradients
 
     def step(self, learning_rate: float, number: int) -> Array:
         """Update the parameters by the gradients; `number` counts the updates from 1.
@@ -118,8 +123,9 @@ class AdamW:
 
     def update(self, rates_3: Array) -> Array:
         """`step` by the numbers of `rates`, which are on the device already: nothing waits for anything."""
-        xp = module_of(self.gradients)
-        norm = kernels_for(self.gradients).global_norm(self.gradients)
+        gradients = self.gradients
+        xp = module_of(gradients)
+        norm = kernels_for(gradients).global_norm(gradients)
         factor = 1.0
         if self.scale_state_2 is not None:
             scale = self.scale_state_2[0].copy()
@@ -177,17 +183,6 @@ class AdamW:
                     "the checkpoint belongs to another model"
                 )
             buffer[...] = to_device(np.asarray(found), device_of(buffer))
-
-
-def _zeros_in_pages(size: int, like: Array) -> tuple[Array, mmap.mmap | None]:
-    """Zeros (size,) of the dtype and device of `like`, and the pages that hold them, where they can be given back."""
-    is_large = size * like.itemsize >= _MIN_PAGES_BYTES
-    if not isinstance(like, np.ndarray) or not is_large or not hasattr(mmap, "MADV_DONTNEED"):
-        return module_of(like).zeros(size, like.dtype), None
-    pages = mmap.mmap(-1, size * like.itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        pages.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(pages, like.dtype), pages
 
 
 def rates(config: OptimConfig, learning_rate: float, number: int) -> NDArray[np.float64]:

@@ -27,7 +27,10 @@ def backward(outputs: Sequence[Tensor], gradients: Sequence[Any], *, create_grap
     """Add to `.grad` of every leaf below `outputs` the gradient of sum(outputs * gradients)."""
 
     def deliver(node: Node, g: Any) -> None:
-        if node.grad is None:
+        if node.grad is None and node.grad_place is not None and not create_graph:
+            node.grad = node.grad_place
+            _write(_written(node.grad), g)
+        elif node.grad is None:
             # A cotangent may be shared with other nodes; a leaf's gradient is its own array.
             node.grad = Tensor(_own_array(g), g.node if create_graph else None)
         elif create_graph:
@@ -233,7 +236,9 @@ def _step_back(
         wanted = vjps.of_inputs(_wanted(node, useful, create_graph))
         vjps = vjps.separate(node.op, vjps.vjp(g, wanted) if vjps.selects else vjps.vjp(g), wanted)
     for parent, vjp in zip(node.parents, vjps, strict=True):
-        if vjp is not None and (useful is None or parent in useful):
+        if vjp is None:  # its result is in the leaf's gradient
+            parent.grad = parent.grad_place if parent.grad is None else parent.grad
+        elif useful is None or parent in useful:
             result = vjp(g) if output is None else vjp(g, output)
             try:
                 if result.dtype is not parent.dtype or result.shape != parent.shape:
@@ -255,18 +260,23 @@ def _step_back(
 
 
 def _wanted(node: Node, useful: set[Node] | None, create_graph: bool) -> list[Wanted | None]:
-    """What a joint vjp is told of each parent: its gradient is a buffer if nobody is to see what is added to it."""
+    """What a joint vjp is told of each parent: its gradient is a buffer if nobody is to see what is put into it."""
     if useful is not None:
         return [Wanted() if parent in useful else None for parent in node.parents]
-    may_add = not create_graph and not hasattr(node, "site")
-    return [
-        Wanted(_written(x.grad) if may_add and x.grad is not None and x.vjps is None and not x.hooks else None)
-        for x in node.parents
-    ]
+    has_buffers = not create_graph and not hasattr(node, "site")
+    return [_buffer(x, node) if has_buffers and x.vjps is None and not x.hooks else Wanted() for x in node.parents]
+
+
+def _buffer(leaf: Node, node: Node) -> Wanted:
+    if leaf.grad is not None:
+        return Wanted(_written(leaf.grad))
+    if leaf.grad_place is not None and node.parents.count(leaf) == 1:
+        return Wanted(_written(leaf.grad_place), accumulate=False)
+    return Wanted()
 
 
 def _written(grad: Tensor) -> Array:
-    """The array of a leaf's gradient, which is about to be added to: another graph may have it as a constant."""
+    """The array of a leaf's gradient, which is about to be written to: another graph may have it as a constant."""
     if is_needed(grad):
         written(grad.array)
     return grad.array
@@ -330,6 +340,14 @@ def _check_cotangent(node: Node, g: Any, source: Node | str) -> None:
     raise kind(
         f"backward: expected {giver} to be of the value's own {expected}, got {got}: reduce, reshape or convert it"
     )
+
+
+def _write(buffer: Array, g: Any) -> None:
+    if type(g) is Scatter:
+        buffer[...] = 0
+        g.add_to(buffer)
+    else:
+        buffer[...] = g
 
 
 def _add_into(buffer: Array, g: Any) -> None:

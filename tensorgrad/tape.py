@@ -35,7 +35,18 @@ from tensorgrad.kernels import kernels_for
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import now
 
-__all__ = ["Node", "Scatter", "Wanted", "data", "is_last_backward", "is_recording", "no_grad", "record", "record_joint"]
+__all__ = [
+    "Node",
+    "Scatter",
+    "Wanted",
+    "data",
+    "is_last_backward",
+    "is_recording",
+    "no_grad",
+    "place_gradient",
+    "record",
+    "record_joint",
+]
 
 Vjp = Callable[..., Any]
 Hook = Callable[[Tensor], "Tensor | None"]
@@ -47,7 +58,21 @@ class Node:
     """One recorded value: its parents, and the vjps that reach them. A leaf has neither, but a `grad`."""
 
     # `site` is only set while a tool watches: the `tools.watch.Site` of the call that recorded the node.
-    __slots__ = ("__weakref__", "dtype", "grad", "hooks", "output", "parents", "serial", "shape", "site", "vjps")
+    __slots__ = (
+        *(
+            "__weakref__",
+            "dtype",
+            "grad",
+            "grad_place",
+            "hooks",
+            "output",
+            "parents",
+            "serial",
+            "shape",
+            "site",
+            "vjps",
+        ),
+    )
 
     def __init__(self, parents: Sequence[Node], vjps: Any, out: Array, output: Array | None = None) -> None:
         self.parents = parents
@@ -57,6 +82,7 @@ class Node:
         self.serial = now()  # the order of creation
         self.output = output  # only where the vjps take it
         self.grad: Tensor | None = None  # only at leaves
+        self.grad_place: Tensor | None = None  # that a leaf's grad is to be, whatever is in it before
         self.hooks: dict[int, Hook] | None = None
 
     @property
@@ -73,12 +99,13 @@ class Node:
 
 
 class Wanted:
-    """That somebody wants the cotangent of an input of a joint vjp; which may add it to `buffer`, if there is one."""
+    """That somebody wants the cotangent of an input of a joint vjp; which may put it into `buffer`, if there is one."""
 
-    __slots__ = ("buffer",)
+    __slots__ = ("accumulate", "buffer")
 
-    def __init__(self, buffer: Array | None = None) -> None:
-        self.buffer = buffer  # the gradient that the input, a leaf, has
+    def __init__(self, buffer: Array | None = None, *, accumulate: bool = True) -> None:
+        self.buffer = buffer  # of the gradient of the input, a leaf
+        self.accumulate = accumulate  # whether to add to what is in the buffer, or to write over it
 
 
 class Joint:
@@ -100,7 +127,7 @@ class Joint:
         return found
 
     def separate(self, op: str, results: Sequence[Any], wanted: Sequence[Wanted | None]) -> list[Vjp | None]:
-        """For each parent a vjp that has its result already; None for one whose result has been added to its buffer."""
+        """For each parent a vjp that has its result already; None for one whose result is in its buffer."""
         if not isinstance(results, (list, tuple)) or len(results) != self.count:
             raise GraphError(
                 f"backward: expected the vjp of {op} to return a list of {self.count} cotangents, one for each input, "
@@ -213,7 +240,7 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
     node.dtype = out.dtype
     node.serial = now()
     node.output = out if keep_output else None
-    node.grad = node.hooks = None
+    node.grad = node.grad_place = node.hooks = None
     result: Tensor = _new(Tensor)
     result.array = out
     result.node = node
@@ -225,8 +252,8 @@ def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, selects: bool = F
 
     With `selects` it is called as vjp(g, wanted), with a list of as many: None for an input whose cotangent nobody
     asks for, in whose place it may return None; else a `Wanted`. The `buffer` of that is the gradient of an input that
-    is a leaf and has one, else None: the vjp may add the cotangent to it, by itself or by other threads for later
-    (`kernels.threads.run_later`), and return None in its place.
+    is a leaf and has one, or a place for it, else None: the vjp may add the cotangent to it, or write it as
+    `accumulate` says, by itself or by other threads for later (`kernels.threads.run_later`), and return None.
     """
     if type(out) is not _ndarray:
         out = _value(out)
@@ -274,6 +301,17 @@ def _note_operands(inputs: Iterable[Any]) -> None:
 def leaf(array: Array) -> Tensor:
     """A Tensor without history that collects a gradient."""
     return Tensor(array, Node((), None, array))
+
+
+def place_gradient(x: Tensor, place: Tensor) -> None:
+    """From now on, where leaf `x` has no gradient yet, the first is written to `place`, which then is `x.grad`.
+
+    So `x.grad = None` starts a new sum without a pass over zeros. `place` is of the shape and dtype of x, without
+    history; of a backward with create_graph, which records the gradient, nothing is written to it.
+    """
+    previous, x.grad = x.grad, place  # is checked so
+    x.grad = previous
+    x.node.grad_place = place  # type: ignore[union-attr]  # it is a leaf, or x.grad would have been refused
 
 
 def is_recording() -> bool:

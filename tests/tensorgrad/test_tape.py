@@ -7,7 +7,7 @@ import gc
 import threading
 import tracemalloc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -699,3 +699,60 @@ def test_gradients_that_other_threads_add_are_complete_wherever_they_can_be_seen
         with tg.threads(count):
             assert _gradients_of_shared_weights(seen) == expected
     assert len(set(seen)) == 1
+
+
+def test_a_first_gradient_is_written_to_its_place_and_more_are_added() -> None:
+    w = tg.tensor(np.array([[1.0, 2.0], [3.0, 4.0]]), requires_grad=True)
+    place = tg.tensor(np.full((2, 2), np.nan))
+    tg.tape.place_gradient(w, place)
+    assert w.grad is None
+    x = np.array([[1.0, 10.0], [100.0, 1000.0]])
+    sums = x.sum(axis=0) * np.ones((2, 1))
+    losses: list[tuple[Callable[[], tg.Tensor], Any]] = [
+        (lambda: tg.linear(x, w).sum(), sums),
+        (lambda: (w * 3).sum(), 3),
+        (lambda: w[0].sum(), [[1, 1], [0, 0]]),  # a slice's
+        (lambda: tg.embedding(w, [1, 1]).sum(), [[0, 0], [2, 2]]),
+        (lambda: tg.mlp(x, w, w, activation="relu_squared").sum(), None),  # one leaf twice
+        (lambda: tg.linear(w, w).sum(), 2 * np.array([[4.0, 6.0], [4.0, 6.0]])),
+    ]
+    for loss, expected in losses:
+        if expected is None:
+            (g,) = tg.grad(loss(), w)
+            expected = g.numpy()
+        for again, _ in (*losses, (loss, None)):
+            w.grad = None
+            place.numpy()[...] = np.nan
+            loss().backward()
+            assert w.grad is place
+            np.testing.assert_array_equal(w.grad.numpy(), np.broadcast_to(expected, (2, 2)))
+            again().backward()
+            assert w.grad is place
+            (g,) = tg.grad(again(), w)
+            np.testing.assert_allclose(w.grad.numpy(), expected + g.numpy(), rtol=1e-14)
+
+
+def test_hooks_and_recorded_gradients_have_their_say_before_a_place() -> None:
+    w = tg.tensor(np.array([[1.0, 2.0]]), requires_grad=True)
+    place = tg.tensor(np.array([[7.0, 7.0]]))
+    tg.tape.place_gradient(w, place)
+    tg.square(tg.linear(np.ones((3, 2)), w)).sum().backward(create_graph=True)
+    assert w.grad is not None
+    assert w.grad.requires_grad
+    assert place.tolist() == [[7.0, 7.0]]
+    w.grad = None
+    w.register_hook(lambda g: g * 2)
+    tg.linear(np.ones((3, 2)), w).sum().backward()
+    assert w.grad is place
+    assert place.tolist() == [[6.0, 6.0]]
+
+
+def test_a_place_is_of_a_leaf_and_like_it() -> None:
+    w = tg.ones(3, requires_grad=True)
+    with pytest.raises(tg.ShapeError):
+        tg.tape.place_gradient(w, tg.ones(2))
+    with pytest.raises(tg.GraphError):
+        tg.tape.place_gradient(w * 2, tg.ones(3))
+    with pytest.raises(tg.DTypeError):
+        tg.tape.place_gradient(w, np.ones(3))  # type: ignore[arg-type]
+    assert w.grad is None

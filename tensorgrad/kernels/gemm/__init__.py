@@ -13,7 +13,6 @@ from tensorgrad.kernels.gemm import cpu, onednn
 from tensorgrad.kernels.gemm.cpu import matmul_bfloat16, to_bfloat16
 
 __all__ = [
-    "add_matmul",
     "affine",
     "affine_gelu",
     "bfloat16_problem",
@@ -24,6 +23,7 @@ __all__ = [
     "matmul_bfloat16",
     "matmul_gelu_gradient",
     "matmul_in",
+    "matmul_into",
     "matmul_with_sums",
     "sums_beside_products",
     "to_bfloat16",
@@ -99,29 +99,35 @@ def sums_beside_products(a: Array) -> bool:
     return _is_on_cuda(a)
 
 
-def matmul_with_sums(a: Array, b: Array, dtype: DType, out: Array | None = None) -> tuple[Array, Array]:
-    """a b, and the sums of a's rows, both in `dtype`, for matrices on a CUDA device; with `out` (M, N), added to it."""
+def matmul_with_sums(
+    a: Array, b: Array, dtype: DType, out: Array | None = None, *, accumulate: bool = False
+) -> tuple[Array, Array]:
+    """a b, and the sums of a's rows, both in `dtype`, of matrices on a CUDA device; in `out` (M, N), or added to it."""
     from tensorgrad.kernels.gemm import cuda
 
     xp = module_of(a)
     sums = xp.empty(a.shape[0], dtype)
-    is_added = out is not None
     if out is None:
         out = xp.empty((a.shape[0], b.shape[1]), dtype)
-    return cuda.matmul(a, b, out=out, row_sums=sums, accumulate=is_added), sums
+    return cuda.matmul(a, b, out=out, row_sums=sums, accumulate=accumulate), sums
 
 
-def add_matmul(a: Array, b: Array, out: Array) -> None:
-    """out += a b, for matrices of one dtype, `out` of it or a wider one; on the CPU also of bfloat16 as uint16."""
+def matmul_into(a: Array, b: Array, out: Array, *, accumulate: bool) -> None:
+    """out = a b (+ out), for matrices of one dtype, `out` of it or a wider one; on the CPU also of bfloat16 as uint16.
+
+    On the CPU it may be left to other threads: it is there after `kernels.threads.finish`.
+    """
     if isinstance(out, np.ndarray):
         wide = out.dtype if a.dtype.kind != "u" else a.dtype
-        cpu.add_matmul(a.astype(wide, copy=False), b.astype(wide, copy=False), out)
+        cpu.matmul_into(a.astype(wide, copy=False), b.astype(wide, copy=False), out, accumulate=accumulate)
     elif _is_on_cuda(a):
         from tensorgrad.kernels.gemm import cuda
 
-        cuda.matmul(a, b, out=out, accumulate=True)
-    else:
+        cuda.matmul(a, b, out=out, accumulate=accumulate)
+    elif accumulate:
         out += matmul_in(a, b, out.dtype)
+    else:
+        out[...] = matmul_in(a, b, out.dtype)
 
 
 def _is_on_cuda(a: Array) -> bool:

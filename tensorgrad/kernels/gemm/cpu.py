@@ -16,7 +16,7 @@ from tensorgrad.array import Array
 from tensorgrad.kernels.gemm import onednn
 from tensorgrad.kernels.threads import finish, is_threaded, run_all, run_later
 
-__all__ = ["add_matmul", "matmul", "matmul_bfloat16", "to_bfloat16"]
+__all__ = ["matmul", "matmul_bfloat16", "matmul_into", "to_bfloat16"]
 
 # Into how many parts a product of at least so many operations is cut. Each part has to be handed to a thread
 # and reads one operand whole; fewer parts are shared less evenly, and by fewer threads.
@@ -74,8 +74,8 @@ def matmul_bfloat16(a: Array, b: Array, bias: Array | None = None) -> Array:
     return out
 
 
-def add_matmul(a: Array, b: Array, out: Array) -> None:
-    """out += a b, for matrices of the dtype of `out`, or of bfloat16 kept as uint16; of any memory order.
+def matmul_into(a: Array, b: Array, out: Array, *, accumulate: bool) -> None:
+    """out = a b (+ out), for matrices of the dtype of `out`, or of bfloat16 kept as uint16; of any memory order.
 
     Left to threads that have nothing else to do, unless a and b are large: it is there after `kernels.threads.finish`.
     """
@@ -83,14 +83,21 @@ def add_matmul(a: Array, b: Array, out: Array) -> None:
     by_onednn = is_bfloat16 or (is_threaded() and a.dtype == np.float32 and not onednn.problem())
     if not (a.size and b.size and out.flags.c_contiguous and (is_bfloat16 or is_threaded())):
         finish(out)
-        out += matmul_bfloat16(a, b) if is_bfloat16 else np.matmul(a, b)
+        product = matmul_bfloat16(a, b) if is_bfloat16 else np.matmul(a, b)
+        if accumulate:
+            out += product
+        else:
+            out[...] = product
         return
     if by_onednn:
         a, b = _readable(a), _readable(b)
-    product = _add_blas
-    if by_onednn:
-        product = _add_bfloat16 if is_bfloat16 else functools.partial(onednn.matmul, accumulate=True)
-    tasks = _parts(product, a, b, out, _num_parts(a, b))
+    if not accumulate:
+        run: Product = onednn.matmul if by_onednn else _blas
+    elif not by_onednn:
+        run = _add_blas
+    else:
+        run = _add_bfloat16 if is_bfloat16 else functools.partial(onednn.matmul, accumulate=True)
+    tasks = _parts(run, a, b, out, _num_parts(a, b))
     if a.nbytes + b.nbytes <= _MAX_LATER_BYTES:
         run_later(tasks, out)
     else:

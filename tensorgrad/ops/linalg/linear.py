@@ -110,11 +110,12 @@ def gradient_of_weight(
 ) -> tuple[Array | None, Array | None]:
     """g^T x, None where it has been added to its buffer; and g's sums over the rows, if the product gives them too."""
     if has_sums:
-        product, sums = gemm.matmul_with_sums(g_RN.T, x_RK, dtype, to.buffer)
+        accumulate = to.buffer is not None and to.accumulate
+        product, sums = gemm.matmul_with_sums(g_RN.T, x_RK, dtype, to.buffer, accumulate=accumulate)
         return product if to.buffer is None else None, sums
     if to.buffer is None:
         return gemm.matmul_in(g_RN.T, x_RK, dtype), None
-    gemm.add_matmul(g_RN.T, x_RK, to.buffer)
+    gemm.matmul_into(g_RN.T, x_RK, to.buffer, accumulate=to.accumulate)
     return None, None
 
 

@@ -97,7 +97,7 @@ def linear_cross_entropy(
         to_x, to_weight = wanted
         dx = dweight = None
         if to_weight and to_weight.buffer is not None:
-            gemm.add_matmul(g_NV.T, rows, to_weight.buffer)
+            gemm.matmul_into(g_NV.T, rows, to_weight.buffer, accumulate=to_weight.accumulate)
         elif to_weight:
             dweight = gemm.matmul_in(g_NV.T, rows, wide)
         if to_x:

@@ -41,7 +41,7 @@ def test_matmul_and_linear_and_their_gradients_use_it(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(3, 4, 5), (700, 130, 400), (90, 200, 1500), (0, 3, 2), (3, 0, 2)])
 @pytest.mark.parametrize("count", [None, 1, 3])
-def test_a_product_is_added(dtype: str, shape: tuple[int, int, int], count: int | None) -> None:
+def test_a_product_is_added_or_written(dtype: str, shape: tuple[int, int, int], count: int | None) -> None:
     m, k, n = shape
     rng = np.random.default_rng(0)
     a, b, before = (rng.normal(size=s).astype(dtype) for s in ((m, k), (k, n), (m, n)))
@@ -49,9 +49,14 @@ def test_a_product_is_added(dtype: str, shape: tuple[int, int, int], count: int 
     for x in (a, np.asfortranarray(a)):
         for out in (before.copy(), np.repeat(before, 2, axis=1)[:, ::2]):
             with contextlib.nullcontext() if count is None else threads(count):
-                gemm.add_matmul(x, b, out)
+                gemm.matmul_into(x, b, out, accumulate=True)
                 finish()
             np.testing.assert_allclose(out, before + a.astype(np.float64) @ b, rtol=tolerance, atol=tolerance)
+            out[...] = np.nan
+            with contextlib.nullcontext() if count is None else threads(count):
+                gemm.matmul_into(x, b, out, accumulate=False)
+                finish()
+            np.testing.assert_allclose(out, a.astype(np.float64) @ b, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -86,7 +91,7 @@ def test_what_would_be_kept_for_later_is_small(monkeypatch: pytest.MonkeyPatch) 
         a, b = np.ones((16, depth), np.float32), np.ones((depth, 100), np.float32)
         out = np.ones((16, 100), np.float32)
         with threads(2):
-            gemm.add_matmul(a, b, out)
+            gemm.matmul_into(a, b, out, accumulate=True)
         assert later == ([out.shape] if is_left else [])
         later.clear()
         np.testing.assert_array_equal(out, 1 if is_left else 1 + depth)
