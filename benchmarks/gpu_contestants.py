@@ -97,7 +97,7 @@ class Ours:
         def make(step: int) -> Any:
             ids, targets = workload.batch(step)
             size = {"vocab_size": workload.model.vocab_size, "micro_batch_size": workload.batch_size}
-            return transfer.upload(host_batch(ids, targets, rates(optim, LEARNING_RATE, step + 1), **size)), ()
+            return transfer.upload(host_batch(ids, targets, rates(optim, LEARNING_RATE, step + 1), **size))
 
         nothing: Any = None
         self.session = Session(

@@ -278,11 +278,6 @@ class TrainConfig:
         for name in ("require_fast", "cuda_graph"):
             if getattr(self, name) and self.device == "cpu":
                 raise UserError(f"{name}: expected device cuda with it, got cpu: set device, or leave it out")
-        if self.cuda_graph and self.model.dropout:
-            raise UserError(
-                f"cuda_graph: expected model.dropout = 0, as a recorded step draws the same numbers again and again, "
-                f"got {self.model.dropout}: turn dropout off, or leave cuda_graph out"
-            )
 
     @property
     def micro_batch(self) -> int:

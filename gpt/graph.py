@@ -1,8 +1,8 @@
 """The whole step recorded as a CUDA graph, then launched as one: no Python between its kernels.
 
 A graph repeats the same kernels on the same addresses. So what differs from step to step lies in
-device memory (the batch is copied into fixed buffers, learning rate, corrections and loss scale are
-numbers there), and the step's own arrays come from a memory pool that nothing else uses. The kernels
+device memory (the batch and its keys for dropout are copied into fixed buffers, learning rate, corrections and
+loss scale are numbers there), and the step's own arrays come from a memory pool that nothing else uses. The kernels
 are those of the eager step, in its order: the results are the same, bit for bit.
 """
 

@@ -64,7 +64,7 @@ class Session:
     optimizer: AdamW
     heldout: TokenData
     transfer: Transfer
-    loader: Loader[tuple[Upload, tuple[Key, ...]]]
+    loader: Loader[Upload]
     step: int  # updates launched
     elapsed_s: float  # spent on them, interruptions left out
     graph_step: GraphStep | None = None  # in the place of launching each kernel from Python
@@ -87,9 +87,8 @@ class Session:
         data = TokenData.open(run_dir / "data", "train", tokenizer)
         step = 0 if state is None else int(state.values["step"])
 
-        def make(step: int) -> tuple[Upload, tuple[Key, ...]]:
-            values, keys = batch_of_step(config, data, step)
-            return transfer.upload(values), keys
+        def make(step: int) -> Upload:
+            return transfer.upload(batch_of_step(config, data, step))
 
         session = cls(
             config=config,
@@ -109,10 +108,10 @@ class Session:
 
     def advance(self) -> Reading:
         """Launch the next update."""
-        upload, keys = self.loader.next()
+        upload = self.loader.next()
         upload.wait()
         if self.graph_step is None:
-            report_3 = self._run_step(upload.arrays, keys)
+            report_3 = self._run_step(upload.arrays)
         else:
             self.optimizer.refresh_copy(self.model.compute_dtype)  # as a graph does not look whether it has to
             report_3 = self.graph_step(upload.arrays)
@@ -133,11 +132,11 @@ class Session:
         self.model.loss(ids_BT, ids_BT, key=dropout_key, recompute=self.config.recompute).backward()
         self.optimizer.zero_gradients()
 
-    def _run_step(self, arrays: Mapping[str, Array], keys: tuple[Key, ...] = ()) -> Array:
+    def _run_step(self, arrays: Mapping[str, Array]) -> Array:
         return run_step(
             self.model,
             self.optimizer,
-            Batch(**arrays, keys=keys),
+            Batch(**arrays),
             micro_batch_size=self.config.micro_batch,
             is_recomputed=self.config.recompute,
         )
@@ -169,18 +168,16 @@ class Session:
                 shutil.rmtree(old)
 
 
-def batch_of_step(config: TrainConfig, data: TokenData, step: int) -> tuple[dict[str, Array], tuple[Key, ...]]:
-    """The arrays of `step`'s batch (0 is the first), and its keys for dropout: a function of (seed, step) alone."""
+def batch_of_step(config: TrainConfig, data: TokenData, step: int) -> dict[str, Array]:
+    """The arrays of `step`'s batch (0 is the first), keys for dropout among them: a function of (seed, step) alone."""
     seed = Key(config.seed)
     ids_BT, targets_BT = data.batch(seed.fold_in(_DATA), step, config.batch_size, config.model.context_length)
-    values = host_batch(
+    step_key = seed.fold_in(_DROPOUT).fold_in(step)
+    return host_batch(
         ids_BT,
         targets_BT,
         rates(config.optim, learning_rate(config.optim, step, config.steps), step + 1),
         vocab_size=config.model.vocab_size,
         micro_batch_size=config.micro_batch,
+        keys=[step_key.fold_in(sample) for sample in range(config.batch_size)] if config.model.dropout else (),
     )
-    if not config.model.dropout:
-        return values, ()
-    step_key = seed.fold_in(_DROPOUT).fold_in(step)
-    return values, tuple(step_key.fold_in(sample) for sample in range(config.batch_size))

@@ -35,14 +35,21 @@ class Batch:
     targets_BT: Array
     order_BT: Array  # in the rows of each micro-batch, the stable argsort of its ids
     numbers_4: Array  # float64: those of `optim.rates`, and how many targets count
-    keys: tuple[Key, ...] = ()  # for dropout, one per sequence; none: no dropout
+    keys_B2: Array | None = None  # uint64: seed and stream of each sequence's key for dropout; None: no dropout
 
 
 def host_batch(
-    ids_BT: Array, targets_BT: Array, rates_3: Array, *, vocab_size: int, micro_batch_size: int
+    ids_BT: Array,
+    targets_BT: Array,
+    rates_3: Array,
+    *,
+    vocab_size: int,
+    micro_batch_size: int,
+    keys: Sequence[Key] = (),
 ) -> dict[str, Array]:
     """The arrays of a Batch by name, on the CPU: all that depends on what the ids are is done here.
 
+    Args:    keys: for dropout, one per sequence; none: no dropout.
     Raises:  UserError: no target, or an id that the model does not know.
     """
     num_targets = int(np.count_nonzero(targets_BT != IGNORED_TARGET))
@@ -57,12 +64,13 @@ def host_batch(
     for start in range(0, len(ids_BT), micro_batch_size):
         rows = slice(start, start + micro_batch_size)
         order_BT[rows] = SortedIds.of(ids_BT[rows]).order_N.reshape(order_BT[rows].shape)
-    return {
+    values = {
         "ids_BT": ids_BT,
         "targets_BT": targets_BT,
         "order_BT": order_BT,
         "numbers_4": np.append(rates_3, float(num_targets)),
     }
+    return {**values, "keys_B2": RowKeys(tuple(keys)).pairs_on("cpu")} if keys else values
 
 
 def run_step(model: GPT, optimizer: AdamW, batch: Batch, *, micro_batch_size: int, is_recomputed: bool) -> Array:
@@ -82,7 +90,7 @@ def run_step(model: GPT, optimizer: AdamW, batch: Batch, *, micro_batch_size: in
         for start in range(0, batch.ids_BT.shape[0], micro_batch_size):
             rows = slice(start, start + micro_batch_size)
             ids = SortedIds(batch.ids_BT[rows], batch.order_BT[rows].reshape(-1))
-            key = RowKeys(batch.keys[rows]) if batch.keys else None
+            key = None if batch.keys_B2 is None else RowKeys.of(batch.keys_B2[rows])
             loss = model.loss(ids, batch.targets_BT[rows], key=key, reduction="sum", recompute=is_recomputed)
             with np.errstate(**quiet):
                 loss.backward((report_3[2] / num_targets).astype(loss.dtype))
@@ -120,9 +128,10 @@ def train_step(
         rates(optimizer.config, learning_rate, number),
         vocab_size=model.config.vocab_size,
         micro_batch_size=micro_batch_size,
+        keys=keys,
     )
     device = device_of(optimizer.gradients)
-    batch = Batch(**{name: to_device(value, device) for name, value in values.items()}, keys=tuple(keys))
+    batch = Batch(**{name: to_device(value, device) for name, value in values.items()})
     report_3 = run_step(model, optimizer, batch, micro_batch_size=micro_batch_size, is_recomputed=is_recomputed)
     loss, norm, _ = to_numpy(report_3).tolist()
     return loss, norm

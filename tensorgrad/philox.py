@@ -14,12 +14,13 @@ import numpy as np
 
 from tensorgrad.array import Array
 
-__all__ = ["block", "words"]
+__all__ = ["block", "folded", "words"]
 
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 _KEY_STEPS = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
 _ROUNDS = 10
 _WORD = 1 << 64
+_TOP = np.uint64(_WORD - 1)  # of the counters that `random.Key.fold_in` draws from
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 
@@ -41,15 +42,29 @@ def words(xp: Any, seed_R1: Array, stream_R1: Array, block: int, num_blocks: int
     # NumPy's generator counts before it makes a block.
     counter = xp.arange(num_blocks, dtype=np.uint64) + np.uint64(block + 1)
     zero = xp.zeros_like(counter)
-    a, b, c, d = counter, zero, zero, zero
+    out = xp.stack(xp.broadcast_arrays(*_mixed(counter, zero, zero, zero, seed_R1, stream_R1)), axis=-1)
+    return out.reshape(*out.shape[:-2], 4 * num_blocks)  # type: ignore[no-any-return]
+
+
+def folded(xp: Any, keys_R2: Array, data: int) -> Array:
+    """`random.Key.fold_in` of each of R keys, their seeds and streams: (R, 2)."""
+    carry, low = divmod(data + 1, _WORD)
+    seed, stream = keys_R2[:, 0], keys_R2[:, 1]
+    zero = xp.zeros_like(seed)
+    return xp.stack(  # type: ignore[no-any-return]
+        _mixed(zero + np.uint64(low), zero + np.uint64(carry), zero, zero + _TOP, seed, stream)[:2], axis=1
+    )
+
+
+def _mixed(a: Array, b: Array, c: Array, d: Array, seed: Array, stream: Array) -> tuple[Array, Array, Array, Array]:
+    """The words of counters, by their own four words from the lowest on."""
     for turn in range(_ROUNDS):
         key0, key1 = (
-            word + np.uint64(turn * step % _WORD) for word, step in zip((seed_R1, stream_R1), _KEY_STEPS, strict=True)
+            word + np.uint64(turn * step % _WORD) for word, step in zip((seed, stream), _KEY_STEPS, strict=True)
         )
         (high0, low0), (high1, low1) = _product(a, _MULTIPLIERS[0]), _product(c, _MULTIPLIERS[1])
         a, b, c, d = high1 ^ b ^ key0, low1, high0 ^ d ^ key1, low0
-    out = xp.stack(xp.broadcast_arrays(a, b, c, d), axis=-1)
-    return out.reshape(*out.shape[:-2], 4 * num_blocks)  # type: ignore[no-any-return]
+    return a, b, c, d
 
 
 def _product(x: Array, multiplier: int) -> tuple[Array, Array]:

@@ -48,15 +48,7 @@ class Key:
 
     def fold_in(self, data: int) -> Key:
         """The key of an independent stream, a function of this key and of `data` >= 0 (< 2**64)."""
-        try:
-            word = operator.index(data)  # an element of an integer array as well
-        except TypeError:
-            word = -1
-        if not 0 <= word < _WORD:
-            raise ArgumentError(
-                f"fold_in: expected an integer in 0 .. 2**64 - 1, got {shown(data)}: take it modulo 2**64"
-            )
-        return Key(*philox.block(_FOLD_COUNTER + word + 1, self.seed, self.stream)[:2])
+        return Key(*philox.block(_FOLD_COUNTER + _as_word(data) + 1, self.seed, self.stream)[:2])
 
     def split(self, count: int = 2) -> tuple[Key, ...]:
         """`count` independent keys: `fold_in(0)`, `fold_in(1)`, ..."""
@@ -123,31 +115,72 @@ class RowKeys:
 
     A row's numbers then depend on its own key only, not on which rows stand beside it: dropout of a
     sample is the same in every split of its batch.
+
+    The keys are Keys; or a device's array of their seeds and streams, (R, 2) uint64, which kernels read when they run:
+    so a step that was recorded as a CUDA graph draws new numbers once other keys are copied there.
     """
 
-    keys: tuple[Key, ...]
+    keys: tuple[Key, ...] | Array
 
     def __post_init__(self) -> None:
-        if not isinstance(self.keys, tuple) or not all(isinstance(key, Key) for key in self.keys):
+        if isinstance(self.keys, tuple):
+            is_right = all(isinstance(key, Key) for key in self.keys)
+        else:
+            is_right = arrays.is_array(self.keys) and not isinstance(self.keys, np.ndarray)
+            is_right = is_right and self.keys.dtype == np.uint64 and self.keys.shape[1:] == (2,)
+        if not is_right:
             raise DTypeError(f"RowKeys: expected a tuple of Keys, got {shown(self.keys)}: make them with Key.split")
+
+    @classmethod
+    def of(cls, pairs_R2: Array) -> RowKeys:
+        """Of seeds and streams, (R, 2) uint64, wherever they are."""
+        if isinstance(pairs_R2, np.ndarray):
+            return cls(tuple(Key(seed, stream) for seed, stream in pairs_R2.tolist()))
+        return cls(pairs_R2)
+
+    def pairs_on(self, device: str) -> Array:
+        """Seeds and streams, (R, 2) uint64, on a device: copied there, unless they are there already."""
+        pairs: Any = self.keys
+        if isinstance(pairs, tuple):
+            pairs = np.array([(key.seed, key.stream) for key in pairs], np.uint64).reshape(-1, 2)
+        return arrays.to_device(pairs, device)
+
+    def rows(self, start: int, stop: int) -> RowKeys:
+        """Those of some of the rows."""
+        return RowKeys(self.keys[start:stop])
 
     def fold_in(self, data: int) -> RowKeys:
         """`Key.fold_in` of each."""
-        return RowKeys(tuple(key.fold_in(data) for key in self.keys))
+        if isinstance(self.keys, tuple):
+            return RowKeys(tuple(key.fold_in(data) for key in self.keys))
+        return RowKeys(_folded_on(self.keys, _as_word(data)))
 
-    def uniform(self, shape: tuple[int, ...], *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
-        """Uniform in [0, 1); `shape` begins with the number of keys."""
-        shape = as_shape("uniform", shape)
+    def uniform(
+        self, shape: tuple[int, ...], *, start: int = 0, dtype: DTypeLike = "float32", device: str = "cpu"
+    ) -> Array:
+        """Uniform in [0, 1), each row from number `start` of its stream on; `shape` begins with the number of keys."""
+        shape, start = as_shape("uniform", shape), as_size("uniform", "start", start)
         if not shape or shape[0] != len(self.keys):
             raise ShapeError(
                 f"uniform: expected a shape of {len(self.keys)} rows, one per key, got {shape}: "
                 "let the first axis be the rows"
             )
         if (xp := arrays.module_on(device)) is None:
-            rows = [key.uniform(shape[1:], dtype=dtype) for key in self.keys]
+            keys = RowKeys.of(self.pairs_on("cpu")).keys
+            rows = [key.uniform(shape[1:], start=start, dtype=dtype) for key in keys]
             return np.stack(rows) if rows else np.empty(shape, as_dtype(dtype))
-        pairs = np.array([(key.seed, key.stream) for key in self.keys], np.uint64).reshape(-1, 2)
-        return _uniform_on(xp, arrays.to_device(pairs, device), math.prod(shape[1:]), 0, dtype).reshape(shape)
+        return _uniform_on(xp, self.pairs_on(device), math.prod(shape[1:]), start, dtype).reshape(shape)
+
+
+def _as_word(data: Any) -> int:
+    """What is folded into a key. Raises ArgumentError."""
+    try:
+        word = operator.index(data)  # an element of an integer array as well
+    except TypeError:
+        word = -1
+    if not 0 <= word < _WORD:
+        raise ArgumentError(f"fold_in: expected an integer in 0 .. 2**64 - 1, got {shown(data)}: take it modulo 2**64")
+    return word
 
 
 def _uniform(
@@ -163,6 +196,17 @@ def _uniform(
     raise DTypeError(
         f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}: convert the numbers afterwards"
     )
+
+
+def _folded_on(keys_R2: Array, data: int) -> Array:
+    """`Key.fold_in` of keys on a device, there."""
+    from tensorgrad.kernels import cuda_kernels, reference  # which need keys
+
+    if cuda_kernels() is reference:
+        return philox.folded(arrays.module_of(keys_R2), keys_R2, data)
+    from tensorgrad.kernels.cuda.random import fold_in
+
+    return fold_in(keys_R2, data)
 
 
 def _uniform_on(xp: Any, keys_R2: Array, count: int, start: int, dtype: DTypeLike) -> Array:

@@ -98,12 +98,12 @@ def test_a_step_waits_for_nothing(precision, text, tmp_path, monkeypatch, cupy):
     assert len(numbers(tmp_path / "run")) == 4
 
 
-@pytest.mark.parametrize("precision", ["float32", "fp16"])
-def test_a_step_can_be_captured(precision, text, tmp_path, monkeypatch, cupy):
+@pytest.mark.parametrize(("precision", "dropout"), [("float32", 0.0), ("fp16", 0.0), ("fp16", 0.2)])
+def test_a_step_can_be_captured(precision, dropout, text, tmp_path, monkeypatch, cupy):
     """It waits for nothing and copies nothing from or to the host; and does what the step does outside of a graph."""
     monkeypatch.setattr(train, "_print_samples", lambda session: None)
     text.write_text(text.read_text()[:1500])  # the last evaluation reads a tenth of it
-    config = replace(CONFIG, device="cuda", precision=precision, steps=3)
+    config = replace(CONFIG, device="cuda", precision=precision, model=replace(GPT2, dropout=dropout), steps=3)
     train.train(config, [str(text)], tmp_path / "eager")
     train.train(replace(config, cuda_graph=True), [str(text)], tmp_path / "graph")
     assert numbers(tmp_path / "eager") == numbers(tmp_path / "graph")
@@ -111,7 +111,7 @@ def test_a_step_can_be_captured(precision, text, tmp_path, monkeypatch, cupy):
 
 
 def test_what_a_graph_cannot_hold_is_refused(text, tmp_path, monkeypatch, cupy):
-    def looking(session, arrays, keys=()):
+    def looking(session, arrays):
         report_3 = run_step(
             session.model,
             session.optimizer,
@@ -273,9 +273,11 @@ def test_fifty_steps_in_bfloat16_learn_what_float32_learns_on_the_cpu(text, tmp_
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
-def test_a_recorded_step_is_the_step_bit_for_bit(precision, text, tmp_path):
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_recorded_step_is_the_step_bit_for_bit(precision, dropout, text, tmp_path):
     a_gpu()
-    config = replace(CONFIG, device="cuda", precision=precision, model=WIDE, steps=12)
+    model = replace(WIDE, dropout=dropout)
+    config = replace(CONFIG, device="cuda", precision=precision, model=model, steps=12)
     train.train(config, [str(text)], tmp_path / "eager")
     train.train(replace(config, cuda_graph=True), [str(text)], tmp_path / "graph")
     assert numbers(tmp_path / "eager") == numbers(tmp_path / "graph")

@@ -37,7 +37,7 @@ STEPS = 10
 def train(
     config: ModelConfig, device: str, num_steps: int = STEPS, dtype: str = "float32", *, tries: bool = False
 ) -> np.ndarray:
-    """Loss and gradient norm of each step; on a device nothing is waited for within one, nor copied but for keys.
+    """Loss and gradient norm of each step; on a device nothing is waited for within one, nor copied.
 
     With `tries` the first step may wait, for algorithms that are tried.
     """
@@ -48,13 +48,14 @@ def train(
     for number in range(1, num_steps + 1):
         ids = rng.integers(0, config.vocab_size, (2, config.context_length + 1))
         numbers = rates(optimizer.config, 1e-3, number)
-        values = host_batch(ids[:, :-1], ids[:, 1:], numbers, vocab_size=config.vocab_size, micro_batch_size=2)
+        sizes = {"vocab_size": config.vocab_size, "micro_batch_size": 2}
         keys = Key(number).split(2) if config.dropout else ()
-        batch = Batch(**{name: to_device(value, device) for name, value in values.items()}, keys=keys)
+        values = host_batch(ids[:, :-1], ids[:, 1:], numbers, **sizes, keys=keys)
+        batch = Batch(**{name: to_device(value, device) for name, value in values.items()})
         copied = syncs.copies.copy()
         with syncs.forbidden(not tries or number > 1):
             report_3 = run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=number % 5 == 0)
-        assert number == 1 or keys or syncs.copies == copied  # the first makes RoPE's tables
+        assert number == 1 or syncs.copies == copied  # the first makes RoPE's tables
         reports.append(report_3 if device == "cpu" else report_3.get())
     return np.array(reports)[:, :2]
 

@@ -237,3 +237,46 @@ def test_the_kernel_of_a_device_makes_the_same_numbers(dtype, cupy_kernels):
         "softmax",
         f"uniform_{'double' * (dtype == 'float64') or 'float'}",
     }
+
+
+@pytest.mark.parametrize("fixture", ["cupy", "cupy_kernels"])
+def test_keys_on_a_device_are_folded_and_drawn_from_there(fixture, request):
+    """By array expressions and by kernels; nothing is copied, and what is copied there later counts."""
+    request.getfixturevalue(fixture)
+    cuda_kernels()  # are tried at first use
+    keys = RowKeys((Key(1), Key(2**64 - 1, 2**63 + 5), Key(0, 3)))
+    assert RowKeys.of(keys.pairs_on("cpu")) == keys
+    pairs = keys.pairs_on("cuda")
+    there = RowKeys.of(pairs)
+    assert there.pairs_on("cuda") is pairs
+    syncs.copies.clear()
+    folded = [there.fold_in(data) for data in (0, 7, 2**64 - 1)]
+    drawn = [k.uniform((3, 5), start=2, device="cuda") for k in (there, folded[1], folded[1].rows(1, 3))[:2]]
+    part = folded[1].rows(1, 3).uniform((2, 4), device="cuda")
+    assert not syncs.copies
+    for data, found in zip((0, 7, 2**64 - 1), folded, strict=True):
+        assert RowKeys.of(found.pairs_on("cpu")) == keys.fold_in(data)
+    for found, expected in zip(drawn, (keys, keys.fold_in(7)), strict=True):
+        assert np.array_equal(found.get(), expected.uniform((3, 5), start=2))
+    assert np.array_equal(part.get(), keys.fold_in(7).uniform((3, 4))[1:])
+    assert np.array_equal(there.uniform((3, 4)), keys.uniform((3, 4)))
+    pairs[...] = keys.fold_in(9).pairs_on("cuda")
+    assert np.array_equal(there.fold_in(1).uniform((3, 4)), keys.fold_in(9).fold_in(1).uniform((3, 4)))
+
+
+def test_rows_of_a_key_start_where_they_are_asked_to():
+    keys = RowKeys((Key(1), Key(2, 5)))
+    assert np.array_equal(keys.uniform((2, 4), start=3), keys.uniform((2, 7))[:, 3:])
+
+
+def test_keys_that_are_none_are_refused(cupy):
+    wrong = [np.zeros((2, 2), np.uint64), cupy.zeros((2, 2)), cupy.zeros((2, 3), np.uint64), [Key(1)], (Key(1), 2)]
+    for keys in wrong:
+        with pytest.raises(tg.DTypeError, match="RowKeys: expected a tuple of Keys"):
+            RowKeys(keys)
+    on_device = RowKeys(cupy.zeros((2, 2), np.uint64))
+    with pytest.raises(tg.DeviceError, match="dropout: expected operands on one device"):
+        tg.dropout(np.ones((2, 3)), on_device, rate=0.5)
+    q = np.ones((2, 1, 3, 4))
+    with pytest.raises(tg.DeviceError, match="attention: expected operands on one device"):
+        tg.scaled_dot_product_attention(q, q, q, dropout_rate=0.5, key=on_device)

@@ -29,8 +29,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 def keys_of(key: Key | RowKeys) -> Array:
     """Seeds and streams, (R, 2): of each row, or of the one key."""
-    keys = key.keys if isinstance(key, RowKeys) else (key,)
-    return np.array([(one.seed, one.stream) for one in keys], np.uint64).reshape(-1, 2)
+    return (key if isinstance(key, RowKeys) else RowKeys((key,))).pairs_on("cpu")
 
 
 def least_kept(rate: float) -> Any:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import Array, device_of, module_of, to_device
+from tensorgrad.array import Array, device_of, module_of
 from tensorgrad.dtype import DType
 from tensorgrad.kernels.cuda.launch import Kernel, launch
 from tensorgrad.kernels.cuda.operand import blocks_for, dense, scalar, vector, wide_dtype
 from tensorgrad.random import Key, RowKeys
 
-__all__ = ["dropout", "dropout_arguments", "uniform"]
+__all__ = ["dropout", "dropout_arguments", "fold_in", "uniform"]
 
 _THREADS = 256
 _NUMBERS = 8  # float32 numbers that one counter of the generator gives
@@ -27,6 +27,16 @@ def uniform(keys_R2: Array, count: int, start: int, dtype: DType) -> Array:
     sizes = (np.int64(keys_R2.shape[0]), np.int64(count), np.int64(start))
     launch(Kernel("random.cu", name), blocks_for(out_RN.size, _THREADS), (_THREADS,), keys_R2, out_RN, *sizes)
     return out_RN
+
+
+def fold_in(keys_R2: Array, data: int) -> Array:
+    """`Key.fold_in` of each, (R, 2)."""
+    keys_R2 = dense(keys_R2)
+    out_R2: Array = module_of(keys_R2).empty(keys_R2.shape, np.uint64)
+    count = keys_R2.shape[0]
+    arguments = (keys_R2, out_R2, np.int64(count), np.uint64(data))
+    launch(Kernel("random.cu", "fold_in"), blocks_for(count, _THREADS), (_THREADS,), *arguments)
+    return out_R2
 
 
 def dropout(x: Array, key: Key | RowKeys, rate: float) -> Array:
@@ -53,5 +63,4 @@ def dropout_arguments(key: Key | RowKeys, rate: float, like: Array) -> tuple[Any
     least = np.uint32(math.ceil(float(np.float32(rate)) * 2**24))
     if isinstance(key, Key):
         return None, np.uint64(key.seed), np.uint64(key.stream), least
-    pairs = np.array([(row.seed, row.stream) for row in key.keys], np.uint64)
-    return to_device(pairs, device_of(like)), np.uint64(0), np.uint64(0), least
+    return key.pairs_on(device_of(like)), np.uint64(0), np.uint64(0), least

@@ -167,10 +167,11 @@ def _kept(dropout: Dropout, samples: slice, rows: slice, keys: slice, scores: Ar
     count = min(rows.stop, queries) - rows.start
     parts = []
     for sample in range(*samples.indices(q.shape[0])):
-        stream, first = (key.keys[sample], 0) if isinstance(key, RowKeys) else (key, sample * heads)
+        stream, first = (key.rows(sample, sample + 1), 0) if isinstance(key, RowKeys) else (key, sample * heads)
         for head in range(first, first + heads):
-            u = stream.uniform((count, length), start=(head * queries + rows.start) * length, device=device_of(scores))
-            parts.append(u[:, keys] >= rate)
+            start = (head * queries + rows.start) * length
+            u = stream.uniform((1, count, length), start=start, device=device_of(scores))
+            parts.append(u[0, :, keys] >= rate)
     return xp.stack(parts).reshape(scores.shape) if parts else xp.empty(scores.shape, bool)  # type: ignore[no-any-return]
 
 

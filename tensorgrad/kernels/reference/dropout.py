@@ -18,7 +18,7 @@ def dropout(x: Array, key: Key | RowKeys, rate: float) -> Array:
     def work(rows: slice) -> None:
         part, device = lead[rows], device_of(x)
         if isinstance(key, RowKeys):
-            numbers = RowKeys(key.keys[rows]).uniform(part.shape, device=device)
+            numbers = key.rows(rows.start, rows.stop).uniform(part.shape, device=device)
         else:
             numbers = key.uniform(part.shape, start=rows.start * size, device=device)
         out[rows] = xp.where(numbers >= rate, wide(part) * (1 / (1 - rate)), 0)

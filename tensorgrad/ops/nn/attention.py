@@ -209,7 +209,7 @@ def _attention_mask(mask: Any, q: Array, k: Array) -> Array:
 
 def _attention_dropout(op: str, rate: float, key: Any, q: Array) -> tuple[Key | RowKeys, float] | None:
     is_used = as_number(op, "dropout_rate", rate) != 0
-    check_dropout(op, rate, key if is_used or key is not None else Key(0))
+    check_dropout(op, rate, key if is_used or key is not None else Key(0), q)
     if isinstance(key, RowKeys) and len(key.keys) != q.shape[0]:
         raise ShapeError(
             f"{op}: expected a key for each of {q.shape[0]} samples, got {len(key.keys)}: "

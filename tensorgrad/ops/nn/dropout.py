@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad.arguments import as_number
+from tensorgrad.array import Array
 from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 from tensorgrad.kernels import kernels_for
-from tensorgrad.ops.common import TensorLike, float_operand
+from tensorgrad.ops.common import TensorLike, check_devices, float_operand
 from tensorgrad.random import Key, RowKeys
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
@@ -20,7 +21,7 @@ def dropout(x: TensorLike, key: Key | RowKeys, *, rate: float) -> Tensor:
     Linear, so its gradient is the same function of g, and nothing is saved: the mask is made again.
     """
     a = float_operand("dropout", x)
-    check_dropout("dropout", rate, key)
+    check_dropout("dropout", rate, key, a)
     if isinstance(key, RowKeys) and a.shape[:1] != (len(key.keys),):
         raise ShapeError(
             f"dropout: expected an operand of {len(key.keys)} rows, one per key, got {a.shape}: "
@@ -29,9 +30,11 @@ def dropout(x: TensorLike, key: Key | RowKeys, *, rate: float) -> Tensor:
     return record(kernels_for(a).dropout(a, key, rate), (x, lambda g: dropout(g, key, rate=rate)))
 
 
-def check_dropout(op: str, rate: float, key: Any) -> None:
-    """Refuse what is no key, or a rate that leaves nothing."""
+def check_dropout(op: str, rate: float, key: Any, a: Array) -> None:
+    """Refuse what is no key, or one on another device than `a`, or a rate that leaves nothing."""
     if not isinstance(key, (Key, RowKeys)):
         raise DTypeError(f"{op}: expected a Key, got {type(key).__name__}: make it with tensorgrad.Key(seed)")
     if not 0 <= as_number(op, "rate", rate) < 1:
         raise ArgumentError(f"{op}: expected 0 <= rate < 1, got {shown(rate)}: give the share to be dropped")
+    if isinstance(key, RowKeys) and not isinstance(key.keys, tuple):
+        check_devices(op, a, key.keys)

@@ -13,9 +13,8 @@ struct Words {
     uint64 at[4];
 };
 
-// The words at positions 4 block .. 4 block + 3.
-__device__ inline Words words_of(uint64 block, Key key) {
-    uint64 c0 = block + 1, c1 = 0, c2 = 0, c3 = 0;
+// The words of a counter, by its own four from the lowest on.
+__device__ inline Words mixed(uint64 c0, uint64 c1, uint64 c2, uint64 c3, Key key) {
 #pragma unroll
     for (int round = 0; round < 10; ++round) {
         const uint64 high0 = __umul64hi(FIRST, c0), low0 = FIRST * c0;
@@ -29,6 +28,9 @@ __device__ inline Words words_of(uint64 block, Key key) {
     }
     return {{c0, c1, c2, c3}};
 }
+
+// The words at positions 4 block .. 4 block + 3.
+__device__ inline Words words_of(uint64 block, Key key) { return mixed(block + 1, 0, 0, 0, key); }
 
 // Two numbers of float come of a word, each of the top 24 bits of a half: the integers that they are 2^-24 of.
 constexpr int NUMBERS = 8;  // of the words of one counter

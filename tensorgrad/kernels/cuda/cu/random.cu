@@ -1,4 +1,4 @@
-// Uniform numbers in [0, 1) of random keys.
+// Uniform numbers in [0, 1) of random keys, and keys of keys.
 
 #include "philox.h"
 
@@ -18,4 +18,13 @@ extern "C" __global__ void uniform_double(const uint64* keys, double* out, int64
     const uint64 position = (uint64)(start + i % count);
     const Words words = words_of(position / 4, key_of(keys, i / count, 0, 0));
     out[i] = (double)(words.at[position % 4] >> 11) * 1.1102230246251565e-16;
+}
+
+// out (rows, 2): of each of `keys` (rows, 2) the key that `data` is folded into, of counters that no number is of.
+extern "C" __global__ void fold_in(const uint64* keys, uint64* out, int64 rows, uint64 data) {
+    const int64 row = (int64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (row >= rows) return;
+    const Words words = mixed(data + 1, data + 1 == 0, 0, ~0ull, key_of(keys, row, 0, 0));
+    out[2 * row] = words.at[0];
+    out[2 * row + 1] = words.at[1];
 }
