@@ -1,7 +1,8 @@
-"""What all tests share: one hypothesis profile, and arrays to test with."""
+"""What all tests share: one hypothesis profile, arrays to test with, and the cores when all of them are run."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,26 @@ import pytest
 # The same examples on every run and every machine; nothing is written beside the tests.
 hypothesis.settings.register_profile("stable", derandomize=True, deadline=None, database=None, max_examples=150)
 hypothesis.settings.load_profile("stable")
+
+MOST_WORKERS = 4  # each takes up to 1.5 GB, and some tests compute on two threads
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share the whole suite among processes, where pytest-xdist is installed; what is chosen runs in this one."""
+    option = config.option
+    if hasattr(config, "workerinput") or getattr(option, "numprocesses", 0) is not None:
+        return  # one of these processes; or the command line says how many there are to be; or pytest-xdist is missing
+    if config.args_source is not pytest.Config.ArgsSource.ARGS and not (option.markexpr or option.keyword):
+        option.numprocesses = "auto"
+        option.dist = "loadfile"  # what a file compiles or trains once is made in one of them
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process a core, up to a few."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_WORKERS)
 
 
 @pytest.fixture
