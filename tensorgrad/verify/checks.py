@@ -17,8 +17,8 @@ the largest such change of any element, or one rounding of 1.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -124,6 +124,7 @@ class _Truth:
     hessian: Array
     bend: Array
     curvature: Array
+    narrow: dict[tuple[DType, DType], list[list[Array]]] = field(init=False, default_factory=dict)  # for all layouts
 
 
 def _truth(case: Case, lay: Layout, has_ties: bool) -> _Truth:
@@ -227,25 +228,26 @@ class _Trial:
     def check_narrow(self, inputs: list[Array], out_dtype: DType) -> None:
         """The value and every element of the derivatives along one direction, against float64."""
         truth, eps = self.truth, EPS[self.dtype.name]
-        rng = np.random.default_rng(0)
         (weights,) = self.placed([truth.weights], out_dtype)
         tangents = [to_device(t.astype(self.dtype), self.device) for t in truth.tangents]
         got = along(self.case.f, inputs, weights, tangents)
-        wide = [to_numpy(a).astype(np.float64) for a in (*inputs, weights, *tangents)]
-
-        def exact(arrays: list[Array]) -> list[Array]:
-            return along(self.case.f, arrays[: len(inputs)], arrays[len(inputs)], arrays[len(inputs) + 1 :])
-
-        true = exact(wide)
-        moved = [
-            exact([np.asarray(a * (1 + eps * rng.normal(size=a.shape))) for a in wide]) for _ in range(PERTURBATIONS)
-        ]
+        if (self.dtype, out_dtype) not in truth.narrow:
+            arrays = [to_numpy(a).astype(np.float64) for a in (*inputs, weights, *tangents)]
+            truth.narrow[self.dtype, out_dtype] = list(self.rounded_alike(arrays, eps))
+        true, *moved = truth.narrow[self.dtype, out_dtype]
         column = "float32" if self.dtype == np.float32 else "16 bits"
         names = (self.output, self.input, self.output, self.input)
         for i, what in enumerate(("value", "gradient", "jvp", "second order")):
             spread = np.sqrt(np.mean([np.square(m[i] - true[i]) for m in moved], axis=0))
             allowed = ROUNDINGS * (spread + eps * np.abs(true[i])) + 8 * spread.max(initial=eps)
             self.compare(column, what, got[i], true[i], allowed, names[i])
+
+    def rounded_alike(self, wide: list[Array], eps: float) -> Iterator[list[Array]]:
+        """What float64 makes of inputs, a cotangent and tangents, and of such as are off by one rounding."""
+        rng, count = np.random.default_rng(0), len(self.truth.inputs)
+        for scale in (0.0, *[eps] * PERTURBATIONS):
+            arrays = [np.asarray(a * (1 + scale * rng.normal(size=a.shape))) if scale else a for a in wide]
+            yield along(self.case.f, arrays[:count], arrays[count], arrays[count + 1 :])
 
 
 def _mismatch(case: Case, value: Array, out: Any) -> str:
