@@ -21,4 +21,6 @@ EQUIVALENT: dict[str, str] = {
     "ops/linalg/decomposition.py:cholesky.vjp:transposed:2": "a symmetric matrix, up to its rounding",
     "kernels/reference/scatter.py:scatter_add:wrong branch:7": "the way of a GPU's arrays gives the same sums",
     "ops/linalg/norm.py:vector_norm.vjp:factor or offset:10": "the power of a quotient, written as that of its parts",
+    "ops/linalg/determinant.py:_cofactors_along.vjp_x:factor or offset:1": "the other axis of a square matrix",
+    "ops/elementwise/exponential.py:pow.vjp_y:wrong comparison:5": "a 0 went the way of the line before",
 }
