@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from tests.cupy_stand_in import graphs
 from tests.cupy_stand_in.memory import Block, MemoryPointer, block
 from tests.cupy_stand_in.surface import SURFACE
 from tests.cupy_stand_in.syncs import copied, synchronised
 
-__all__ = ["call", "combine", "is_bfloat16", "ndarray", "poisoned", "unwrapped", "wrapped"]
+__all__ = ["call", "combine", "is_bfloat16", "ndarray", "noted", "poisoned", "unwrapped", "wrapped"]
 
 
 class Device:
@@ -102,12 +103,28 @@ def call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
     """NumPy's function of arrays on the device, without NumPy's warnings, which CuPy does not have."""
     sources = [x for x in _flat((args, tuple(keywords.values()))) if type(x) is ndarray]
     args, keywords = unwrapped(args), {name: unwrapped(x) for name, x in keywords.items()}
+    if keywords.get("out") is not None:
+        graphs.saved(keywords["out"])
     with np.errstate(all="ignore"):
         out = function(*args, **keywords)
     target = keywords.get("out")
     if target is not None and out is target:
+        graphs.note(lambda: function(*args, **keywords))
         return next(x for x in sources if x._host is target)
-    return wrapped(out, *sources)
+    found = wrapped(out, *sources)
+    noted(lambda: function(*args, **keywords), found)
+    return found
+
+
+def noted(function: Callable[[], Any], found: Any) -> None:
+    """A graph that is being captured is to write the function's result to where it was found."""
+
+    def work() -> None:
+        for old, new in zip(_flat([found]), _flat([function()]), strict=True):
+            if type(old) is ndarray and old._host.flags.writeable:  # else it is a view that broadcasts
+                old._host[...] = new
+
+    graphs.note(work)
 
 
 def combine(ufunc: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
@@ -249,6 +266,8 @@ class ndarray:
         if not any(part is Ellipsis for part in index):
             index = (*index, ...)  # so that one element is a view too, and no scalar
         out: ndarray = wrapped(self._host[index], self)
+        if not np.may_share_memory(out._host, self._host):
+            noted(lambda: self._host[(*_plain_index(key, self.shape)[0], ...)], out)
         return out
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -257,8 +276,11 @@ class ndarray:
             raise TypeError(f"Unsupported type {type(value)}: CuPy fills with numbers, and copies arrays on the device")
         if mask and type(value) is ndarray and value.ndim:
             synchronised("an assignment through bools")
+        host = unwrapped(value)
+        graphs.saved(self._host)
         with np.errstate(all="ignore"):
-            self._host[index] = unwrapped(value)
+            self._host[index] = host
+        graphs.note(lambda: self._host.__setitem__(_plain_index(key, self.shape)[0], host))
 
     # --- methods -------------------------------------------------------------------------------
 
@@ -279,7 +301,7 @@ class ndarray:
         self[...] = value
 
     def reshape(self, *shape: Any, order: str = "C", copy: Any = None) -> ndarray:
-        return wrapped(self._host.reshape(*shape, order=order), self)  # type: ignore[no-any-return]
+        return call(lambda a: a.reshape(*shape, order=order), self)  # type: ignore[no-any-return]
 
     def transpose(self, *axes: Any) -> ndarray:
         return wrapped(self._host.transpose(*axes), self)  # type: ignore[no-any-return]
@@ -291,10 +313,10 @@ class ndarray:
         return wrapped(self._host.squeeze(axis), self)  # type: ignore[no-any-return]
 
     def ravel(self, order: str = "C") -> ndarray:
-        return wrapped(self._host.ravel(order), self)  # type: ignore[no-any-return]
+        return call(lambda a: a.ravel(order), self)  # type: ignore[no-any-return]
 
     def flatten(self, order: str = "C") -> ndarray:
-        return wrapped(self._host.flatten(order), self)  # type: ignore[no-any-return]
+        return call(lambda a: a.flatten(order), self)  # type: ignore[no-any-return]
 
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> ndarray:
         return wrapped(self._host.diagonal(offset, axis1, axis2), self)  # type: ignore[no-any-return]

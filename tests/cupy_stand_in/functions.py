@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.cupy_stand_in.array import call, combine, is_bfloat16, ndarray, poisoned, unwrapped, wrapped
+from tests.cupy_stand_in.array import call, combine, is_bfloat16, ndarray, poisoned, wrapped
 from tests.cupy_stand_in.surface import SURFACE
 from tests.cupy_stand_in.syncs import copied, synchronised
 
@@ -155,8 +155,7 @@ def _poison(host: Any) -> Any:
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None, order: str = "C") -> ndarray:
-    value = unwrapped(fill_value) if type(fill_value) is ndarray else fill_value
-    return wrapped(np.full(shape, value, dtype, order))  # type: ignore[no-any-return]
+    return call(lambda value: np.full(shape, value, dtype, order), fill_value)  # type: ignore[no-any-return]
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -242,7 +241,7 @@ def pinned(shape: Any, dtype: Any) -> Any:
 
 
 def _creation(name: str) -> Callable[..., ndarray]:
-    return lambda *args, **keywords: wrapped(getattr(np, name)(*args, **keywords))
+    return lambda *args, **keywords: call(getattr(np, name), *args, **keywords)  # type: ignore[no-any-return]
 
 
 FUNCTIONS: dict[str, Any] = {}

@@ -11,6 +11,7 @@ import numpy as np
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.cuda.launch import Kernel, running_with
 from tests.cuda_shim import Shim
+from tests.cupy_stand_in import graphs
 from tests.cupy_stand_in.array import ndarray
 
 __all__ = ["choosing_anew", "launching"]
@@ -25,7 +26,9 @@ def launching(seed: int = 0) -> Iterator[Shim]:
         if any(isinstance(a, np.ndarray) for a in arguments):
             raise TypeError(f"{kernel.name}: Unsupported type <class 'numpy.ndarray'>: memory of the host")
         hosts = tuple(a._host if type(a) is ndarray else a for a in arguments)
+        graphs.saved(*(a for a in hosts if isinstance(a, np.ndarray)))
         shim(kernel, grid, block, hosts, shared_bytes)
+        graphs.note(lambda: shim(kernel, grid, block, hosts, shared_bytes))
 
     with choosing_anew(), running_with(run):
         yield shim

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.cupy_stand_in import memory, syncs
+from tests.cupy_stand_in import graphs, memory, syncs
 from tests.cupy_stand_in.array import Device, call, ndarray
 from tests.cupy_stand_in.functions import FUNCTIONS, pinned
 from tests.cupy_stand_in.linalg import LINALG, errstate
@@ -58,23 +58,12 @@ class Stream:
             raise RuntimeError("cannot capture on the default (legacy) stream")
         self._is_capturing = True
         syncs.capturing(True)
+        graphs.begin()
 
-    def end_capture(self) -> Graph:
+    def end_capture(self) -> graphs.Graph:
         self._is_capturing = False
         syncs.capturing(False)
-        return Graph()
-
-
-class Graph:
-    """`cupy.cuda.Graph`: of work that was done as it was captured, so that its first launch has nothing to do."""
-
-    def __init__(self) -> None:
-        self._num_launches = 0
-
-    def launch(self, stream: Any = None) -> None:
-        self._num_launches += 1
-        if self._num_launches > 1:
-            raise NotImplementedError("the stand-in's graphs are launched once")
+        return graphs.end()
 
 
 _numbers = itertools.count(1)

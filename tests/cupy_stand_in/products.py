@@ -9,6 +9,7 @@ from typing import Any
 
 from tensorgrad.kernels.gemm import cuda
 from tensorgrad.kernels.gemm.plan import Product
+from tests.cupy_stand_in import graphs
 from tests.cupy_stand_in.array import ndarray
 from tests.gemm_interpreter import interpret
 
@@ -28,7 +29,10 @@ def interpreting() -> Iterator[list[Product]]:
     def run(product: Product) -> None:
         names = ("a", "b", "out", "bias", "row_sums", "aux")
         arrays = {name: getattr(product, name) for name in names}
-        interpret(replace(product, **{name: host(array) for name, array in arrays.items() if array is not None}))
+        hosts = {name: host(array) for name, array in arrays.items() if array is not None}
+        graphs.saved(*hosts.values())
+        interpret(replace(product, **hosts))
+        graphs.note(lambda: interpret(replace(product, **hosts)))
         products.append(replace(product, a=None, b=None, out=None, bias=None, row_sums=None, aux=None))
 
     with cuda.running_with(run):

@@ -103,7 +103,7 @@ def test_a_step_can_be_captured(precision, dropout, text, tmp_path, monkeypatch,
     """It waits for nothing and copies nothing from or to the host; and does what the step does outside of a graph."""
     monkeypatch.setattr(train, "_print_samples", lambda session: None)
     text.write_text(text.read_text()[:1500])  # the last evaluation reads a tenth of it
-    config = replace(CONFIG, device="cuda", precision=precision, model=replace(GPT2, dropout=dropout), steps=3)
+    config = replace(CONFIG, device="cuda", precision=precision, model=replace(GPT2, dropout=dropout), steps=6)
     train.train(config, [str(text)], tmp_path / "eager")
     train.train(replace(config, cuda_graph=True), [str(text)], tmp_path / "graph")
     assert numbers(tmp_path / "eager") == numbers(tmp_path / "graph")

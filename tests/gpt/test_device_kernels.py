@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from gpt.config import ModelConfig, OptimConfig
+from gpt.graph import GraphStep
 from gpt.model import GPT
 from gpt.optim import AdamW, rates
 from gpt.step import Batch, host_batch, run_step
 from tensorgrad import Key
-from tensorgrad.array import to_device
+from tensorgrad.array import cuda_module, to_device
 from tensorgrad.kernels import cuda_kernels
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.cuda.attention.choice import provider_for
@@ -142,3 +143,27 @@ def test_a_step_without_an_epilogue_is_fast_and_numpy_s(
     assert expected <= {kernel.name for kernel in cupy_kernels.launched}
     assert not providers.fallbacks()
     np.testing.assert_allclose(on_device, train(config, "cpu", 2, dtype), rtol=2e-3 if dtype == "fp16" else 1e-5)
+
+
+def test_a_graph_of_kernels_draws_new_numbers_in_each_launch(cupy_kernels):
+    """Step by step the eager step's loss and norm, bit for bit: from the third on by one graph."""
+    config = replace(LLAMA, num_layers=1, dropout=0.2)
+    runs = []
+    for is_recorded in (False, True):
+        model = GPT.init(config, Key(0), dtype="fp16").to("cuda")
+        optimizer = AdamW(model, OptimConfig(), is_loss_scaled=True)
+
+        def run(arrays, model=model, optimizer=optimizer):
+            return run_step(model, optimizer, Batch(**arrays), micro_batch_size=1, is_recomputed=False)
+
+        step, reports = GraphStep(run) if is_recorded else run, []
+        ids = np.random.default_rng(0).integers(0, config.vocab_size, (2, 9))
+        with cuda_module().cuda.Stream(non_blocking=True):
+            for number in range(1, 6):
+                sizes = {"vocab_size": config.vocab_size, "micro_batch_size": 1}
+                numbers = rates(optimizer.config, 1e-3, number)
+                values = host_batch(ids[:, :-1], ids[:, 1:], numbers, **sizes, keys=Key(number).split(2))
+                reports.append(step({name: to_device(value, "cuda") for name, value in values.items()}).get())
+        runs.append(np.array(reports))
+    np.testing.assert_array_equal(*runs)
+    assert len(set(runs[0][:, 0])) == 5
