@@ -47,6 +47,7 @@ def test_a_chain_of_100_000_ops_differentiates(without_collector: None) -> None:
     np.testing.assert_allclose(x.grad.numpy(), 1.00001**50_000, rtol=1e-9)
 
 
+@pytest.mark.untraced
 def test_a_chain_of_100_000_ops_is_recorded_to_second_order() -> None:
     x = variable(0.5)
     y = x
@@ -56,6 +57,7 @@ def test_a_chain_of_100_000_ops_is_recorded_to_second_order() -> None:
     assert tg.grad(slope, x)[0].item() == 2.0
 
 
+@pytest.mark.untraced
 def test_a_chain_of_1_000_000_ops_is_released_without_recursion(without_collector: None) -> None:
     y = variable(1.0)
     for _ in range(1_000_000):

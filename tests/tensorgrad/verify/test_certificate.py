@@ -14,6 +14,7 @@ from tensorgrad.verify.cases import CASES
 from tensorgrad.verify.findings import DERIVATIVES, LIMITS, Findings
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", functions())
 def test_values_and_derivatives(name: str) -> None:
     found = certify_function(name)

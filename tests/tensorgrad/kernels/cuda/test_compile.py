@@ -85,6 +85,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @needs_nvcc
+@pytest.mark.untraced
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_nothing_is_spilled(variant: tuple[str, dict[str, str | int]], reports: dict[str, str]) -> None:
     """For sm_80, sm_90 and sm_100; and registers are left for 8 warps on each scheduler, 5 of float64."""
@@ -106,6 +107,7 @@ def nvrtc() -> ctypes.CDLL:
     return ctypes.CDLL(str(found))
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_nvrtc_takes_it_too(variant: tuple[str, dict[str, str | int]], nvrtc: ctypes.CDLL) -> None:
     """It is what compiles on a user's machine, and it has none of the host's headers that nvcc includes unasked."""

@@ -479,6 +479,7 @@ def test_results_do_not_depend_on_the_order_of_threads(cuda: Any) -> None:
                 np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.untraced
 @pytest.mark.skipif(not is_available(), reason="needs g++")
 def test_the_address_sanitizer_finds_nothing() -> None:
     """In the same tests, of one dtype: every access to memory is to an array, or to shared memory as launched."""

@@ -242,6 +242,7 @@ with running_with(Shim(1)):
 """
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize(("element", "width"), [("float16", 32), ("float64", 24)])
 def test_nothing_outside_of_arrays_is_touched(element: str, width: int) -> None:
     """AddressSanitizer finds nothing, and what it is to find where the results' memory is too short."""
