@@ -199,18 +199,16 @@ def _run(command: _Command) -> None:
 
 
 def _train(command: Train) -> None:
-    if command.resume is not None:
-        if replace(command, resume=None) != Train(paths=(), **_values(load_config())):
-            raise UserError(
-                "--resume: expected no other option, as the run's configuration is in its folder, "
-                "got others: leave them out, or start a new run"
-            )
-        run_dir = command.resume
-    else:
-        run_dir = command.run_dir or _new_run_dir(command.preset)
+    if command.resume is not None and replace(command, resume=None) != Train(paths=(), **_values(load_config())):
+        raise UserError(
+            "--resume: expected no other option, as the run's configuration is in its folder, "
+            "got others: leave them out, or start a new run"
+        )
     from gpt import train
 
     _keep_freed_memory()
+    # A number is chosen last, as another run may take it until this one has begun.
+    run_dir = command.resume or command.run_dir or _new_run_dir(command.preset)
     try:
         if command.resume is not None:
             train.resume(run_dir)
