@@ -5,7 +5,8 @@ what a step tells (loss, norm) comes down into pinned memory and is looked at wh
 under way. On the CPU there is nothing to move: the same calls hand on the same arrays.
 
 There is no arena for a step's own arrays: CuPy's pool gives each step the blocks of the last one,
-as every step asks for the same sizes in the same order, and the driver is not asked again.
+as every step asks for the same sizes in the same order, and the driver is not asked again. What an
+arena could save is the pool's fragmentation: the blocks that it keeps beyond the step's peak.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from tensorgrad.array import cuda_module, to_device
 from tensorgrad.errors import DeviceError, TensorgradError
 from tensorgrad.kernels.cuda import providers
 from tensorgrad.tree import named_tensors
-from tests.cupy_stand_in import installed, syncs
+from tests.cupy_stand_in import installed, memory, syncs
 from tests.gpt.models import GPT2, LLAMA
 
 CONFIG = TrainConfig(
@@ -126,6 +126,26 @@ def test_what_a_graph_cannot_hold_is_refused(text, tmp_path, monkeypatch, cupy):
     config = replace(CONFIG, device="cuda", steps=3, cuda_graph=True)
     with pytest.raises(UserError, match=r"cuda_graph: .* float: cudaErrorStreamCaptureUnsupported"):
         train.train(config, [str(text)], tmp_path / "run")
+
+
+def test_every_step_asks_for_the_same_memory(cupy):
+    """Block by block, so that a pool has from the second step on what each asks for."""
+    config = replace(LLAMA, vocab_size=50, dropout=0.1)
+    model = GPT.init(config, Key(0), dtype="fp16").to("cuda")
+    optimizer = AdamW(model, OptimConfig(), is_loss_scaled=True)
+    asked = []
+    for number in range(1, 5):
+        ids = np.random.default_rng(number).integers(0, 50, (4, 17))
+        sizes = {"vocab_size": 50, "micro_batch_size": 2}
+        keys = Key(number).split(4)
+        values = host_batch(ids[:, :-1], ids[:, 1:], rates(optimizer.config, 1e-3, number), **sizes, keys=keys)
+        batch = Batch(**{name: to_device(value, "cuda") for name, value in values.items()})
+        seen = []
+        with cupy.cuda.using_allocator(lambda size, seen=seen: seen.append(size) or memory.pool.malloc(size)):
+            run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=True)
+        asked.append(seen)
+    assert len(asked[1]) > 100
+    assert asked[1] == asked[2] == asked[3]
 
 
 def test_a_step_by_our_own_kernels_waits_for_nothing(cupy_kernels):
