@@ -27,7 +27,8 @@ from tensorgrad.kernels.compiled.softmax import (
     softmax,
     softmax_gradient,
 )
-from tensorgrad.kernels.reference import cast, column_sums, erf, erfc, fill_rows, scatter_add, take_rows
+from tensorgrad.kernels.compiled.sums import column_sums
+from tensorgrad.kernels.reference import cast, erf, erfc, fill_rows, scatter_add, take_rows
 
 __all__ = [
     "adamw",

@@ -5,11 +5,36 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.array import Array
-from tensorgrad.kernels.compiled.jit import summing
+from tensorgrad.dtype import DType
+from tensorgrad.kernels import reference
+from tensorgrad.kernels.compiled.jit import in_parts, plain, summing
 
-__all__ = ["NUM_ROWS", "sum_of_parts"]
+__all__ = ["NUM_ROWS", "column_sums", "sum_of_parts"]
 
 NUM_ROWS = 128  # of a block: few enough for a sum in float32 to be right to some units in the last place
+
+
+def column_sums(x_NC: Array, dtype: DType) -> Array:
+    if not plain(x_NC, like=x_NC) or dtype != x_NC.dtype:
+        return reference.column_sums(x_NC, dtype)
+    parts = np.empty((-(-len(x_NC) // NUM_ROWS), x_NC.shape[1]), x_NC.dtype)
+
+    def work(start: int, stop: int) -> None:
+        _sums_of_blocks(x_NC[start * NUM_ROWS : stop * NUM_ROWS], parts[start:stop])
+
+    in_parts(len(parts), x_NC.size, work)
+    return sum_of_parts(parts)
+
+
+@summing
+def _sums_of_blocks(x_NC, parts):
+    for block in range(parts.shape[0]):
+        total = parts[block]
+        total[:] = 0
+        for n in range(block * NUM_ROWS, min((block + 1) * NUM_ROWS, x_NC.shape[0])):
+            row = x_NC[n]
+            for i in range(row.shape[0]):
+                total[i] += row[i]
 
 
 def sum_of_parts(parts: Array) -> Array:

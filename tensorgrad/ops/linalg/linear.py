@@ -7,7 +7,7 @@ from typing import Any
 from tensorgrad.array import Array
 from tensorgrad.dtype import DType
 from tensorgrad.errors import ShapeError
-from tensorgrad.kernels import gemm
+from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.ops.broadcast import reshape, sum
 from tensorgrad.ops.common import TensorLike, operands, row_shape, shape_of
 from tensorgrad.ops.convert import astype
@@ -99,7 +99,7 @@ def linear(
             has_sums = to_bias is not None and gemm.sums_beside_products(g)
             dweight, dbias = gradient_of_weight(factor_RN, kept_RK, wide, to_weight, has_sums=has_sums)
         if to_bias and dbias is None:
-            dbias = sum_of_rows(g_RN, wide)
+            dbias = kernels_for(g_RN).column_sums(g_RN, wide)
         return [dx, dweight, dbias]
 
     return record_joint(out, [x, weight, bias], vjp, selects=True)
@@ -117,7 +117,3 @@ def gradient_of_weight(
         return gemm.matmul_in(g_RN.T, x_RK, dtype), None
     gemm.matmul_into(g_RN.T, x_RK, to.buffer, accumulate=to.accumulate)
     return None, None
-
-
-def sum_of_rows(g_RN: Any, dtype: DType) -> Any:
-    return sum(g_RN.astype(dtype, copy=False), axis=0)

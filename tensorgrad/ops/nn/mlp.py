@@ -10,7 +10,7 @@ from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.ops.common import TensorLike, float_operand, operands, row_shape, shape_of
 from tensorgrad.ops.elementwise import square
-from tensorgrad.ops.linalg.linear import gradient_of_weight, linear, sum_of_rows
+from tensorgrad.ops.linalg.linear import gradient_of_weight, linear
 from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
 from tensorgrad.ops.nn.activation import gelu, relu, swiglu
 from tensorgrad.ops.nn.definition import through
@@ -107,13 +107,13 @@ def mlp(
             ddown, ddown_bias = gradient_of_weight(g_RN, a_RF, wide, to_down, has_sums=has_sums)
         del a_RF
         if to_down_bias and ddown_bias is None:
-            ddown_bias = sum_of_rows(exact_RN, wide)
+            ddown_bias = kernels.column_sums(exact_RN, wide)
         if to_up:
             has_sums = is_on_device and to_up_bias is not None
             dup, sums = gradient_of_weight(dh_RG, x_RC, wide, to_up, has_sums=has_sums)
             dup_bias = dup_bias if sums is None else sums
         if to_up_bias and dup_bias is None:
-            dup_bias = sum_of_rows(dh_RG, wide)
+            dup_bias = kernels.column_sums(dh_RG, wide)
         if to_x:
             dx = gemm.affine(dh_RG, up_GC, None).reshape(x_shape)
         return [dx, dup, ddown, None if dup_bias is None else dup_bias.astype(wide, copy=False), ddown_bias]

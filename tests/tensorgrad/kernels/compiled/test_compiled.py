@@ -330,3 +330,12 @@ def test_products_of_few_rows() -> None:
     a, b = normal((2, 6), "float32", 0), normal((6, 8), "float32", 1)
     for refused in ((a, b), (a[:, ::2], b.T[:, :3].T), (a.astype(float), b.T.copy().T), (a[None], b.T.copy().T[None])):
         assert not vector.is_for(*refused)
+
+
+def test_sums_over_rows_are_the_same_for_any_number_of_threads() -> None:
+    x = np.random.default_rng(0).normal(size=(3001, 200)).astype(np.float32)
+    expected = compiled.column_sums(x, x.dtype)
+    np.testing.assert_allclose(expected, x.astype(float).sum(axis=0), rtol=1e-5, atol=1e-4)
+    for count in (1, 2, 3):
+        with threads(count):
+            np.testing.assert_array_equal(compiled.column_sums(x, x.dtype), expected)
