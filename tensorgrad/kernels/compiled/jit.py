@@ -17,7 +17,7 @@ import numpy as np
 from tensorgrad.array import Array
 from tensorgrad.kernels.threads import run_all
 
-__all__ = ["compiled", "in_parts", "inlined", "plain", "summing", "summing_any_strides"]
+__all__ = ["compiled", "in_parts", "inlined", "plain", "summing", "summing_any_strides", "summing_inlined"]
 
 # Below it a part takes about as long as handing it to a thread.
 _MIN_PART_ELEMENTS = 1 << 16
@@ -51,6 +51,14 @@ def summing(function: Callable[..., Any]) -> Callable[..., Any]:
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of numbers for use inside of kernels, whatever its size: a loop with a call in it is no vector's."""
     return numba.njit(nogil=True, fastmath=_FUSED, error_model="numpy", forceinline=True)(function)  # type: ignore[no-any-return]
+
+
+def summing_inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`inlined`, with sums in it. A `summing` one would be there twice, compiled alone and with its caller.
+
+    Which of the two was called depended on whether this process had compiled them or read them from the disk.
+    """
+    return numba.njit(nogil=True, fastmath=_SUMS, error_model="numpy", forceinline=True)(function)  # type: ignore[no-any-return]
 
 
 def summing_any_strides(

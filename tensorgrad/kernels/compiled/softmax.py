@@ -9,7 +9,7 @@ import numpy as np
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.elementary import exp, exp_of_negative, put
-from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain, summing
+from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain, summing, summing_inlined
 
 _CHUNK = 1024  # elements that are summed in float32; the chunks' sums are added in float64
 _STEP = 4096  # elements that stay in the first cache
@@ -92,7 +92,7 @@ def _exp_sum(x, largest):
     return total
 
 
-@summing
+@summing_inlined
 def _exp_sum_of_chunk(x, largest):
     total = _F(0)
     for i in range(x.shape[0]):
@@ -186,7 +186,7 @@ def _spread_sum(x, largest, spread):
     return total
 
 
-@summing
+@summing_inlined
 def _spread_sum_of_chunk(x, largest, spread):
     total = _F(0)
     for i in range(x.shape[0]):
