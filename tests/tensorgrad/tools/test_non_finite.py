@@ -161,11 +161,13 @@ BAD = (math.nan, math.inf, -math.inf)
 
 
 @every_case
+@pytest.mark.untraced
 def test_planted_forward(case: Case) -> None:
     is_caught(case, BAD[len(case.name) % 3], backward=False)
 
 
 @every_differentiable
+@pytest.mark.untraced
 def test_planted_backward(case: Case) -> None:
     is_caught(case, BAD[len(case.name) % 3], backward=True)
 

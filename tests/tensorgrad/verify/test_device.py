@@ -62,6 +62,7 @@ def test_each_function_is_the_same_in_narrow_dtypes(name, dtype, cupy):
     compare_devices(case, dtype, "contiguous")
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", functions())
 def test_the_certificate_holds_on_a_device(name, cupy, monkeypatch):
     """Every derivative against differences; of each function a part of its cases, in one layout and dtype."""

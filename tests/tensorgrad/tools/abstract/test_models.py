@@ -168,6 +168,7 @@ def test_a_training_step() -> None:
         assert meter.by_op()["other"].forward_flops >= 2 * 14 * size
 
 
+@pytest.mark.untraced
 def test_a_large_model_takes_seconds() -> None:
     config = replace(GPT2, num_layers=48, num_heads=25, model_dim=1600, context_length=1024, vocab_size=50257)
     before = time.process_time()
