@@ -195,3 +195,15 @@ def test_a_large_model_takes_no_memory() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1e-3 * meter.peak_bytes
     finally:
         tracemalloc.stop()
+
+
+def test_a_second_gradient_is_added_to_the_first() -> None:
+    with tg.abstract() as meter:
+        x, weight = tg.ones((5, 4), dtype="float32"), tg.ones((3, 4), dtype="float32", requires_grad=True)
+        flops = []
+        for _ in range(2):
+            before = meter.flops
+            tg.linear(x, weight).sum().backward()
+            flops.append(meter.flops - before)
+        assert weight.grad.shape == (3, 4)
+        assert flops[1] - flops[0] == 3 * 4  # the sum with what is there
