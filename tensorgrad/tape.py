@@ -59,19 +59,17 @@ class Node:
 
     # `site` is only set while a tool watches: the `tools.watch.Site` of the call that recorded the node.
     __slots__ = (
-        *(
-            "__weakref__",
-            "dtype",
-            "grad",
-            "grad_place",
-            "hooks",
-            "output",
-            "parents",
-            "serial",
-            "shape",
-            "site",
-            "vjps",
-        ),
+        "__weakref__",
+        "dtype",
+        "grad",
+        "grad_place",
+        "hooks",
+        "output",
+        "parents",
+        "serial",
+        "shape",
+        "site",
+        "vjps",
     )
 
     def __init__(self, parents: Sequence[Node], vjps: Any, out: Array, output: Array | None = None) -> None:
