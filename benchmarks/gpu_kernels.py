@@ -184,13 +184,13 @@ def products(machine: Machine, s: Sizes) -> Iterator[Case]:
         }
         kernels = kernels_for(x)
         works["dW added, own sums"] = lambda x, w, g, buffer=buffer, kernels=kernels: (
-            gemm.add_matmul(g.T, x, buffer),
+            gemm.matmul_into(g.T, x, buffer, accumulate=True),
             kernels.column_sums(g, buffer.dtype),
         )
         out = machine.normal(rows, wide)
         works["forward + own bias"] = lambda x, w, g, bias=bias, out=out, kernels=kernels: (
             kernels.fill_rows(out, bias),
-            gemm.add_matmul(x, w.T, out),
+            gemm.matmul_into(x, w.T, out, accumulate=True),
         )
         if gemm.sums_beside_products(x):
             works["dW added, sums"] = lambda x, w, g, buffer=buffer: gemm.matmul_with_sums(
