@@ -27,13 +27,18 @@ def origin(packages: tuple[str, ...]) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": git("rev-parse", "HEAD"),
-        "uncommitted_changes": None if (changes := git("status", "--porcelain", "-uno")) is None else bool(changes),
+        "uncommitted_changes": None if (changes := _changes()) is None else bool(changes),
         "cpu": cpu_name(),
         "cpus": os.cpu_count(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
     }
+
+
+def _changes() -> str | None:
+    """What is not committed, but for results: a benchmark writes them part by part."""
+    return git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results")
 
 
 def git(*arguments: str) -> str | None:
