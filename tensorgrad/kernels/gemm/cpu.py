@@ -21,6 +21,7 @@ __all__ = ["matmul", "matmul_bfloat16", "matmul_into", "to_bfloat16"]
 # Into how many parts a product of at least so many operations is cut. Each part has to be handed to a thread
 # and reads one operand whole; fewer parts are shared less evenly, and by fewer threads.
 _PARTS = ((1 << 35, 16), (1 << 31, 8), (1 << 27, 4), (1 << 24, 2))
+_MIN_PARTS_MADE = 4  # where a part is made before it is added: each thread has memory for one
 _FLOPS_PER_READ = 32  # what a core computes while it reads an element: all that counts where there are few rows
 _FEW_ROWS = 4  # up to it the compiled kernel reads a matrix faster than either
 _MIN_ROWS = 2  # below it BLAS does so faster than oneDNN
@@ -97,7 +98,10 @@ def matmul_into(a: Array, b: Array, out: Array, *, accumulate: bool) -> None:
         run = _add_blas
     else:
         run = _add_bfloat16 if is_bfloat16 else functools.partial(onednn.matmul, accumulate=True)
-    tasks = _parts(run, a, b, out, _num_parts(a, b))
+    parts = _num_parts(a, b)
+    if run in (_add_blas, _add_bfloat16) and parts > 1:
+        parts = max(parts, _MIN_PARTS_MADE)
+    tasks = _parts(run, a, b, out, parts)
     if a.nbytes + b.nbytes <= _MAX_LATER_BYTES:
         run_later(tasks, out)
     else:
