@@ -71,9 +71,10 @@ class AdamW:
             view = self._parameters[part].reshape(x.shape)
             view[...] = x.array
             x.data = view
-            self._places.append((x, Tensor(self._gradients[part].reshape(x.shape))))
-            place_gradient(*self._places[-1])
-            x.grad = self._places[-1][1]
+            place = Tensor(self._gradients[part].reshape(x.shape))
+            place_gradient(x, place)
+            x.grad = place
+            self._places.append((x, place))
             start += aligned(x.size)
 
     @property

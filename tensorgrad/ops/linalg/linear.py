@@ -108,7 +108,7 @@ def linear(
 def gradient_of_weight(
     g_RN: Any, x_RK: Any, dtype: DType, to: Wanted, *, has_sums: bool
 ) -> tuple[Array | None, Array | None]:
-    """g^T x, None where it has been added to its buffer; and g's sums over the rows, if the product gives them too."""
+    """g^T x, None where it is in its buffer; and g's sums over the rows, if the product gives them too."""
     if has_sums:
         accumulate = to.buffer is not None and to.accumulate
         product, sums = gemm.matmul_with_sums(g_RN.T, x_RK, dtype, to.buffer, accumulate=accumulate)

@@ -7,7 +7,7 @@ from typing import Any
 from tensorgrad.errors import GraphError, ShapeError
 from tensorgrad.kernels import gemm
 from tensorgrad.ops.common import TensorLike, float_operand, operand, operands, row_shape, shape_of
-from tensorgrad.ops.linalg.linear import linear
+from tensorgrad.ops.linalg.linear import gradient_of_weight, linear
 from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
 from tensorgrad.ops.nn.cross_entropy import (
     check_classes,
@@ -96,10 +96,8 @@ def linear_cross_entropy(
         g_NV = gradient(g, out_NV=logits_NV if is_spent else None, is_rounded=is_rounded)
         to_x, to_weight = wanted
         dx = dweight = None
-        if to_weight and to_weight.buffer is not None:
-            gemm.matmul_into(g_NV.T, rows, to_weight.buffer, accumulate=to_weight.accumulate)
-        elif to_weight:
-            dweight = gemm.matmul_in(g_NV.T, rows, wide)
+        if to_weight:
+            dweight, _ = gradient_of_weight(g_NV, rows, wide, to_weight, has_sums=False)
         if to_x:
             dx = gemm.affine(g_NV, table, None).reshape(x_shape)
         return [dx, dweight]
