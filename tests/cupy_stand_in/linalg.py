@@ -59,6 +59,4 @@ def _function(name: str, parameters: list[str] | None) -> Callable[..., Any]:
     return function
 
 
-LINALG = {
-    name: _function(name, parameters) for name, parameters in SURFACE["linalg"].items() if hasattr(np.linalg, name)
-}
+LINALG = {name: _function(name, parameters) for name, parameters in SURFACE["linalg"].items()}

@@ -19,7 +19,17 @@ import numpy as np
 __all__ = ["PATH", "SURFACE", "of_cupy"]
 
 PATH = Path(__file__).with_name("surface.json")
-SURFACE: dict[str, Any] = json.loads(PATH.read_text()) if PATH.exists() else {}
+
+
+def _known_to_numpy(surface: dict[str, Any]) -> dict[str, Any]:
+    """The surface without functions that the NumPy installed has dropped: there is nothing to stand in with."""
+    known = dict(surface)
+    for part, module in (("functions", np), ("linalg", np.linalg), ("ufuncs", np)):
+        known[part] = {name: value for name, value in surface.get(part, {}).items() if hasattr(module, name)}
+    return known
+
+
+SURFACE = _known_to_numpy(json.loads(PATH.read_text()) if PATH.exists() else {})
 
 
 def of_cupy(cupy: Any) -> dict[str, Any]:
