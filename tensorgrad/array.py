@@ -21,12 +21,12 @@ __all__ = [
     "Array",
     "ForeignArray",
     "address_of",
+    "creation_module",
     "cuda_module",
     "device_of",
-    "has_values",
     "is_any",
     "is_array",
-    "maker",
+    "is_concrete",
     "making_with",
     "module_of",
     "module_on",
@@ -55,14 +55,14 @@ def is_array(x: object) -> bool:
     return isinstance(x, (np.ndarray, ForeignArray)) or _is_cupy(x)
 
 
-def has_values(a: object) -> bool:
+def is_concrete(a: object) -> bool:
     """Whether what is in an array may be looked at: not where a program runs on shapes alone."""
     return not isinstance(a, ForeignArray)
 
 
 def is_any(condition: Any) -> bool:
     """Whether a condition holds anywhere: for checks of values, which are left out where there are none."""
-    return has_values(condition) and bool(condition.any())
+    return is_concrete(condition) and bool(condition.any())
 
 
 def module_of(a: Array) -> Any:
@@ -75,7 +75,7 @@ def module_of(a: Array) -> Any:
 _maker: contextvars.ContextVar[Any] = contextvars.ContextVar("_maker", default=np)
 
 
-def maker() -> Any:
+def creation_module() -> Any:
     """The module that new arrays on the CPU are made with: NumPy, where nothing else stands in for it."""
     return _maker.get()
 

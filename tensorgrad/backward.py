@@ -16,7 +16,7 @@ from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, device_of, module_of, own
 from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError, shown
 from tensorgrad.kernels.threads import finish
-from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, Joint, Node, Scatter, Wanted, data, mode_set_to
+from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, Joint, Node, Request, Scatter, data, mode_set_to
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import check_unwritten, is_needed, written
 
@@ -259,20 +259,20 @@ def _step_back(
             ready.append(parent)
 
 
-def _wanted(node: Node, useful: set[Node] | None, create_graph: bool) -> list[Wanted | None]:
+def _wanted(node: Node, useful: set[Node] | None, create_graph: bool) -> list[Request | None]:
     """What a joint vjp is told of each parent: its gradient is a buffer if nobody is to see what is put into it."""
     if useful is not None:
-        return [Wanted() if parent in useful else None for parent in node.parents]
+        return [Request() if parent in useful else None for parent in node.parents]
     has_buffers = not create_graph and not hasattr(node, "site")
-    return [_buffer(x, node) if has_buffers and x.vjps is None and not x.hooks else Wanted() for x in node.parents]
+    return [_buffer(x, node) if has_buffers and x.vjps is None and not x.hooks else Request() for x in node.parents]
 
 
-def _buffer(leaf: Node, node: Node) -> Wanted:
+def _buffer(leaf: Node, node: Node) -> Request:
     if leaf.grad is not None:
-        return Wanted(_written(leaf.grad))
+        return Request(_written(leaf.grad))
     if leaf.grad_place is not None and node.parents.count(leaf) == 1:
-        return Wanted(_written(leaf.grad_place), accumulate=False)
-    return Wanted()
+        return Request(_written(leaf.grad_place), accumulate=False)
+    return Request()
 
 
 def _written(grad: Tensor) -> Array:

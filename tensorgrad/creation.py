@@ -84,7 +84,9 @@ def _make(
     target = as_dtype(values.dtype if dtype is None else dtype)
     if requires_grad and not is_float(target):
         raise DTypeError(f"{op}: expected a float dtype with requires_grad=True, got {target}: pass dtype=")
-    array = (arrays.maker().asarray(values) if isinstance(values, np.ndarray) else values).astype(target, copy=False)
+    array = (arrays.creation_module().asarray(values) if isinstance(values, np.ndarray) else values).astype(
+        target, copy=False
+    )
     array = array if device is None else arrays.to_device(array, device)
     if copy and array is given:
         array = array.copy()
@@ -231,7 +233,7 @@ def arange(
         as_number("arange", name, n)
     if step == 0:
         raise ShapeError("arange: expected a step other than 0, got 0: use full for equal numbers")
-    values = _made("arange", lambda steps, _: arrays.maker().arange(*steps), (first, end, step), None)
+    values = _made("arange", lambda steps, _: arrays.creation_module().arange(*steps), (first, end, step), None)
     default = "float32" if values.dtype.kind == "f" else "int64"
     return asarray(values, dtype=default if dtype is None else dtype, device=device)
 
@@ -250,7 +252,7 @@ def linspace(
     first, last = as_number("linspace", "start", start), as_number("linspace", "stop", stop)
     (count,) = as_shape("linspace", (num,))
     to_the_end = as_flag("linspace", "endpoint", endpoint)
-    xp = arrays.maker()
+    xp = arrays.creation_module()
     values = _made("linspace", lambda n, _: xp.linspace(first, last, n[0], endpoint=to_the_end), (count,), None)
     return asarray(values, dtype="float32" if dtype is None else dtype, device=device)
 
@@ -268,14 +270,14 @@ def eye(
     shape = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
     # However far beyond a corner, a diagonal is not there.
     offset = as_integer("eye", "k", max(-shape[0], min(k, shape[1])) if type(k) is int else k)
-    xp = arrays.maker()
+    xp = arrays.creation_module()
     values = _made("eye", lambda sizes, found: xp.eye(sizes[0], sizes[1], offset, dtype=found), shape, dtype)
     return asarray(values, device=device)
 
 
 def _maker(device: str | None) -> Any:
     """The module that makes arrays where they are wanted: nothing is filled on the CPU to be copied."""
-    return (None if device is None else arrays.module_on(device)) or arrays.maker()
+    return (None if device is None else arrays.module_on(device)) or arrays.creation_module()
 
 
 def _shape(op: str, shape: Any) -> tuple[int, ...]:

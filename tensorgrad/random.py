@@ -57,7 +57,7 @@ class Key:
     def bits(self, count: int, *, start: int = 0) -> Array:
         """The words of the stream at `start`, `start` + 1, ...: `count` of them, uint64, on the CPU."""
         count, start = as_size("bits", "count", count), as_size("bits", "start", start)
-        if (xp := arrays.maker()) is not np:
+        if (xp := arrays.creation_module()) is not np:
             return xp.empty(count, np.uint64)  # type: ignore[no-any-return]
         block, skipped = divmod(start, 4)  # one counter gives four words
         try:

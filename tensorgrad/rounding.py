@@ -16,7 +16,7 @@ import contextvars
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tensorgrad.array import Array, address_of, has_values
+from tensorgrad.array import Array, address_of, is_concrete
 from tensorgrad.dtype import DType
 from tensorgrad.kernels import kernels_for
 
@@ -43,7 +43,7 @@ def rounded(x: Array, dtype: DType) -> Array:
     """x in another float dtype: a part of the copy, or an array of its own; x itself if it has that dtype."""
     if x.dtype == dtype:
         return x
-    if (both := _once.get()) is not None and has_values(x):
+    if (both := _once.get()) is not None and is_concrete(x):
         buffer, copy = both
         start = address_of(x) - address_of(buffer)
         is_part = type(x) is type(buffer) and x.dtype == buffer.dtype and x.flags.c_contiguous

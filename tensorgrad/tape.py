@@ -37,8 +37,8 @@ from tensorgrad.writes import now
 
 __all__ = [
     "Node",
+    "Request",
     "Scatter",
-    "Wanted",
     "data",
     "is_last_backward",
     "is_recording",
@@ -96,7 +96,7 @@ class Node:
         return str(getattr(vjp, "__qualname__", type(vjp).__name__)).split(".")[0].lstrip("_")
 
 
-class Wanted:
+class Request:
     """That somebody wants the cotangent of an input of a joint vjp; which may put it into `buffer`, if there is one."""
 
     __slots__ = ("accumulate", "buffer")
@@ -117,14 +117,14 @@ class Joint:
         self.count = count  # how many are returned
         self.selects = selects  # whether the vjp is told which are wanted, as `record_joint` says
 
-    def of_inputs(self, of_parents: Sequence[Wanted | None]) -> list[Wanted | None]:
+    def of_inputs(self, of_parents: Sequence[Request | None]) -> list[Request | None]:
         """What there is one of for each parent, at the place of its input; None at the others."""
-        found: list[Wanted | None] = [None] * self.count
+        found: list[Request | None] = [None] * self.count
         for position, value in zip(self.kept, of_parents, strict=True):
             found[position] = value
         return found
 
-    def separate(self, op: str, results: Sequence[Any], wanted: Sequence[Wanted | None]) -> list[Vjp | None]:
+    def separate(self, op: str, results: Sequence[Any], wanted: Sequence[Request | None]) -> list[Vjp | None]:
         """For each parent a vjp that has its result already; None for one whose result is in its buffer."""
         if not isinstance(results, (list, tuple)) or len(results) != self.count:
             raise GraphError(
@@ -249,7 +249,7 @@ def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, selects: bool = F
     """`record` for an op whose gradients share their work: vjp returns one cotangent per input, in order.
 
     With `selects` it is called as vjp(g, wanted), with a list of as many: None for an input whose cotangent nobody
-    asks for, in whose place it may return None; else a `Wanted`. The `buffer` of that is the gradient of an input that
+    asks for, in whose place it may return None; else a `Request`. The `buffer` of that is the gradient of an input that
     is a leaf and has one, or a place for it, else None: the vjp may add the cotangent to it, or write it as
     `accumulate` says, by itself or by other threads for later (`kernels.threads.run_later`), and return None.
     """

@@ -144,7 +144,7 @@ class Tensor:
 
     def __repr__(self) -> str:
         values = "..."
-        if arrays.has_values(self.array):
+        if arrays.is_concrete(self.array):
             values = np.array2string(self.numpy(), separator=", ", prefix="Tensor(", threshold=100)
         device = "" if self.device == "cpu" else f", device={self.device!r}"
         op = "" if self.node is None else ", requires_grad=True" if self.node.vjps is None else f", op={self.node.op}"

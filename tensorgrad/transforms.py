@@ -23,7 +23,7 @@ from tensorgrad.dtype import is_float
 from tensorgrad.errors import DTypeError, GraphError, shown
 from tensorgrad.ops import reshape, stack
 from tensorgrad.ops.common import float_operand
-from tensorgrad.tape import Node, Wanted, is_recording, leaf, record, record_joint, recording
+from tensorgrad.tape import Node, Request, is_recording, leaf, record, record_joint, recording
 from tensorgrad.tensor import Tensor
 from tensorgrad.tree import map_tensors, named_tensors, replace_tensors, walk
 from tensorgrad.writes import now
@@ -273,7 +273,7 @@ def recompute(f: Function) -> Function:
         out_array = out.array
         del out  # and with it the activations
 
-        def vjp(g: Any, wanted: list[Wanted | None]) -> list[Any]:
+        def vjp(g: Any, wanted: list[Request | None]) -> list[Any]:
             with recording():
                 again = _one_output(f(*xs))
             asked_for = [source for source, asked in zip(sources, wanted, strict=True) if asked]

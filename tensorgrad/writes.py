@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tensorgrad.array import Array, address_of, has_values
+from tensorgrad.array import Array, address_of, is_concrete
 from tensorgrad.errors import GraphError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Watch:
     __slots__ = ("__weakref__", "bounds", "is_held", "was_written")
 
     def __init__(self, buffer: Array) -> None:
-        self.bounds = _bounds(buffer) if has_values(buffer) else (0, 0)
+        self.bounds = _bounds(buffer) if is_concrete(buffer) else (0, 0)
         self.is_held = self.was_written = False
         _watches.add(self)
 
@@ -121,7 +121,7 @@ _watches: weakref.WeakSet[Watch] = weakref.WeakSet()
 
 
 def _watching(array: Array) -> list[Watch]:
-    if not _watches or not has_values(array):
+    if not _watches or not is_concrete(array):
         return []
     start, end = _bounds(array)
     return [watch for watch in _watches if start < watch.bounds[1] and watch.bounds[0] < end]
@@ -203,7 +203,7 @@ def _fingerprint(array: Array) -> int:
 
 
 def _overlap(x: Array, y: Array) -> bool:
-    if x is y or not (has_values(x) and has_values(y)):
+    if x is y or not (is_concrete(x) and is_concrete(y)):
         return x is y
     (start, end), (other_start, other_end) = _bounds(x), _bounds(y)
     return start < other_end and other_start < end  # exact for all but interleaved views

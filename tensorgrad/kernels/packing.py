@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tensorgrad.array import Array, address_of, has_values, module_of
+from tensorgrad.array import Array, address_of, is_concrete, module_of
 
 __all__ = ["element_strides", "is_side_by_side", "joined", "unpacked"]
 
@@ -24,7 +24,7 @@ def joined(parts_BHTD: tuple[Array, ...]) -> Array:
     """The parts beside one another, (B, T, all heads, D): the memory that they are views of, or a copy."""
     xp = module_of(parts_BHTD[0])
     parts_BTHD = [part.transpose(0, 2, 1, 3) for part in parts_BHTD]
-    if not has_values(parts_BHTD[0]) or not is_side_by_side(parts_BHTD):
+    if not is_concrete(parts_BHTD[0]) or not is_side_by_side(parts_BHTD):
         return xp.concatenate(parts_BTHD, axis=2)  # type: ignore[no-any-return]
     first = parts_BTHD[0]
     shape = (*first.shape[:2], sum(part.shape[2] for part in parts_BTHD), first.shape[3])

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tensorgrad.arguments import as_integer
-from tensorgrad.array import Array, device_of, has_values, is_array, module_of, own
+from tensorgrad.array import Array, device_of, is_array, is_concrete, module_of, own
 from tensorgrad.dtype import has_tensors, is_float
 from tensorgrad.errors import DeviceError, DTypeError, ShapeError, shown
 from tensorgrad.tensor import Tensor
@@ -81,8 +81,8 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
                 f"{op}: expected operands of one dtype, got {a.dtype} and {b.dtype}: convert one with .astype"
             )
         check_devices(op, a, b)
-        if has_values(a) != has_values(b):  # a constant meets shapes alone
-            xp = module_of(b if has_values(a) else a)
+        if is_concrete(a) != is_concrete(b):  # a constant meets shapes alone
+            xp = module_of(b if is_concrete(a) else a)
             a, b = xp.asarray(a), xp.asarray(b)
         return a, b
     if a_is_array and is_number(op, b, a):

@@ -30,7 +30,7 @@ MIRRORED = {"tril": "triu", "triu": "tril"}
 PAIRED_CALLS = ("divide", "subtract", "matmul", "pow", "solve")
 TERMS = {"add": "dropped term", "subtract": "dropped term", "multiply": "dropped factor", "divide": "dropped factor"}
 # Calls that return several cotangents at once.
-LISTS = ("through", "run_back_to", "like", "list", "tuple", "attention_gradient")
+LISTS = ("definition_vjp", "run_back_to", "like", "list", "tuple", "attention_gradient")
 SWAPPED_BINARY = (ast.Sub, ast.Div, ast.MatMult, ast.Pow)
 COMPARISONS = {
     ast.Gt: ast.GtE,

@@ -95,7 +95,7 @@ def _regions(path: str, tree: ast.Module) -> Iterator[tuple[list[ast.AST], ast.A
 def _is_gradient(function: ast.FunctionDef | ast.Lambda) -> bool:
     first = function.args.args[0].arg if function.args.args else ""
     name = getattr(function, "name", "")
-    return first == "g" or name.endswith(("_gradient", "_definition", "_vjp")) or name in ("through", "scatter_add")
+    return first == "g" or name.endswith(("_gradient", "_definition", "_vjp")) or name == "scatter_add"
 
 
 def _called(functions: list, known: dict[str, ast.FunctionDef]) -> list[ast.FunctionDef]:

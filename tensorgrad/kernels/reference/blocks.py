@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tensorgrad.array import Array, device_of, has_values, is_array, module_of
+from tensorgrad.array import Array, device_of, is_array, is_concrete, module_of
 from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels.threads import run_all
 
@@ -29,7 +29,7 @@ def for_blocks(x: Array, work: Callable[[slice], Result]) -> list[Result]:
         return [work(slice(0, length))]
     step = max(1, BLOCK_ELEMENTS // max(1, math.prod(x.shape[1:])))
     blocks = [slice(start, min(start + step, length)) for start in range(0, length, step)]
-    if not has_values(x) and blocks:
+    if not is_concrete(x) and blocks:
         # Shapes alone: the other blocks are as the first, and need not be gone through.
         first = work(blocks[0])
         return [first, *(_another(first) for _ in blocks[1:])]

@@ -15,7 +15,7 @@ from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.shape import matrix_transpose
 from tensorgrad.rounding import rounded
-from tensorgrad.tape import Wanted, record_joint
+from tensorgrad.tape import Request, record_joint
 from tensorgrad.tensor import Tensor
 
 
@@ -76,8 +76,8 @@ def linear(
         def recorded() -> tuple[Any, Any]:
             return given
 
-    def vjp(g: Any, wanted: list[Wanted | None]) -> list[Any]:
-        to_x, to_weight, to_bias = wanted
+    def vjp(g: Any, requests: list[Request | None]) -> list[Any]:
+        to_x, to_weight, to_bias = requests
         dx: Any
         dweight: Any
         dbias: Any
@@ -106,7 +106,7 @@ def linear(
 
 
 def gradient_of_weight(
-    g_RN: Any, x_RK: Any, dtype: DType, to: Wanted, *, has_sums: bool
+    g_RN: Any, x_RK: Any, dtype: DType, to: Request, *, has_sums: bool
 ) -> tuple[Array | None, Array | None]:
     """g^T x, None where it is in its buffer; and g's sums over the rows, if the product gives them too."""
     if has_sums:

@@ -20,7 +20,7 @@ from tensorgrad.ops.linalg.operand import lapack, lapack_operand, matrix_operand
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.logic import constant
 from tensorgrad.ops.shape import matrix_transpose
-from tensorgrad.tape import Wanted, data, record, record_joint
+from tensorgrad.tape import Request, data, record, record_joint
 from tensorgrad.tensor import Tensor
 
 _IF_SINGULAR = "add a multiple of the identity to it, or use pinv"
@@ -62,9 +62,9 @@ def _solve(x: Any, y: Any, z: Array) -> Tensor:
     """z, recorded as the solution; its vjp records it anew, so as to differentiate it without solving again."""
     x_shape, y_shape = shape_of(x), shape_of(y)
 
-    def vjp(g: Any, wanted: list[Wanted | None]) -> list[Any]:
+    def vjp(g: Any, requests: list[Request | None]) -> list[Any]:
         d = solve(matrix_transpose(x), g)
-        dx = sum_to(negative(matmul(d, matrix_transpose(_solve(x, y, z)))), x_shape) if wanted[0] else None
+        dx = sum_to(negative(matmul(d, matrix_transpose(_solve(x, y, z)))), x_shape) if requests[0] else None
         return [dx, sum_to(d, y_shape)]
 
     return record_joint(z, [x, y], vjp, selects=True)

@@ -12,7 +12,7 @@ from tensorgrad.kernels import kernels_for
 from tensorgrad.kernels.reference.blocks import precisely
 from tensorgrad.ops.common import TensorLike, float_operand, weak
 from tensorgrad.ops.elementwise import abs, add, clip, divide, erfc, multiply, negative, sigmoid, square, tanh, where
-from tensorgrad.ops.nn.definition import through
+from tensorgrad.ops.nn.definition import definition_vjp
 from tensorgrad.ops.shape import split
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
@@ -166,7 +166,7 @@ def mish(x: TensorLike) -> Tensor:
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            return through(mish_definition, [x], g)[0]
+            return definition_vjp(mish_definition, [x], g)[0]
         return precisely(_mish_gradient, g, a)
 
     return record(precisely(_mish, a), (x, vjp))
@@ -210,7 +210,7 @@ def gelu(x: TensorLike, *, approximate: str = "none") -> Tensor:
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            return through(lambda x: gelu_definition(x, approximate), [x], g)[0]
+            return definition_vjp(lambda x: gelu_definition(x, approximate), [x], g)[0]
         return kernels_for(g).gelu_gradient(g, a, approximate)
 
     return record(kernels_for(a).gelu(a, approximate), (x, vjp))
@@ -232,7 +232,7 @@ def silu(x: TensorLike) -> Tensor:
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            return through(silu_definition, [x], g)[0]
+            return definition_vjp(silu_definition, [x], g)[0]
         return kernels_for(g).silu_gradient(g, a)
 
     return record(kernels_for(a).silu(a), (x, vjp))
@@ -260,7 +260,7 @@ def swiglu(x: TensorLike) -> Tensor:
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            return through(swiglu_definition, [x], g)[0]
+            return definition_vjp(swiglu_definition, [x], g)[0]
         return kernels_for(g).swiglu_gradient(g, a)
 
     return record(kernels_for(a).swiglu(a), (x, vjp))

@@ -14,13 +14,13 @@ from tensorgrad.ops.broadcast import broadcast_to, reshape
 from tensorgrad.ops.common import TensorLike, check_devices, float_operand, operand, operands
 from tensorgrad.ops.elementwise import add, multiply, subtract, where
 from tensorgrad.ops.linalg import matmul
-from tensorgrad.ops.nn.definition import through
+from tensorgrad.ops.nn.definition import definition_vjp
 from tensorgrad.ops.nn.dropout import check_dropout, dropout
 from tensorgrad.ops.nn.norm import rms_norm_definition
 from tensorgrad.ops.nn.softmax import softmax_definition
 from tensorgrad.ops.shape import concat, matrix_transpose, permute_dims, split
 from tensorgrad.random import Key, RowKeys
-from tensorgrad.tape import Wanted, data, record, record_joint
+from tensorgrad.tape import Request, data, record, record_joint
 from tensorgrad.tensor import Tensor
 
 
@@ -63,10 +63,10 @@ def scaled_dot_product_attention(
         return attention_definition(q, k, v, mask, is_causal, scale, dropped)
     out, row_logsumexp = kernels_for(a).attention(a, b, c, m, is_causal, scale, dropped)
 
-    def vjp(g: Any, wanted: list[Wanted | None]) -> Any:
+    def vjp(g: Any, requests: list[Request | None]) -> Any:
         if type(g) is Tensor:
             rest = (m, is_causal, scale, dropped)
-            return through(lambda q, k, v: attention_definition(q, k, v, *rest), [q, k, v], g, wanted)
+            return definition_vjp(lambda q, k, v: attention_definition(q, k, v, *rest), [q, k, v], g, requests)
         return kernels_for(g).attention_gradient(g, a, b, c, out, row_logsumexp, m, is_causal, scale, dropped)
 
     return record_joint(out, [q, k, v], vjp, selects=True)
@@ -120,7 +120,7 @@ def self_attention(
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
             arguments = (num_heads, is_causal, scale, qk_norm_eps, rotation, dropped)
-            return through(lambda qkv: self_attention_definition(qkv, *arguments), [qkv], g)[0]
+            return definition_vjp(lambda qkv: self_attention_definition(qkv, *arguments), [qkv], g)[0]
         g_BHTD = g.transpose(0, 2, 1, 3)
         kernels = kernels_for(g)
         parts = kernels.attention_gradient(g_BHTD, q, k, v, out, row_logsumexp, None, is_causal, scale, dropped)

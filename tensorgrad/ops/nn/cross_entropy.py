@@ -17,7 +17,7 @@ from tensorgrad.ops.broadcast import sum
 from tensorgrad.ops.common import TensorLike, check_devices, float_operand, normalise_axis, operand, operands
 from tensorgrad.ops.elementwise import add, astype, divide, multiply, negative, square, where
 from tensorgrad.ops.index import take_along_axis
-from tensorgrad.ops.nn.definition import through
+from tensorgrad.ops.nn.definition import definition_vjp
 from tensorgrad.ops.nn.reduction import check_reduction, reduced, total_or_nan
 from tensorgrad.ops.nn.softmax import log_softmax, log_softmax_definition
 from tensorgrad.ops.reduce import logsumexp
@@ -76,7 +76,7 @@ def cross_entropy(
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
             options = (w, ignore_index, label_smoothing, z_loss, reduction)
-            return through(lambda x: cross_entropy_definition(x, ids, *options), [logits], g)[0]
+            return definition_vjp(lambda x: cross_entropy_definition(x, ids, *options), [logits], g)[0]
         return gradient(g).reshape(a.shape)
 
     return record(out, (logits, vjp))

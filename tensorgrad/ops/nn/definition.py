@@ -6,23 +6,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tensorgrad.backward import run_back_to
-from tensorgrad.tape import Wanted, record
+from tensorgrad.tape import Request, record
 from tensorgrad.tensor import Tensor
 
 
-def through(
-    definition: Callable[..., Tensor], inputs: Sequence[Any], g: Tensor, wanted: Sequence[Wanted | None] | None = None
+def definition_vjp(
+    definition: Callable[..., Tensor],
+    inputs: Sequence[Any],
+    g: Tensor,
+    requests: Sequence[Request | None] | None = None,
 ) -> list[Any]:
     """The vjp of `definition` at `inputs`, recorded: what a fused op's vjp is when it is differentiated itself.
 
-    With `wanted`, as `record_joint` has it, the cotangents of those inputs alone, and None for the others.
+    With `requests`, as `record_joint` has it, the cotangents of those inputs alone, and None for the others.
     """
     # Each input gets a node of its own: one given twice, or computed from another, has its own share of the gradient.
     aliases = [record(x.array, (x, lambda g: g)) if type(x) is Tensor else x for x in inputs]
     nodes = [x.node if type(x) is Tensor else None for x in aliases]
     ends = [node for node in nodes if node is not None]
-    if wanted is not None:
-        nodes = [node if asked else None for node, asked in zip(nodes, wanted, strict=True)]
+    if requests is not None:
+        nodes = [node if asked else None for node, asked in zip(nodes, requests, strict=True)]
     asked_for = [node for node in nodes if node is not None]
     found = iter(run_back_to(asked_for, [definition(*aliases)], [g], create_graph=True, ends=ends))
     return [None if node is None else next(found) for node in nodes]

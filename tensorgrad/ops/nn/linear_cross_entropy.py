@@ -15,9 +15,9 @@ from tensorgrad.ops.nn.cross_entropy import (
     cross_entropy_definition,
     losses_and_gradient,
 )
-from tensorgrad.ops.nn.definition import through
+from tensorgrad.ops.nn.definition import definition_vjp
 from tensorgrad.rounding import rounded
-from tensorgrad.tape import Wanted, is_last_backward, record_joint
+from tensorgrad.tape import Request, is_last_backward, record_joint
 from tensorgrad.tensor import Tensor
 
 __all__ = ["linear_cross_entropy"]
@@ -83,10 +83,12 @@ def linear_cross_entropy(
     out, gradient = losses_and_gradient(logits_NV, ids, *options)
     is_spent = False
 
-    def vjp(g: Any, wanted: list[Wanted | None]) -> list[Any]:
+    def vjp(g: Any, requests: list[Request | None]) -> list[Any]:
         nonlocal is_spent
         if type(g) is Tensor:  # which makes logits of its own
-            return through(lambda x, w: cross_entropy_definition(linear(x, w), ids, *options), recorded(), g, wanted)
+            return definition_vjp(
+                lambda x, w: cross_entropy_definition(linear(x, w), ids, *options), recorded(), g, requests
+            )
         if is_spent:
             raise GraphError(
                 "backward: expected the logits that linear_cross_entropy was computed from, got what an earlier "
@@ -94,7 +96,7 @@ def linear_cross_entropy(
             )
         is_spent = is_last_backward()
         g_NV = gradient(g, out_NV=logits_NV if is_spent else None, is_rounded=is_rounded)
-        to_x, to_weight = wanted
+        to_x, to_weight = requests
         dx = dweight = None
         if to_weight:
             dweight, _ = gradient_of_weight(g_NV, rows, wide, to_weight, has_sums=False)

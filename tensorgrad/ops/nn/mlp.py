@@ -13,9 +13,9 @@ from tensorgrad.ops.elementwise import square
 from tensorgrad.ops.linalg.linear import gradient_of_weight, linear
 from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
 from tensorgrad.ops.nn.activation import gelu, relu, swiglu
-from tensorgrad.ops.nn.definition import through
+from tensorgrad.ops.nn.definition import definition_vjp
 from tensorgrad.rounding import rounded
-from tensorgrad.tape import Wanted, is_recording, record_joint
+from tensorgrad.tape import Request, is_recording, record_joint
 from tensorgrad.tensor import Tensor
 
 __all__ = ["mlp"]
@@ -84,10 +84,10 @@ def mlp(
     out = gemm.affine(a_RF, down_NF.T, biases[1]).reshape(*x_shape[:-1], down_NF.shape[0])
     del a_RF
 
-    def vjp(g: Any, wanted: list[Wanted | None]) -> list[Any]:
+    def vjp(g: Any, requests: list[Request | None]) -> list[Any]:
         if type(g) is Tensor:
-            return through(lambda *xs: mlp_definition(*xs, activation=activation), recorded(), g, wanted)
-        to_x, to_up, to_down, to_up_bias, to_down_bias = wanted
+            return definition_vjp(lambda *xs: mlp_definition(*xs, activation=activation), recorded(), g, requests)
+        to_x, to_up, to_down, to_up_bias, to_down_bias = requests
         dh_RG: Any
         dx = dup = ddown = dup_bias = ddown_bias = a_RF = dh_RG = None
         g_RN = exact_RN = g.reshape(row_shape(g.shape))

@@ -14,9 +14,9 @@ from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import reshape
 from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add, multiply, rsqrt, square, subtract
-from tensorgrad.ops.nn.definition import through
+from tensorgrad.ops.nn.definition import definition_vjp
 from tensorgrad.ops.reduce import mean
-from tensorgrad.tape import Wanted, record_joint
+from tensorgrad.tape import Request, record_joint
 from tensorgrad.tensor import Tensor
 
 __all__ = [
@@ -54,10 +54,10 @@ def layer_norm(
     out, row_mean, rstd = kernels_for(rows).layer_norm(rows, w, b, eps)
     x_shape = shape_of(x)
 
-    def vjp(g: Any, wanted: list[Wanted | None]) -> Any:
+    def vjp(g: Any, requests: list[Request | None]) -> Any:
         if type(g) is Tensor:
             inputs = [x, weight, bias]
-            return through(lambda *xs: layer_norm_definition(*xs, axes=len(shape), eps=eps), inputs, g, wanted)
+            return definition_vjp(lambda *xs: layer_norm_definition(*xs, axes=len(shape), eps=eps), inputs, g, requests)
         dx, dweight, dbias = kernels_for(g).layer_norm_gradient(g.reshape(rows.shape), rows, w, row_mean, rstd)
         return dx.reshape(x_shape), dweight.reshape(shape), dbias.reshape(shape)
 
@@ -98,9 +98,11 @@ def rms_norm(
     out, rstd = kernels_for(rows).rms_norm(rows, w, epsilon)
     x_shape = shape_of(x)
 
-    def vjp(g: Any, wanted: list[Wanted | None]) -> Any:
+    def vjp(g: Any, requests: list[Request | None]) -> Any:
         if type(g) is Tensor:
-            return through(lambda *xs: rms_norm_definition(*xs, axes=len(shape), eps=epsilon), [x, weight], g, wanted)
+            return definition_vjp(
+                lambda *xs: rms_norm_definition(*xs, axes=len(shape), eps=epsilon), [x, weight], g, requests
+            )
         dx, dweight = kernels_for(g).rms_norm_gradient(g.reshape(rows.shape), rows, w, rstd)
         return dx.reshape(x_shape), dweight.reshape(shape)
 

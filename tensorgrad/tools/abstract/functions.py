@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import has_values
+from tensorgrad.array import is_concrete
 from tensorgrad.tools.abstract import layout
 from tensorgrad.tools.abstract.array import AbstractArray, refuse_values
 from tensorgrad.tools.abstract.meter import current
@@ -240,7 +240,7 @@ def _filled(shape: Any, *args: Any, **options: Any) -> AbstractArray:
 
 
 def _full(shape: Any, value: Any, dtype: Any = None, **options: Any) -> AbstractArray:
-    if has_values(value):
+    if is_concrete(value):
         dtype = np.full((), value, dtype).dtype  # raises for a number that the dtype cannot hold
     return AbstractArray(_sizes(shape), value.dtype if dtype is None else dtype)
 

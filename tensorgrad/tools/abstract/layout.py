@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import has_values
+from tensorgrad.array import is_concrete
 
 __all__ = ["copied_order", "kept_order", "picked_shape", "row_major", "steps"]
 
@@ -74,7 +74,7 @@ def picked_shape(shape: Shape, index: tuple[Any, ...]) -> Shape:
     parts: list[Any] = []
     for part in index:
         is_mask = getattr(part, "dtype", None) == np.dtype(bool)
-        if not has_values(part):
+        if not is_concrete(part):
             if is_mask:
                 raise refuse_values("getitem with a mask")
             part = np.broadcast_to(np.zeros((), part.dtype), part.shape)

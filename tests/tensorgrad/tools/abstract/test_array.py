@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorgrad as tg
-from tensorgrad.array import device_of, has_values, is_any, is_array, module_of, to_device
+from tensorgrad.array import device_of, is_any, is_array, is_concrete, module_of, to_device
 from tensorgrad.tools.abstract.array import AbstractArray
 from tensorgrad.tools.abstract.functions import functions
 
@@ -184,7 +184,7 @@ def test_values_are_refused(use: Any) -> None:
 def test_what_the_library_asks_of_arrays() -> None:
     a = AbstractArray((2,), np.float32)
     assert is_array(a)
-    assert not has_values(a)
+    assert not is_concrete(a)
     assert not is_any(a > 0)
     assert is_any(np.ones(1, bool))
     assert module_of(a) is functions
