@@ -30,14 +30,15 @@ from benchmarks.record import store
 from gpt.config import TrainConfig
 from gpt.config_file import load_config
 from gpt.data import TokenData
+from gpt.data.corpus import read_corpus
+from gpt.data.tokenizer import load_tokenizer
 from gpt.evaluate import evaluate_tokens
-from gpt.initializer import INIT_STD
 from gpt.model import GPT
-from gpt.muon import make_optimizer
-from gpt.schedule import learning_rate
-from gpt.text import read_corpus
-from gpt.tokenizer import load_tokenizer
-from gpt.train import _prepare, train_step
+from gpt.model.initializer import INIT_STD
+from gpt.optim import make_optimizer
+from gpt.optim.schedule import learning_rate
+from gpt.train import train_step
+from gpt.train.run import _prepare
 from tensorgrad import Key, threads
 from tensorgrad.tree import named_tensors
 
@@ -46,7 +47,7 @@ TIMED_STEPS = 12
 
 @dataclass(frozen=True)
 class Change:
-    """One thing changed: values of the configuration, what happens to a new model, a part of gpt/muon.py.
+    """One thing changed: values of the configuration, what happens to a new model, a part of gpt/optim/muon.py.
 
     `length` is that of the run over the base's: where batches are smaller, so that the text is the same.
     """
@@ -222,7 +223,7 @@ class Stepper:
             self.optimizer = make_optimizer(self.model, config.optim)
 
     def patched(self) -> Any:
-        return mock.patch.multiple("gpt.muon", **self.change.muon) if self.change.muon else nullcontext()
+        return mock.patch.multiple("gpt.optim.muon", **self.change.muon) if self.change.muon else nullcontext()
 
     def advance(self) -> None:
         config = self.config

@@ -78,7 +78,7 @@ class TensorgradTrainer:
         return providers()
 
     def step(self, number: int) -> float:
-        from gpt.step import train_step
+        from gpt.train.step import train_step
 
         ids, targets = self.workload.batch(number)
         size = self.workload.batch_size

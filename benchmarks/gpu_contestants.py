@@ -53,14 +53,14 @@ class Ours:
     def __init__(self, workload: Workload, device: str, stack: contextlib.ExitStack, *, is_recorded: bool) -> None:
         from benchmarks.gpu_machine import Machine
         from gpt.config import OptimConfig, TokenizerConfig, TrainConfig
-        from gpt.graph import GraphStep
-        from gpt.loader import Loader
+        from gpt.data.loader import Loader
         from gpt.model import GPT
+        from gpt.model.precision import Precision
         from gpt.optim import AdamW, rates
-        from gpt.precision import Precision
-        from gpt.session import NUM_UPLOADS, Session
-        from gpt.step import host_batch
-        from gpt.transfer import transfer_to
+        from gpt.train.cuda_graph import GraphStep
+        from gpt.train.session import NUM_UPLOADS, Session
+        from gpt.train.step import host_batch
+        from gpt.train.transfer import transfer_to
         from tensorgrad import Key, threads
         from tensorgrad.array import to_device
         from tensorgrad.tree import named_tensors

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import tensorgrad as tg
 from benchmarks.gpu_machine import Machine, arguments
-from gpt.graph import GraphStep
+from gpt.train.cuda_graph import GraphStep
 from tensorgrad.kernels import gemm, kernels_for
 
 Answer = dict[str, Any]

@@ -1,14 +1,13 @@
 """gpt: the pre-training of a language model, from raw text to a base model, built on tensorgrad.
 
-The stages, in the order in which data flows, one module or a few each:
+The stages, in the order in which data flows, one folder each:
 
-    text, tokenizer, shards, data        raw text -> token ids -> batches
-    embedding, ngrams, positions         ids -> vectors
-    attention, mlp, norm, block, model   vectors -> logits -> loss
-    optim, muon, schedule, step          gradients -> AdamW, Muon: one update
-    loader, transfer, session, train     batches made ahead, the device, a run
-    checkpoint, hub                      a run on disk; Hugging Face's GPT-2 and Llama
-    generate, evaluate                   what the model can do
+    data          raw text -> token ids -> batches
+    model         ids -> vectors -> blocks -> logits -> loss
+    optim         gradients -> AdamW or Muon: one update
+    train         one step, then a whole run
+    checkpoint    a run on disk; Hugging Face's GPT-2 and Llama
+    evaluate, generate    what the model can do
 
 Sizes are written as suffixes of names, `q_BHTD`, one letter an axis:
 

@@ -23,7 +23,6 @@ from typing import Annotated, Any
 from gpt.config import TrainConfig
 from gpt.config_file import load_config
 from gpt.errors import UserError
-from gpt.metrics import bits_per_byte, perplexity
 
 __all__ = ["main"]
 
@@ -270,8 +269,8 @@ def _eval(command: Eval) -> None:
     if not command.files:
         raise UserError("gpt eval: expected one or more text files, got none: name them after the run")
     import gpt
+    from gpt.data.corpus import read_corpus
     from gpt.evaluate import evaluate_text
-    from gpt.text import read_corpus
     from tensorgrad import threads
 
     corpora = [(path, read_corpus([path])) for path in command.files]
@@ -319,6 +318,8 @@ class _Total:
         )
 
     def __str__(self) -> str:
+        from gpt.evaluate import bits_per_byte, perplexity
+
         loss = self.nats / self.num_tokens
         return (
             f"loss {loss:.4f} nats per token, perplexity {perplexity(loss):,.2f}, "
@@ -334,7 +335,7 @@ def _values(config: TrainConfig) -> dict[str, Any]:
 
 def _new_run_dir(preset: str) -> Path:
     """runs/PRESET-001, or the first number that is free, and that no other process prepares a run for."""
-    from gpt.lock import is_locked, preparation_folder
+    from gpt.train.lock import is_locked, preparation_folder
 
     number = 1
     while (run_dir := _RUNS / f"{preset}-{number:03}").exists() or is_locked(preparation_folder(run_dir)):

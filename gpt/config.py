@@ -202,7 +202,7 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """AdamW with decoupled weight decay, or Muon beside it, and the learning rate (see gpt/schedule.py)."""
+    """AdamW with decoupled weight decay, or Muon beside it, and the learning rate (see gpt/optim/schedule.py)."""
 
     optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the blocks' matrices, AdamW for the rest
     learning_rate: float = 1e-3  # at its peak
@@ -246,7 +246,7 @@ class TrainConfig:
     keep_checkpoints: int = 2  # latest checkpoints kept; 0: all
     log_interval_steps: int = 10  # steps between lines of metrics.jsonl
     seed: int = 0  # of initialisation, data order and dropout
-    precision: Literal["float32", "float64", "bf16", "fp16"] = "float32"  # bf16, fp16: mixed (see gpt/precision.py)
+    precision: Literal["float32", "float64", "bf16", "fp16"] = "float32"  # bf16, fp16: mixed precision
     device: str = "cpu"  # where the arrays live: cpu, cuda, or cuda:N for GPU number N
     threads: int = 0  # on the CPU, on which no result depends; 0: one per core
     require_fast: bool = False  # on a GPU: fail where a slower library would have to stand in for the fast one

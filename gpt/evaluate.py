@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -10,12 +11,11 @@ import numpy as np
 
 import tensorgrad
 from gpt.data import IGNORED_TARGET, EvalBatch, TokenData
+from gpt.data.tokenizer import Tokenizer
 from gpt.errors import UserError
-from gpt.metrics import bits_per_byte, perplexity
 from gpt.model import GPT
-from gpt.tokenizer import Tokenizer
 
-__all__ = ["Evaluation", "evaluate_text", "evaluate_tokens"]
+__all__ = ["Evaluation", "bits_per_byte", "evaluate_text", "evaluate_tokens", "perplexity"]
 
 _TEXT_BATCH_SIZE = 8
 
@@ -37,6 +37,22 @@ class Evaluation:
     def bits_per_byte(self) -> float:
         """Comparable between tokenizers. Infinite for no bytes (special tokens alone)."""
         return bits_per_byte(self.loss * self.num_tokens, self.num_bytes) if self.num_bytes else float("inf")
+
+
+def perplexity(loss: float) -> float:
+    """exp of a loss in nats per token: the model is as unsure as between so many equally likely tokens."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def bits_per_byte(total_nats: float, num_bytes: int) -> float:
+    """The summed loss of a text in bits, over the length of its UTF-8 form in bytes.
+
+        bits_per_byte = sum over tokens of -ln p(token) / ln 2 / bytes of text
+
+    Unlike the loss per token it does not depend on the tokenizer, and it is a compressor's unit: a
+    text of n bytes could be stored in n * bits_per_byte / 8.
+    """
+    return total_nats / math.log(2) / num_bytes
 
 
 def evaluate_tokens(model: GPT, data: TokenData, batch_size: int, max_batches: int | None = None) -> Evaluation:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import tensorgrad
-from gpt.cache import KVCache
+from gpt.data.tokenizer import StreamDecoder, Tokenizer
 from gpt.errors import UserError
 from gpt.model import GPT
-from gpt.tokenizer import StreamDecoder, Tokenizer
+from gpt.model.cache import KVCache
 from tensorgrad import Key
 from tensorgrad.array import Array
 

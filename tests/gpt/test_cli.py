@@ -18,8 +18,8 @@ from gpt import cli
 from gpt.config import TrainConfig
 from gpt.config_file import dotted_names
 from gpt.errors import UserError
-from gpt.lock import locked, preparation_folder
 from gpt.presets import PRESETS, preset
+from gpt.train.lock import locked, preparation_folder
 from tensorgrad.errors import ShapeError
 
 ROOT = Path(__file__).parents[2]
@@ -316,12 +316,12 @@ def test_a_prompt_may_start_with_a_dash(
 
 
 def test_eval_adds_up_nats_tokens_and_bytes(
-    fake: Callable[..., None], loaded: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, loaded: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def evaluate_text(model: str, tokenizer: str, text: str) -> SimpleNamespace:
         return SimpleNamespace(loss=float(len(text)), num_tokens=10, num_bytes=len(text) * 10)
 
-    fake("evaluate", evaluate_text=evaluate_text)
+    monkeypatch.setattr("gpt.evaluate.evaluate_text", evaluate_text)
     for name, text in (("a", "a"), ("b", "bbb")):
         (tmp_path / f"{name}.txt").write_text(text)
     assert cli.main(["eval", "run", str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]) == 0

@@ -15,12 +15,12 @@ import pytest
 from gpt import checkpoint, train
 from gpt.config import ModelConfig, OptimConfig, TokenizerConfig, TrainConfig
 from gpt.errors import UserError
-from gpt.metrics import read_metrics
 from gpt.model import GPT
+from gpt.model.precision import Precision
 from gpt.optim import AdamW, rates
-from gpt.precision import Precision
-from gpt.session import Session
-from gpt.step import Batch, host_batch, run_step, train_step
+from gpt.train.metrics import read_metrics
+from gpt.train.session import Session
+from gpt.train.step import Batch, host_batch, run_step, train_step
 from tensorgrad import Key
 from tensorgrad.array import cuda_module, to_device
 from tensorgrad.errors import DeviceError, TensorgradError
@@ -101,7 +101,7 @@ def test_a_step_waits_for_nothing(precision, text, tmp_path, monkeypatch, cupy):
 @pytest.mark.parametrize(("precision", "dropout"), [("float32", 0.0), ("fp16", 0.0), ("fp16", 0.2)])
 def test_a_step_can_be_captured(precision, dropout, text, tmp_path, monkeypatch, cupy):
     """It waits for nothing and copies nothing from or to the host; and does what the step does outside of a graph."""
-    monkeypatch.setattr(train, "_print_samples", lambda session: None)
+    monkeypatch.setattr("gpt.train.run._print_samples", lambda session: None)
     text.write_text(text.read_text()[:1500])  # the last evaluation reads a tenth of it
     config = replace(CONFIG, device="cuda", precision=precision, model=replace(GPT2, dropout=dropout), steps=6)
     train.train(config, [str(text)], tmp_path / "eager")
@@ -173,7 +173,7 @@ def test_a_step_by_our_own_kernels_waits_for_nothing(cupy_kernels):
 
 
 def test_a_run_by_our_own_kernels_falls_back_nowhere(text, tmp_path, monkeypatch, cupy_kernels):
-    monkeypatch.setattr(train, "_print_samples", lambda session: None)
+    monkeypatch.setattr("gpt.train.run._print_samples", lambda session: None)
     text.write_text(text.read_text()[:800])  # the last evaluation reads a tenth of it
     model = replace(LLAMA, num_layers=1, dropout=0.1)
     config = replace(CONFIG, device="cuda", require_fast=True, steps=1, batch_size=1, micro_batch_size=1, model=model)
@@ -203,7 +203,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, cuda):
 
 
 def test_fp16_scales_its_loss(text, tmp_path, monkeypatch, cuda):
-    monkeypatch.setattr("gpt.optim.FIRST", 2.0**28)
+    monkeypatch.setattr("gpt.optim.adamw.FIRST", 2.0**28)
     train.train(replace(CONFIG, device="cuda", precision="fp16", steps=20), [str(text)], tmp_path / "run")
     state = checkpoint.load_training_state(tmp_path / "run").arrays["loss_scale"]
     is_finite = [math.isfinite(norm) for _, norm in numbers(tmp_path / "run")]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from gpt.config import ModelConfig, OptimConfig
-from gpt.graph import GraphStep
 from gpt.model import GPT
 from gpt.optim import AdamW, rates
-from gpt.step import Batch, host_batch, run_step
+from gpt.train.cuda_graph import GraphStep
+from gpt.train.step import Batch, host_batch, run_step
 from tensorgrad import Key
 from tensorgrad.array import cuda_module, to_device
 from tensorgrad.kernels import cuda_kernels

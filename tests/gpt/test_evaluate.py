@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import tensorgrad
 from gpt.config import ModelConfig
 from gpt.data import TokenData, write_shards
+from gpt.data.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
 from gpt.errors import UserError
-from gpt.evaluate import Evaluation, evaluate_text, evaluate_tokens
+from gpt.evaluate import Evaluation, bits_per_byte, evaluate_text, evaluate_tokens, perplexity
 from gpt.model import GPT
-from gpt.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
 from tensorgrad import Key
 from tensorgrad.tree import map_tensors
 
@@ -130,3 +130,14 @@ def test_nothing_is_recorded() -> None:
     evaluate_text(model, BYTES, "abc")
     assert tensorgrad.is_recording()
     assert all(x.grad is None for x in tensorgrad.tree.named_tensors(model).values())
+
+
+def test_perplexity() -> None:
+    assert perplexity(math.log(65)) == pytest.approx(65, rel=1e-12)
+    assert perplexity(1e4) == math.inf
+
+
+def test_bits_per_byte_of_uniform_bytes_is_8() -> None:
+    assert bits_per_byte(100 * math.log(256), 100) == pytest.approx(8, rel=1e-12)
+    # One token of 4 bytes at 4 bits: a bit per byte, whatever the tokenizer.
+    assert bits_per_byte(4 * math.log(2), 4) == pytest.approx(1, rel=1e-12)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 import tensorgrad
 from gpt.config import ModelConfig
+from gpt.data.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer, train_bpe
 from gpt.errors import UserError
 from gpt.generate import Sampling, generate, generate_batch, generate_ids, sample_id
 from gpt.model import GPT
-from gpt.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer, train_bpe
 from tensorgrad import Key, Tensor
 from tensorgrad.tree import map_tensors, replace_tensors
 
