@@ -26,13 +26,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.gpu_machine import Machine, arguments, check_fast
-from tensorgrad.array import to_device
+from tensorgrad.array import device_of, to_device
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.kernels.cuda.attention.choice import Provider
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.random import Key, RowKeys, as_pairs
 from tensorgrad.sorted_ids import SortedIds
 
 
@@ -105,8 +105,8 @@ def elementwise(machine: Machine, s: Sizes) -> Iterator[Case]:
     heads = machine.normal(s.B, s.H, s.T, s.C // s.H)
     cos, sin = (machine.normal(s.T, s.C // s.H // 2, scale=0.5) for _ in range(2))
     yield Case("rope", lambda: kernels_for(heads).rope(heads, cos, sin), 2 * heads.nbytes)
-    samples, keys = x.reshape(s.B, s.T, s.C), RowKeys(Key(0).split(s.B))
-    yield Case("dropout", lambda: kernels_for(x).dropout(x, Key(0), 0.1), 2 * x.nbytes)
+    samples, keys = x.reshape(s.B, s.T, s.C), as_pairs(RowKeys(Key(0).split(s.B)), device_of(x))
+    yield Case("dropout", lambda: kernels_for(x).dropout(x, as_pairs(Key(0), device_of(x)), 0.1), 2 * x.nbytes)
     yield Case("dropout, a key per sample", lambda: kernels_for(x).dropout(samples, keys, 0.1), 2 * x.nbytes)
     if torch := _torch(machine):
         theirs, their_parameters = torch.from_dlpack(x), torch.from_dlpack(wide)
@@ -243,7 +243,7 @@ def attention(machine: Machine, s: Sizes) -> Iterator[Case]:
         lambda: kernels.attention_gradient(g, q, k, v, out, logsumexp, None, True, scale, None),
         flops=5 * flops // 2,
     )
-    dropout = Key(0), 0.1
+    dropout = as_pairs(Key(0), device_of(q)), 0.1
     yield Case("forward with dropout", lambda: kernels.attention(q, k, v, None, True, scale, dropout), flops=flops)
     dropped, dropped_logsumexp = kernels.attention(q, k, v, None, True, scale, dropout)
     yield Case(

@@ -11,24 +11,24 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tensorgrad import array as arrays
-from tensorgrad import philox
 from tensorgrad.arguments import as_integer, as_shape, as_size
 from tensorgrad.array import Array
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float
 from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
+from tensorgrad.kernels import kernels_for
+from tensorgrad.kernels.reference import philox
 
-__all__ = ["Key", "RowKeys"]
+__all__ = ["Key", "RowKeys", "as_pairs", "from_pairs"]
 
 _WORD = 1 << 64
-# `fold_in` draws from counters that no stream of values reaches: their top word is all ones.
-_FOLD_COUNTER = (_WORD - 1) << 192
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Key:
 
     def fold_in(self, data: int) -> Key:
         """The key of an independent stream, a function of this key and of `data` >= 0 (< 2**64)."""
-        return Key(*philox.block(_FOLD_COUNTER + _as_word(data) + 1, self.seed, self.stream)[:2])
+        return Key(*philox.folded(self.seed, self.stream, _as_word(data)))
 
     def split(self, count: int = 2) -> tuple[Key, ...]:
         """`count` independent keys: `fold_in(0)`, `fold_in(1)`, ..."""
@@ -57,13 +57,8 @@ class Key:
     def bits(self, count: int, *, start: int = 0) -> Array:
         """The words of the stream at `start`, `start` + 1, ...: `count` of them, uint64, on the CPU."""
         count, start = as_size("bits", "count", count), as_size("bits", "start", start)
-        if (xp := arrays.creation_module()) is not np:
-            return xp.empty(count, np.uint64)  # type: ignore[no-any-return]
-        block, skipped = divmod(start, 4)  # one counter gives four words
-        try:
-            return self._generator(block).random_raw(skipped + count)[skipped:]  # type: ignore[no-any-return]
-        except (MemoryError, ValueError):
-            raise ShapeError(f"bits: expected a count that fits into memory, got {count}: draw fewer") from None
+        with _fitting_into_memory("bits", count):
+            return philox.words(as_pairs(self, "cpu"), count, start)[0]  # type: ignore[no-any-return]
 
     def uniform(
         self, shape: tuple[int, ...] = (), *, start: int = 0, dtype: DTypeLike = "float32", device: str = "cpu"
@@ -73,11 +68,8 @@ class Key:
         `start` is how many numbers of this dtype come before these in the stream.
         """
         shape, start = as_shape("uniform", shape), as_size("uniform", "start", start)
-        if (xp := arrays.module_on(device)) is None:
-            return _uniform(lambda count, first: self.bits(count, start=first), math.prod(shape), start, dtype, shape)
-        keys_12 = xp.empty((1, 2), np.uint64)  # filled by numbers: nothing is copied
-        keys_12[0, 0], keys_12[0, 1] = np.uint64(self.seed), np.uint64(self.stream)
-        return arrays.to_device(_uniform_on(xp, keys_12, math.prod(shape), start, dtype).reshape(shape), device)
+        keys_12 = philox.keys_on(as_pairs(self, device), device)
+        return arrays.to_device(_uniform(keys_12, math.prod(shape), start, dtype).reshape(shape), device)
 
     def normal(self, shape: tuple[int, ...] = (), *, dtype: DTypeLike = "float32", device: str = "cpu") -> Array:
         """Standard normal, by Box and Muller's transform in float64, rounded once to `dtype`."""
@@ -104,9 +96,6 @@ class Key:
     def permutation(self, count: int) -> Array:
         """A uniformly random order of 0 .. count - 1, int64, on the CPU."""
         return np.argsort(self.bits(count), kind="stable")
-
-    def _generator(self, counter: int) -> Any:
-        return np.random.Philox(key=self.seed + (self.stream << 64), counter=counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +142,7 @@ class RowKeys:
         """`Key.fold_in` of each."""
         if isinstance(self.keys, tuple):
             return RowKeys(tuple(key.fold_in(data) for key in self.keys))
-        return RowKeys(_folded_on(self.keys, _as_word(data)))
+        return RowKeys(kernels_for(self.keys).fold_in(self.keys, _as_word(data)))
 
     def uniform(
         self, shape: tuple[int, ...], *, start: int = 0, dtype: DTypeLike = "float32", device: str = "cpu"
@@ -165,11 +154,21 @@ class RowKeys:
                 f"uniform: expected a shape of {len(self.keys)} rows, one per key, got {shape}: "
                 "let the first axis be the rows"
             )
-        if (xp := arrays.module_on(device)) is None:
-            keys = RowKeys.of(self.pairs_on("cpu")).keys
-            rows = [key.uniform(shape[1:], start=start, dtype=dtype) for key in keys]
-            return np.stack(rows) if rows else np.empty(shape, as_dtype(dtype))
-        return _uniform_on(xp, self.pairs_on(device), math.prod(shape[1:]), start, dtype).reshape(shape)
+        return _uniform(self.pairs_on(device), math.prod(shape[1:]), start, dtype).reshape(shape)
+
+
+def as_pairs(key: Key | RowKeys, device: str) -> Array:
+    """The seeds and streams that kernels take, (R, 2) uint64: RowKeys' on `device`, a single Key's on the CPU.
+
+    Kernels pass a single key by value, so that nothing is copied to a device.
+    """
+    return np.array([(key.seed, key.stream)], np.uint64) if isinstance(key, Key) else key.pairs_on(device)
+
+
+def from_pairs(pairs_R2: Array) -> Key | RowKeys:
+    """The key, or the keys of rows, that `as_pairs` made the array from."""
+    is_single = isinstance(pairs_R2, np.ndarray) and len(pairs_R2) == 1
+    return Key(*pairs_R2.tolist()[0]) if is_single else RowKeys.of(pairs_R2)
 
 
 def _as_word(data: Any) -> int:
@@ -183,44 +182,20 @@ def _as_word(data: Any) -> int:
     return word
 
 
-def _uniform(
-    words: Callable[[int, int], Array], size: int, start: int, dtype: DTypeLike, shape: tuple[int, ...]
-) -> Array:
-    """Numbers in [0, 1) of the `words` of a stream, or of several, (..., count); `size` of each, all in `shape`."""
-    if as_dtype(dtype) == np.float64:
-        return ((words(size, start) >> np.uint64(11)) * 2.0**-53).reshape(shape)
-    if as_dtype(dtype) == np.float32:
-        word, skipped = divmod(start, 2)
-        halves = words((skipped + size + 1) // 2, word).view(np.uint32)[..., skipped : skipped + size]
-        return ((halves >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)).reshape(shape)
-    raise DTypeError(
-        f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}: convert the numbers afterwards"
-    )
+def _uniform(keys_R2: Array, count: int, start: int, dtype: DTypeLike) -> Array:
+    """Numbers in [0, 1), (R, count), made where the keys are."""
+    if as_dtype(dtype) not in (np.float32, np.float64):
+        raise DTypeError(
+            f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}: convert the numbers afterwards"
+        )
+    with _fitting_into_memory("uniform", count):
+        return kernels_for(keys_R2).uniform(keys_R2, count, start, as_dtype(dtype))
 
 
-def _folded_on(keys_R2: Array, data: int) -> Array:
-    """`Key.fold_in` of keys on a device, there."""
-    from tensorgrad.kernels import cuda_kernels, reference  # which need keys
-
-    if cuda_kernels() is reference:
-        return philox.folded(arrays.module_of(keys_R2), keys_R2, data)
-    from tensorgrad.kernels.cuda.random import fold_in
-
-    return fold_in(keys_R2, data)
-
-
-def _uniform_on(xp: Any, keys_R2: Array, count: int, start: int, dtype: DTypeLike) -> Array:
-    """Of each key, its seed and stream, the numbers from `start` on, (R, count), made on the keys' device."""
-    from tensorgrad.kernels import cuda_kernels, reference  # which need keys
-
-    if cuda_kernels() is not reference and as_dtype(dtype) in (np.float32, np.float64):
-        from tensorgrad.kernels.cuda.random import uniform
-
-        return uniform(keys_R2, count, start, as_dtype(dtype))
-
-    def words(count: int, first: int) -> Array:
-        block, skipped = divmod(first, 4)
-        made = philox.words(xp, keys_R2[:, :1], keys_R2[:, 1:], block, -(-(skipped + count) // 4))
-        return xp.ascontiguousarray(made[:, skipped : skipped + count])  # type: ignore[no-any-return]
-
-    return _uniform(words, count, start, dtype, (keys_R2.shape[0], count))
+@contextmanager
+def _fitting_into_memory(op: str, count: int) -> Iterator[None]:
+    """Raises ShapeError where NumPy cannot make `count` numbers."""
+    try:
+        yield
+    except (MemoryError, ValueError):
+        raise ShapeError(f"{op}: expected a count that fits into memory, got {count}: draw fewer") from None

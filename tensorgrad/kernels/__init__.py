@@ -18,7 +18,6 @@ from tensorgrad.array import Array, ForeignArray, cuda_module, to_numpy
 from tensorgrad.dtype import DType
 from tensorgrad.errors import ArgumentError, DeviceError
 from tensorgrad.kernels import gemm, reference
-from tensorgrad.random import Key, RowKeys
 
 __all__ = ["Kernels", "cpu_kernels", "cuda_kernels", "kernels_for", "providers"]
 
@@ -28,6 +27,9 @@ class Kernels(Protocol):
 
     Every result has the dtype of the first argument; statistics (mean, rstd, log-sum-exp, losses)
     have its accumulation dtype. No argument is written to unless its description says so.
+
+    Random keys are arrays (R, 2) uint64, a seed and a stream a row (`random.as_pairs`): one for each row of the
+    other operand, beside it on its device; or a single one on the CPU, which a device gets by value.
     """
 
     def erf(self, x: Array) -> Array: ...
@@ -131,12 +133,12 @@ class Kernels(Protocol):
         mask: Array | None,
         is_causal: bool,
         scale: float,
-        dropout: tuple[Key | RowKeys, float] | None,
+        dropout: tuple[Array, float] | None,
     ) -> tuple[Array, Array]:
         """The output and each query's log-sum-exp of scores: (B, H, T, D), (B, H, T).
 
-        `mask` broadcasts to (B, H, T, S): bool (True: may attend) or added to the scores. With `dropout`,
-        a key and a rate, those of the weights (B, H, T, S) are dropped that `ops.nn.dropout` would drop.
+        `mask` broadcasts to (B, H, T, S): bool (True: may attend) or added to the scores. With `dropout`, keys and a
+        rate, the kernel drops the weights (B, H, T, S) that `dropout` would drop.
         """
         ...
 
@@ -151,15 +153,26 @@ class Kernels(Protocol):
         mask: Array | None,
         is_causal: bool,
         scale: float,
-        dropout: tuple[Key | RowKeys, float] | None,
+        dropout: tuple[Array, float] | None,
     ) -> tuple[Array, Array, Array]:
         """dq, dk, dv."""
         ...
 
-    def dropout(self, x: Array, key: Key | RowKeys, rate: float) -> Array:
-        """x / (1 - rate) where the key's float32 numbers, one per element in order, are >= rate; else 0.
+    def uniform(self, keys_R2: Array, count: int, start: int, dtype: DType) -> Array:
+        """Numbers `start`, `start` + 1, ... of each key's stream, in [0, 1): (R, count), made where the keys are.
 
-        One of RowKeys gives the numbers of one row of the first axis.
+        float32: the top 24 bits of a half-word, the lower half first. float64: the top 53 bits of a word.
+        """
+        ...
+
+    def fold_in(self, keys_R2: Array, data: int) -> Array:
+        """For each key the key of another stream, a function of the key and of `data` in 0 .. 2**64 - 1: (R, 2)."""
+        ...
+
+    def dropout(self, x: Array, keys_R2: Array, rate: float) -> Array:
+        """x / (1 - rate) where the keys' float32 numbers are >= rate; else 0.
+
+        A single key numbers the elements of x in order; otherwise each row of the first axis has its own key.
         """
         ...
 

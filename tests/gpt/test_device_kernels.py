@@ -22,6 +22,7 @@ from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.cuda.attention.choice import provider_for
 from tensorgrad.kernels.gemm import cuda
 from tensorgrad.kernels.gemm.cublaslt import CublasLt
+from tensorgrad.random import as_pairs
 from tests.cupy_stand_in import cublaslt, syncs
 from tests.gpt import models
 from tests.tensorgrad.kernels.cuda.attention import fake_cudnn
@@ -98,7 +99,9 @@ def test_steps_with_dropout_are_numpy_s(cupy_kernels):
     """Every number drawn in a kernel, of attention's weights too, is the one that the CPU draws."""
     config = replace(LLAMA, dropout=0.2, qk_norm=True)
     like = to_device(np.zeros((1, 2, 16, 16), np.float32), "cuda")
-    cuda_kernels().attention(like, like, like, None, True, 1.0, (Key(0), 0.2))  # which tries itself out, and waits
+    cuda_kernels().attention(
+        like, like, like, None, True, 1.0, (as_pairs(Key(0), "cuda"), 0.2)
+    )  # which tries itself out, and waits
     cupy_kernels.launched.clear()
     on_device = train(config, "cuda", 2)
     launched = {kernel.name: kernel.defines for kernel in cupy_kernels.launched}

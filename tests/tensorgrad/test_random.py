@@ -11,7 +11,8 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.kernels import cuda_kernels
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.kernels.reference import philox as definition
+from tensorgrad.random import Key, RowKeys, as_pairs, from_pairs
 from tests.cupy_stand_in import syncs
 
 MASK = (1 << 64) - 1
@@ -99,14 +100,11 @@ def test_uniform(dtype: str) -> None:
     assert len(np.unique(u)) > 0.99 * u.size
 
 
-def test_the_largest_uniform_is_below_one() -> None:
-    class Full(tg.Key):
-        def bits(self, count: int, *, start: int = 0) -> np.ndarray:
-            return np.full(count, MASK, np.uint64)
-
+def test_the_largest_uniform_is_below_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(definition, "words", lambda keys_R2, count, start: np.full((1, count), MASK, np.uint64))
     for dtype, bits in (("float32", 24), ("float64", 53)):
-        assert Full(0).uniform((1,), dtype=dtype)[0] == 1 - 2.0**-bits
-    assert np.isfinite(Full(0).normal((2,), dtype="float64")).all()
+        assert Key(0).uniform((1,), dtype=dtype)[0] == 1 - 2.0**-bits
+    assert np.isfinite(Key(0).normal((2,), dtype="float64")).all()
 
 
 def test_normal() -> None:
@@ -205,6 +203,14 @@ def test_a_device_makes_the_same_numbers_without_a_copy(dtype, start, cupy):
     made = key.uniform((3, 7), start=start, dtype=dtype, device="cuda")
     assert not syncs.copies
     assert np.array_equal(made.get(), key.uniform((3, 7), start=start, dtype=dtype))
+
+
+def test_keys_come_back_from_the_array_that_kernels_take() -> None:
+    rows = RowKeys((Key(1, 2), Key(MASK, 5)))
+    assert as_pairs(Key(MASK, 3), "cpu").tolist() == [[MASK, 3]]
+    assert as_pairs(rows, "cpu").tolist() == [[1, 2], [MASK, 5]]
+    for key in (Key(MASK, 3), rows, RowKeys(())):
+        assert from_pairs(as_pairs(key, "cpu")) == key
 
 
 def test_rows_are_folded_into_one_by_one():

@@ -28,7 +28,7 @@ from tensorgrad.kernels.compiled.softmax import (
     softmax_gradient,
 )
 from tensorgrad.kernels.compiled.sums import column_sums
-from tensorgrad.kernels.reference import cast, erf, erfc, fill_rows, scatter_add, take_rows
+from tensorgrad.kernels.reference import cast, erf, erfc, fill_rows, fold_in, scatter_add, take_rows, uniform
 
 __all__ = [
     "adamw",
@@ -42,6 +42,7 @@ __all__ = [
     "erf",
     "erfc",
     "fill_rows",
+    "fold_in",
     "gelu",
     "gelu_gradient",
     "global_norm",
@@ -63,6 +64,7 @@ __all__ = [
     "swiglu",
     "swiglu_gradient",
     "take_rows",
+    "uniform",
     "version",
 ]
 

@@ -17,10 +17,12 @@ from tensorgrad.array import Array
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.elementary import exp
 from tensorgrad.kernels.compiled.jit import in_parts, summing, summing_any_strides
-from tensorgrad.kernels.compiled.philox import NUMBERS, draw_factors, keys_of, least_kept
+from tensorgrad.kernels.compiled.philox import NUMBERS, draw_factors
 from tensorgrad.kernels.compiled.softmax import largest_of
 from tensorgrad.kernels.compiled.tile import COLUMNS, ROWS, add_product, set_product
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.kernels.reference.philox import least_kept
+
+__all__ = ["attention", "attention_gradient"]
 
 QUERY_BLOCK = 64  # a multiple of ROWS
 # The keys of dropout, the least number that it keeps, what it multiplies weights by; 0: there is no dropout.
@@ -40,7 +42,7 @@ def attention(
     mask: Array | None,
     is_causal: bool,
     scale: float,
-    dropout: tuple[Key | RowKeys, float] | None,
+    dropout: tuple[Array, float] | None,
 ) -> tuple[Array, Array]:
     # For a single query keys and values are read where they are: laying them out for tiles would take most of the time.
     if not _is_compiled(q_BHTD, k_BKSD, v_BKSD) or q_BHTD.shape[2] == 1:
@@ -70,7 +72,7 @@ def attention_gradient(
     mask: Array | None,
     is_causal: bool,
     scale: float,
-    dropout: tuple[Key | RowKeys, float] | None,
+    dropout: tuple[Array, float] | None,
 ) -> tuple[Array, Array, Array]:
     operands = (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD, logsumexp_BHT)
     if not _is_compiled(*operands):
@@ -102,11 +104,11 @@ def _is_compiled(*operands: Array) -> bool:
     return all(a.size and a.dtype == np.float32 for a in operands)
 
 
-def _dropout_arguments(dropout: tuple[Key | RowKeys, float] | None) -> tuple[Any, ...]:
+def _dropout_arguments(dropout: tuple[Array, float] | None) -> tuple[Any, ...]:
     if dropout is None:
         return _NO_KEYS, np.uint64(0), _F(0)
-    key, rate = dropout
-    return keys_of(key), least_kept(rate), _F(1 / (1 - rate))
+    keys_R2, rate = dropout
+    return keys_R2, np.uint64(least_kept(rate)), _F(1 / (1 - rate))
 
 
 def _added_mask(mask: Array | None, shape: tuple[int, ...]) -> Array:

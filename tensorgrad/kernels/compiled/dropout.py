@@ -7,21 +7,22 @@ import numpy as np
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, plain
-from tensorgrad.kernels.compiled.philox import NUMBERS, draw_factors, keys_of, least_kept
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.kernels.compiled.philox import NUMBERS, draw_factors
+from tensorgrad.kernels.reference.philox import least_kept
+
+__all__ = ["dropout"]
 
 _BLOCKS = 64  # counters drawn at a time: their numbers stay in the cache
 
 
-def dropout(x: Array, key: Key | RowKeys, rate: float) -> Array:
-    keys_R2 = keys_of(key)
+def dropout(x: Array, keys_R2: Array, rate: float) -> Array:
     if not plain(x, like=x) or not x.size:
-        return reference.dropout(x, key, rate)
+        return reference.dropout(x, keys_R2, rate)
     x_RN, out = x.reshape(len(keys_R2), -1), np.empty(x.shape, x.dtype)
-    out_RN, factor = out.reshape(x_RN.shape), x.dtype.type(1 / (1 - rate))
+    out_RN, least, factor = out.reshape(x_RN.shape), np.uint64(least_kept(rate)), x.dtype.type(1 / (1 - rate))
 
     def work(start: int, stop: int) -> None:
-        _dropout(x_RN, out_RN, keys_R2, least_kept(rate), factor, start, stop)
+        _dropout(x_RN, out_RN, keys_R2, least, factor, start, stop)
 
     in_parts(-(-x_RN.shape[1] // (NUMBERS * _BLOCKS)), x.size, work)
     return out
@@ -29,7 +30,7 @@ def dropout(x: Array, key: Key | RowKeys, rate: float) -> Array:
 
 @compiled
 def _dropout(x_RN, out_RN, keys_R2, least, factor, start, stop):
-    """Of each row the parts from `start` up to `stop`."""
+    """The parts of each row from `start` up to `stop`."""
     width = NUMBERS * _BLOCKS
     factors, zero = np.empty(width, x_RN.dtype), x_RN.dtype.type(0)
     for r in range(x_RN.shape[0]):

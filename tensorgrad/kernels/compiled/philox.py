@@ -1,12 +1,11 @@
-"""The random numbers of keys, drawn inside of kernels: Philox4x64-10, as `tensorgrad.philox` defines it.
+"""Random numbers drawn inside kernels: Philox4x64-10, as `reference.philox` defines it.
 
-A word of the generator has two float32 numbers, each the top 24 bits of a half; a counter has four words. A
-number stays under dropout where it is at least the rate: here, where those 24 bits are at least an integer.
+A counter gives four words, and a word two float32 numbers, each the top 24 bits of a half. Dropout keeps a number
+that is at least the rate: here, one whose 24 bits are at least the integer `reference.philox.least_kept`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,32 +13,20 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from tensorgrad.array import Array
 from tensorgrad.kernels.compiled.jit import inlined
-from tensorgrad.random import Key, RowKeys
 
-__all__ = ["NUMBERS", "draw_factors", "keys_of", "least_kept"]
+__all__ = ["NUMBERS", "draw_factors"]
 
-NUMBERS = 8  # of one counter
+NUMBERS = 8  # that one counter gives
 _FIRST, _SECOND = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _FIRST_KEY, _SECOND_KEY = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 _ZERO, _ONE, _HALF, _UNUSED = np.uint64(0), np.uint64(1), np.uint64(32), np.uint64(8)
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-def keys_of(key: Key | RowKeys) -> Array:
-    """Seeds and streams, (R, 2): of each row, or of the one key."""
-    return (key if isinstance(key, RowKeys) else RowKeys((key,))).pairs_on("cpu")
-
-
-def least_kept(rate: float) -> Any:
-    """The least n of 24 bits for which float32 n / 2^24 >= rate."""
-    return np.uint64(math.ceil(float(np.float32(rate)) * 2**24))
-
-
 @intrinsic
 def _high(typing_context, a, b):
-    """The upper 64 bits of the product of two uint64: one instruction, of which numba knows only the lower half."""
+    """The upper 64 bits of the product of two uint64: one instruction, whose lower half alone numba has."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         wide = ir.IntType(128)
@@ -51,7 +38,7 @@ def _high(typing_context, a, b):
 
 @inlined
 def draw_factors(factors, first, stop, seed, stream, least, factor):
-    """`factor` for each number that stays, 0 for the others, of the counters from `first` up to `stop`."""
+    """Into `factors`, for each number of the counters from `first` up to `stop`: `factor` if it stays, else 0."""
     at = 0
     for block in range(first, stop):
         a, b, c, d = np.uint64(block) + _ONE, _ZERO, _ZERO, _ZERO

@@ -10,7 +10,7 @@ from tensorgrad.kernels.cuda.cast import cast
 from tensorgrad.kernels.cuda.mlp import mlp_activation, mlp_activation_gradient
 from tensorgrad.kernels.cuda.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.cuda.optimizer import adamw, global_norm
-from tensorgrad.kernels.cuda.random import dropout
+from tensorgrad.kernels.cuda.random import dropout, fold_in, uniform
 from tensorgrad.kernels.cuda.rope import rope
 from tensorgrad.kernels.cuda.rows import column_sums, fill_rows
 from tensorgrad.kernels.cuda.scatter import scatter_add, take_rows
@@ -36,6 +36,7 @@ __all__ = [
     "erf",
     "erfc",
     "fill_rows",
+    "fold_in",
     "gelu",
     "gelu_gradient",
     "global_norm",
@@ -56,4 +57,5 @@ __all__ = [
     "swiglu",
     "swiglu_gradient",
     "take_rows",
+    "uniform",
 ]

@@ -15,6 +15,7 @@ from tensorgrad.kernels.reference.error_function import erf, erfc
 from tensorgrad.kernels.reference.mlp import mlp_activation, mlp_activation_gradient
 from tensorgrad.kernels.reference.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
 from tensorgrad.kernels.reference.optimizer import adamw, global_norm
+from tensorgrad.kernels.reference.philox import fold_in, uniform
 from tensorgrad.kernels.reference.rows import column_sums, fill_rows
 from tensorgrad.kernels.reference.scatter import scatter_add, take_rows
 from tensorgrad.kernels.reference.softmax import (
@@ -38,6 +39,7 @@ __all__ = [
     "erf",
     "erfc",
     "fill_rows",
+    "fold_in",
     "gelu",
     "gelu_gradient",
     "global_norm",
@@ -58,4 +60,5 @@ __all__ = [
     "swiglu",
     "swiglu_gradient",
     "take_rows",
+    "uniform",
 ]

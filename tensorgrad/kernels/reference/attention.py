@@ -11,14 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from tensorgrad.array import Array, device_of, module_of
 from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels import gemm
 from tensorgrad.kernels.reference.blocks import for_blocks, wide
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.kernels.reference.philox import keys_on, uniform
+
+__all__ = ["attention", "attention_gradient", "rope"]
 
 QUERY_BLOCK = 128
-Dropout = tuple[Key | RowKeys, float]
+Dropout = tuple[Array, float]
 
 
 def attention(
@@ -161,17 +165,17 @@ def _largest(scores: Array) -> Array:
 
 def _kept(dropout: Dropout, samples: slice, rows: slice, keys: slice, scores: Array, q: Array, k: Array) -> Array:
     """Which weights of a block stay: those where dropout of all weights, (B, H, T, S), would keep them."""
-    key, rate = dropout
+    keys_R2, rate = keys_on(dropout[0], device_of(scores)), dropout[1]
     xp = module_of(scores)
     heads, queries, length = q.shape[1] * q.shape[2], q.shape[3], k.shape[-2]
     count = min(rows.stop, queries) - rows.start
     parts = []
     for sample in range(*samples.indices(q.shape[0])):
-        stream, first = (key.rows(sample, sample + 1), 0) if isinstance(key, RowKeys) else (key, sample * heads)
+        key_12, first = (keys_R2, sample * heads) if len(keys_R2) == 1 else (keys_R2[sample : sample + 1], 0)
         for head in range(first, first + heads):
             start = (head * queries + rows.start) * length
-            u = stream.uniform((1, count, length), start=start, device=device_of(scores))
-            parts.append(u[0, :, keys] >= rate)
+            u = uniform(key_12, count * length, start, np.dtype(np.float32)).reshape(count, length)
+            parts.append(u[:, keys] >= rate)
     return xp.stack(parts).reshape(scores.shape) if parts else xp.empty(scores.shape, bool)  # type: ignore[no-any-return]
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tensorgrad.arguments import as_flag, as_number, as_size
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array, device_of, module_of
 from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 from tensorgrad.kernels import kernels_for
 from tensorgrad.kernels.packing import joined, unpacked
@@ -19,7 +19,7 @@ from tensorgrad.ops.nn.dropout import check_dropout, dropout
 from tensorgrad.ops.nn.norm import rms_norm_definition
 from tensorgrad.ops.nn.softmax import softmax_definition
 from tensorgrad.ops.shape import concat, matrix_transpose, permute_dims, split
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.random import Key, RowKeys, as_pairs, from_pairs
 from tensorgrad.tape import Request, data, record, record_joint
 from tensorgrad.tensor import Tensor
 
@@ -164,7 +164,7 @@ def attention_definition(
     mask: Any,
     is_causal: bool,
     scale: float,
-    dropped: tuple[Key | RowKeys, float] | None = None,
+    dropped: tuple[Array, float] | None = None,
 ) -> Tensor:
     batch, heads, queries, width = q.shape
     kv_heads, keys = k.shape[1], k.shape[2]
@@ -185,7 +185,7 @@ def attention_definition(
     sees_any = (data(scores) != -math.inf).any(axis=-1, keepdims=True)
     weights = where(sees_any, softmax_definition(where(sees_any, scores, 0.0), -1), 0.0) if keys else scores
     if dropped is not None:
-        weights = dropout(weights, dropped[0], rate=dropped[1])
+        weights = dropout(weights, from_pairs(dropped[0]), rate=dropped[1])
     return reshape(matmul(weights, v), (batch, heads, queries, v.shape[-1]))
 
 
@@ -207,7 +207,7 @@ def _attention_mask(mask: Any, q: Array, k: Array) -> Array:
     return padded
 
 
-def _attention_dropout(op: str, rate: float, key: Any, q: Array) -> tuple[Key | RowKeys, float] | None:
+def _attention_dropout(op: str, rate: float, key: Any, q: Array) -> tuple[Array, float] | None:
     is_used = as_number(op, "dropout_rate", rate) != 0
     check_dropout(op, rate, key if is_used or key is not None else Key(0), q)
     if isinstance(key, RowKeys) and len(key.keys) != q.shape[0]:
@@ -215,7 +215,7 @@ def _attention_dropout(op: str, rate: float, key: Any, q: Array) -> tuple[Key | 
             f"{op}: expected a key for each of {q.shape[0]} samples, got {len(key.keys)}: "
             "fold one into the key for each sample"
         )
-    return (key, rate) if is_used else None
+    return (as_pairs(key, device_of(q)), rate) if is_used else None
 
 
 def _check_attention(q: Array, k: Array, v: Array) -> None:

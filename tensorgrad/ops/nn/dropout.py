@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad.arguments import as_number
-from tensorgrad.array import Array
+from tensorgrad.array import Array, device_of
 from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.common import TensorLike, check_devices, float_operand
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.random import Key, RowKeys, as_pairs
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
@@ -17,8 +17,8 @@ from tensorgrad.tensor import Tensor
 def dropout(x: TensorLike, key: Key | RowKeys, *, rate: float) -> Tensor:
     """Zero each element with probability `rate`, and divide the others by 1 - rate.
 
-    Which ones is a function of `key` alone: one Key, or RowKeys, one per row of the first axis.
-    Linear, so its gradient is the same function of g, and nothing is saved: the mask is made again.
+    `key` alone decides which: one Key, or RowKeys, one key for each row of the first axis.
+    Grad:    the same function of g, as dropout is linear. Saves nothing: the mask is drawn again.
     """
     a = float_operand("dropout", x)
     check_dropout("dropout", rate, key, a)
@@ -27,11 +27,12 @@ def dropout(x: TensorLike, key: Key | RowKeys, *, rate: float) -> Tensor:
             f"dropout: expected an operand of {len(key.keys)} rows, one per key, got {a.shape}: "
             "let the first axis be the rows"
         )
-    return record(kernels_for(a).dropout(a, key, rate), (x, lambda g: dropout(g, key, rate=rate)))
+    keys_R2 = as_pairs(key, device_of(a))
+    return record(kernels_for(a).dropout(a, keys_R2, rate), (x, lambda g: dropout(g, key, rate=rate)))
 
 
 def check_dropout(op: str, rate: float, key: Any, a: Array) -> None:
-    """Refuse what is no key, or one on another device than `a`, or a rate that leaves nothing."""
+    """Refuse anything but a key, a key on another device than `a`, and a rate that keeps nothing."""
     if not isinstance(key, (Key, RowKeys)):
         raise DTypeError(f"{op}: expected a Key, got {type(key).__name__}: make it with tensorgrad.Key(seed)")
     if not 0 <= as_number(op, "rate", rate) < 1:

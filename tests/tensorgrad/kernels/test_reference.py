@@ -16,7 +16,7 @@ from tensorgrad.kernels import Kernels, kernels_for
 from tensorgrad.kernels.reference import blocks
 from tensorgrad.kernels.reference.attention import QUERY_BLOCK
 from tensorgrad.kernels.threads import threads
-from tensorgrad.random import RowKeys
+from tensorgrad.random import RowKeys, as_pairs
 
 BLOCK = blocks.BLOCK_ELEMENTS
 # (rows, width): one, none, a few; more rows than a block, ragged; rows wider than a block; one column.
@@ -464,7 +464,7 @@ def test_dropout_of_blocks_is_dropout_of_the_whole(kernels: Kernels, shape: tupl
         for key in keys:
             wide = x.astype("float32") if dtype == "float16" else x
             expected = np.where(key.uniform(shape) >= 0.1, wide * (1 / 0.9), 0).astype(dtype)
-            got = kernels.dropout(x, key, 0.1)
+            got = kernels.dropout(x, as_pairs(key, "cpu"), 0.1)
             assert got.dtype == x.dtype
             np.testing.assert_array_equal(got, expected)
 

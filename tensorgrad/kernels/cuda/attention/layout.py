@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad.array import Array, address_of
-from tensorgrad.random import Key, RowKeys
 
 __all__ = ["Dropout", "Unsupported", "aligned", "check_widths", "gradients_like", "heads_last"]
 
-Dropout = tuple[Key | RowKeys, float]  # of the weights, and the rate
+Dropout = tuple[Array, float]  # of the weights, and the rate
 _ALIGNMENT = 16  # bytes: of what one thread loads at once
 
 

@@ -14,8 +14,9 @@ from tensorgrad.array import Array
 from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels.cuda.attention.layout import Dropout, aligned, check_widths, gradients_like, heads_last
 from tensorgrad.kernels.cuda.launch import Kernel, launch
-from tensorgrad.kernels.cuda.random import dropout_arguments
+from tensorgrad.kernels.cuda.random import key_arguments
 from tensorgrad.kernels.packing import element_strides
+from tensorgrad.kernels.reference.philox import least_kept
 
 __all__ = ["ELEMENTS", "Tiled", "Tiles", "flash_tiles", "plain_tiles"]
 
@@ -156,7 +157,7 @@ class Tiled:
             shape = (*q.shape[:3], k.shape[2])
             strides = tuple(map(np.int64, element_strides(self._xp.broadcast_to(mask, shape))))
         if dropout is not None:
-            drawn = dropout_arguments(*dropout, q)
+            drawn = (*key_arguments(dropout[0]), np.uint32(least_kept(dropout[1])))
         factor = _sum_dtype(q).type(1 if dropout is None else 1 / (1 - dropout[1]))
         return (mask, *strides, *drawn, factor)
 

@@ -14,7 +14,7 @@ from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.packing import is_side_by_side
 from tensorgrad.kernels.threads import threads
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.random import Key, RowKeys, as_pairs
 
 compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
 vector = pytest.importorskip("tensorgrad.kernels.compiled.vector", exc_type=ImportError)
@@ -256,7 +256,7 @@ def test_attention_s_dropout(queries: int, keys: int, is_causal: bool) -> None:
     k, v = (normal((3, 2, keys, 8), "float32", seed) for seed in range(2, 4))
     mask = np.random.default_rng(0).random((3, 1, queries, keys)) < 0.8
     for key in (Key(2**64 - 1, 7), RowKeys(Key(3).split(3))):
-        arguments = (mask, is_causal, 0.5, (key, 0.3))
+        arguments = (mask, is_causal, 0.5, (as_pairs(key, "cpu"), 0.3))
         out, logsumexp = compiled.attention(q, k, v, *arguments)
         found = [out, logsumexp, *compiled.attention_gradient(g, q, k, v, out, logsumexp, *arguments)]
         wide = [x.astype(float) for x in (g, q, k, v)]
@@ -268,7 +268,7 @@ def test_attention_s_dropout(queries: int, keys: int, is_causal: bool) -> None:
 
 
 def test_attention_of_other_dtypes_and_nothing_is_the_reference_s() -> None:
-    dropout = (Key(1), 0.3)
+    dropout = (as_pairs(Key(1), "cpu"), 0.3)
     for dtype, length in (("float64", 5), ("float32", 0)):
         q, k, v, g = (normal((2, 2, length, 8), dtype, seed) for seed in range(4))
         for kernels in (compiled, reference):

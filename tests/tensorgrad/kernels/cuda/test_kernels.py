@@ -16,8 +16,8 @@ from tensorgrad.kernels import cuda as kernels
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda import norm, operand, optimizer, providers, rows
 from tensorgrad.kernels.cuda import random as cuda_random
-from tensorgrad.kernels.cuda.launch import Kernel, launch, running_with
-from tensorgrad.random import RowKeys
+from tensorgrad.kernels.cuda.launch import running_with
+from tensorgrad.random import RowKeys, as_pairs
 from tests.cuda_shim import MAX_GRID, Shim, is_available, sanitized
 from tests.cupy_stand_in.kernels import choosing_anew
 from tests.tensorgrad.kernels.cuda.placed import OnDevice, OnHost
@@ -371,8 +371,8 @@ def test_grids_of_long_rows_are_ones_that_a_device_launches() -> None:
         kernels.scatter_add(x, np.zeros(1, np.int64), x)
         kernels.fill_rows(x, x[0])
         kernels.column_sums(x, x.dtype)
-        kernels.dropout(x, Key(0), 0.5)
-        kernels.dropout(x.reshape(65536, 128), RowKeys((Key(0),) * 65536), 0.5)
+        kernels.dropout(x, as_pairs(Key(0), "cuda"), 0.5)
+        kernels.dropout(x.reshape(65536, 128), as_pairs(RowKeys((Key(0),) * 65536), "cuda"), 0.5)
     assert len(grids) == 7
     for grid in grids:
         assert all(size <= limit for size, limit in zip(grid, MAX_GRID, strict=False))
@@ -399,13 +399,11 @@ def test_scatter_add_of_something_else_is_the_reference_s(cuda: Any) -> None:
 @pytest.mark.parametrize("start", [0, 1, 7, 2**40 + 3])
 def test_uniform_is_the_key_s(cuda: Any, start: int) -> None:
     keys = [Key(5), Key(7).fold_in(3)]
-    given = np.array([[key.seed, key.stream] for key in keys], np.uint64)
-    for dtype, name in ((np.float32, "uniform_float"), (np.float64, "uniform_double")):
-        out = np.empty((2, 101), dtype)
-        sizes = map(np.int64, (2, 101, start))
-        cuda.call(launch, Kernel("random.cu", name), (2,), (128,), given, out, *sizes)
-        expected = [key.uniform((101,), start=start, dtype=np.dtype(dtype).name) for key in keys]
-        np.testing.assert_array_equal(out, expected)
+    keys_R2 = as_pairs(RowKeys(tuple(keys)), "cpu")
+    for dtype in ("float32", "float64"):
+        out = cuda.uniform(keys_R2, 101, start, np.dtype(dtype))
+        np.testing.assert_array_equal(out, [key.uniform((101,), start=start, dtype=dtype) for key in keys])
+    np.testing.assert_array_equal(cuda.fold_in(keys_R2, start), [as_pairs(k.fold_in(start), "cpu")[0] for k in keys])
 
 
 @pytest.mark.parametrize("target", DTYPES)
@@ -456,10 +454,11 @@ def test_dropout_is_the_key_s(cuda: Any, dtype: str, monkeypatch: pytest.MonkeyP
         for rate in (0.0, 0.3, 1 / 3):
             wide = numbers(x).astype(operand.wide_dtype(x))
             exact = np.where(key.uniform(shape) >= rate, wide * wide.dtype.type(1 / (1 - rate)), 0)
-            np.testing.assert_array_equal(cuda.dropout(x, key, rate), stored(exact, dtype))
+            np.testing.assert_array_equal(cuda.dropout(x, as_pairs(key, "cpu"), rate), stored(exact, dtype))
     turned = normal((33, 7), dtype).T
-    np.testing.assert_array_equal(cuda.dropout(turned, one, 0.5), cuda.dropout(turned.copy(order="C"), one, 0.5))
-    assert cuda.dropout(normal((0, 2), dtype), RowKeys(()), 0.5).shape == (0, 2)
+    key_12 = as_pairs(one, "cpu")
+    np.testing.assert_array_equal(cuda.dropout(turned, key_12, 0.5), cuda.dropout(turned.copy(order="C"), key_12, 0.5))
+    assert cuda.dropout(normal((0, 2), dtype), as_pairs(RowKeys(()), "cpu"), 0.5).shape == (0, 2)
 
 
 def test_results_do_not_depend_on_the_order_of_threads(cuda: Any) -> None:

@@ -19,12 +19,14 @@ from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
 from tensorgrad.kernels.cuda.attention.layout import Unsupported
 from tensorgrad.kernels.cuda.launch import running_with
 from tensorgrad.ops.nn import attention as op
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.random import Key, RowKeys, as_pairs
 from tests.cuda_shim import Shim, is_available
 from tests.tensorgrad.kernels.cuda.attention import fake_cudnn
 from tests.tensorgrad.kernels.cuda.attention.inputs import attention_inputs
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs g++")
+
+ONE, EACH = as_pairs(Key(1), "cpu"), as_pairs(RowKeys(Key(1).split(2)), "cpu")
 
 
 @pytest.fixture
@@ -58,7 +60,10 @@ def compute(element: str, width: int, queries: int, keys: int, *, scale: float =
     forward = reference.attention(*wide[1:], *arguments)
     wanted = (*forward, *reference.attention_gradient(*wide, *forward, *arguments))
     g, q, k, v = (to_device(x, "cuda") for x in arrays)
-    on_device = (None if arguments[0] is None else to_device(arguments[0], "cuda"), *arguments[1:])
+    mask, _, _, dropout = arguments
+    if dropout is not None and dropout[0] is EACH:
+        dropout = (to_device(EACH, "cuda"), dropout[1])
+    on_device = (None if mask is None else to_device(mask, "cuda"), *arguments[1:3], dropout)
     out, logsumexp = attention(q, k, v, *on_device)
     results = (out, logsumexp, *attention_gradient(g, q, k, v, out, logsumexp, *on_device))
     limit = 4e-3 if element == "float16" else 1e-5 if element == "float32" else 1e-12
@@ -165,7 +170,7 @@ def test_a_few_queries_need_no_plan(with_cudnn: Shim) -> None:
     assert not providers.fallbacks()
 
 
-@pytest.mark.parametrize("rest", [{"mask": np.tri(40, dtype=bool)[None, None]}, {"dropout": (Key(1), 0.3)}])
+@pytest.mark.parametrize("rest", [{"mask": np.tri(40, dtype=bool)[None, None]}, {"dropout": (ONE, 0.3)}])
 def test_masks_and_dropout_are_our_own_kernel_s(with_cudnn: Shim, rest: dict[str, Any]) -> None:
     with providers.requiring_fast():
         compute("float16", 32, 40, 40, **rest)
@@ -179,7 +184,7 @@ def test_masks_and_dropout_are_our_own_kernel_s(with_cudnn: Shim, rest: dict[str
 def test_cudnn_refuses_what_is_our_own_kernel_s(with_cudnn: Shim, cupy: Any) -> None:
     x = to_device(np.ones((1, 1, 16, 16), np.float16), "cuda")
     provider = CuDNN(cupy)
-    for rest, said in (({"mask": x}, "a mask"), ({"dropout": (Key(1), 0.3)}, "dropout")):
+    for rest, said in (({"mask": x}, "a mask"), ({"dropout": (ONE, 0.3)}, "dropout")):
         with pytest.raises(Unsupported, match=said):
             provider.forward(x, x, x, is_causal=True, scale=1.0, **rest)
         with pytest.raises(Unsupported, match=said):
@@ -191,7 +196,7 @@ def test_without_a_compiler_masks_and_dropout_are_unfused(shim: Shim) -> None:
         raise DeviceError("no compiler")
 
     with running_with(none):
-        compute("float32", 32, 20, 20, dropout=(RowKeys(Key(1).split(2)), 0.3), mask=np.ones((1, 1, 20, 1), bool))
+        compute("float32", 32, 20, 20, dropout=(EACH, 0.3), mask=np.ones((1, 1, 20, 1), bool))
     (choice,) = choices()
     need = "attention in float32, with a mask or dropout"
     assert choice == providers.Choice(need, "unfused", (("plain", "DeviceError: no compiler"),))

@@ -19,7 +19,7 @@ from tensorgrad.kernels.cuda.attention.layout import Unsupported
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.kernels.cuda.launch import running_with
 from tensorgrad.kernels.packing import element_strides, joined
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.random import Key, RowKeys, as_pairs
 from tests.cuda_shim import Shim, is_available
 from tests.tensorgrad.kernels.cuda.attention.inputs import Memory, attention_inputs, bits_as_bfloat16, exact, rounded
 
@@ -107,7 +107,7 @@ def mask_of(name: str | None, element: str, heads: int, queries: int, keys: int)
     return mask if is_bool else rounded(np.where(mask, random.normal(size=mask.shape), -np.inf), element)
 
 
-ONE, EACH = Key(2**64 - 5, 3), RowKeys(Key(1).split(2))
+ONE, EACH = as_pairs(Key(2**64 - 5, 3), "cpu"), as_pairs(RowKeys(Key(1).split(2)), "cpu")
 
 
 # Of the numbers of a counter, 8, each row of weights begins anywhere, unless keys are a multiple of them.
@@ -215,7 +215,7 @@ import sys
 import numpy as np
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.kernels.cuda.launch import running_with
-from tensorgrad.random import Key, RowKeys
+from tensorgrad.random import Key, RowKeys, as_pairs
 from tests.cuda_shim import Shim
 from tests.tensorgrad.kernels.cuda.attention.inputs import Memory, attention_inputs
 
@@ -235,7 +235,7 @@ Shim.sanitizes = True
 with running_with(Shim(1)):
     provider = Tiled(Short)
     mask = np.random.default_rng(0).normal(size=(2, 1, 75, 75)).astype(element)
-    for rest in ({},) if missing else ({}, {"mask": mask, "dropout": (RowKeys(Key(1).split(2)), 0.3)}):
+    for rest in ({},) if missing else ({}, {"mask": mask, "dropout": (as_pairs(RowKeys(Key(1).split(2)), "cpu"), 0.3)}):
         out, logsumexp = provider.forward(q, k, v, is_causal=True, scale=0.2, **rest)
         gradients = provider.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=0.2, **rest)
         assert missing or all(np.isfinite(x).all() for x in (out, logsumexp, *gradients))
