@@ -73,9 +73,9 @@ class TensorgradTrainer:
         self.optimizer = AdamW(self.model, config)
 
     def library(self) -> str:
-        from tensorgrad.kernels import providers
+        from tensorgrad.kernels import implementations
 
-        return providers()
+        return implementations()
 
     def step(self, number: int) -> float:
         from gpt.train.step import train_step

@@ -21,8 +21,7 @@ from benchmarks.record import RESULTS, store
 from tensorgrad.array import Array, cuda_module, module_of, to_device
 from tensorgrad.dtype import as_dtype
 from tensorgrad.errors import DeviceError
-from tensorgrad.kernels import gemm
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import gemm, providers
 
 __all__ = ["Machine", "arguments", "check_fast"]
 

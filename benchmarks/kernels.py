@@ -34,7 +34,7 @@ from benchmarks.workloads import WORKLOADS, Workload
 from gpt.model import GPT
 from tensorgrad import Key, threads
 from tensorgrad.array import Array
-from tensorgrad.kernels import gemm, kernels_for, providers
+from tensorgrad.kernels import gemm, implementations, kernels_for
 from tensorgrad.kernels.threads import run_all
 from tensorgrad.tree import named_tensors
 
@@ -273,10 +273,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     with threads(options.threads):
         limits = bounds(options.threads)
-        print(providers())
+        print(implementations())
         print(f"copy {limits['copy_gb_per_s']} GB/s, product {limits['product_gflop_per_s']} GFLOP/s")
         print(f"{'':32}{'ms':>10}{'GB/s':>10}{'GFLOP/s':>10}{'torch ms':>10}  over torch: time, CPU time")
-        result: dict[str, Any] = {"threads": options.threads, "rounds": options.rounds, "kernels": providers()}
+        result: dict[str, Any] = {"threads": options.threads, "rounds": options.rounds, "kernels": implementations()}
         result |= {"bounds": limits, "configurations": {}}
         for name in options.configurations:
             rows = result["configurations"][name] = {}

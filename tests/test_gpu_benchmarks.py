@@ -18,7 +18,7 @@ from benchmarks.gpu_machine import check_fast
 from benchmarks.process import Process
 from benchmarks.record import ROOT
 from tensorgrad.errors import DeviceError
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import providers
 
 REHEARSAL = ["--device", "cpu", "--small", "--results"]
 

@@ -43,8 +43,8 @@ from gpt.train.session import NUM_UPLOADS, SAMPLES, Reading, Session
 from gpt.train.transfer import transfer_to
 from tensorgrad import Key, threads
 from tensorgrad.array import to_device
-from tensorgrad.kernels import providers
-from tensorgrad.kernels.cuda.providers import requiring_fast
+from tensorgrad.kernels import implementations
+from tensorgrad.kernels.providers import requiring_fast
 
 __all__ = ["Run", "resume", "train"]
 
@@ -211,7 +211,7 @@ def _run_steps(session: Session) -> Evaluation:
     ):
         progress.message(f"model: {config.model.num_parameters:,} parameters; run folder: {session.run_dir}")
         if config.device == "cpu":
-            progress.message(providers())
+            progress.message(implementations())
         watch = _Watch(session, log, progress)
         while session.step < config.steps:
             started_s = time.perf_counter()

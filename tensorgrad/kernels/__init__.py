@@ -17,9 +17,9 @@ import numpy as np
 from tensorgrad.array import Array, ForeignArray, cuda_module, to_numpy
 from tensorgrad.dtype import DType
 from tensorgrad.errors import ArgumentError, DeviceError
-from tensorgrad.kernels import gemm, reference
+from tensorgrad.kernels import gemm, providers, reference
 
-__all__ = ["Kernels", "cpu_kernels", "cuda_kernels", "kernels_for", "providers"]
+__all__ = ["Kernels", "cpu_kernels", "cuda_kernels", "implementations", "kernels_for"]
 
 
 class Kernels(Protocol):
@@ -239,8 +239,6 @@ def kernels_for(a: Array) -> Kernels:
 
 def cuda_kernels() -> Kernels:
     """The kernels for CuPy's arrays: our own in CUDA, where they compile and compute; else the reference."""
-    from tensorgrad.kernels.cuda import providers  # only here is CuPy needed
-
     return providers.choose("kernels", (("cuda", _tried_cuda), ("reference", lambda: reference)))
 
 
@@ -285,6 +283,6 @@ def cpu_kernels() -> tuple[Kernels, str]:
     return reference, f"NumPy (numba: {problem})"
 
 
-def providers() -> str:
-    """One line that says who computes the fused kernels and the matrix products on this CPU."""
+def implementations() -> str:
+    """One line that names what computes the fused kernels and the matrix products on this CPU."""
     return f"kernels: {cpu_kernels()[1]}; products: {gemm.cpu_provider()}"

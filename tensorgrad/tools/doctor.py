@@ -15,7 +15,7 @@ from tensorgrad import ops
 from tensorgrad.array import cuda_module, to_device
 from tensorgrad.dtype import as_dtype
 from tensorgrad.errors import DeviceError, DTypeError
-from tensorgrad.kernels import providers as cpu_providers
+from tensorgrad.kernels import implementations
 from tensorgrad.memory import memory_info
 from tensorgrad.tape import leaf
 from tensorgrad.tensor import Tensor
@@ -40,7 +40,7 @@ def doctor(*, report: Callable[[str], None] = print) -> bool:
         f"tensorgrad {_version('tensorgrad-gpt') or 'from its sources'}, Python {platform.python_version()}, "
         f"NumPy {np.__version__}, {platform.system()} {platform.machine()}, {os.cpu_count()} processors"
     )
-    report(f"CPU: {cpu_providers()}")
+    report(f"CPU: {implementations()}")
     is_right = _tested("cpu", report)
     try:
         cupy = cuda_module()
@@ -79,7 +79,7 @@ def _gpu(cupy: Any) -> Iterator[str]:
 
 def _choices() -> Iterator[str]:
     """Who was chosen for what during the self-test, and why those preferred were not."""
-    from tensorgrad.kernels.cuda import providers
+    from tensorgrad.kernels import providers
 
     for choice in providers.choices():
         reasons = "; ".join(f"not {name}: {reason}" for name, reason in choice.rejected)

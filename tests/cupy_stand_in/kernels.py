@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import providers
 from tensorgrad.kernels.cuda.launch import Kernel, running_with
 from tests.cuda_shim import Shim
 from tests.cupy_stand_in import graphs

@@ -24,7 +24,7 @@ from gpt.train.step import Batch, host_batch, run_step, train_step
 from tensorgrad import Key
 from tensorgrad.array import cuda_module, to_device
 from tensorgrad.errors import DeviceError, TensorgradError
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import providers
 from tensorgrad.tree import named_tensors
 from tests.cupy_stand_in import installed, memory, syncs
 from tests.gpt.models import GPT2, LLAMA

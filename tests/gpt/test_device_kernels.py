@@ -17,8 +17,7 @@ from gpt.train.cuda_graph import GraphStep
 from gpt.train.step import Batch, host_batch, run_step
 from tensorgrad import Key
 from tensorgrad.array import cuda_module, to_device
-from tensorgrad.kernels import cuda_kernels
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import cuda_kernels, providers
 from tensorgrad.kernels.cuda.attention.choice import provider_for
 from tensorgrad.kernels.gemm import cuda
 from tensorgrad.kernels.gemm.cublaslt import CublasLt

@@ -8,8 +8,8 @@ from tensorgrad.array import Array, module_of
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.launch import Kernel, launch
 from tensorgrad.kernels.cuda.operand import WARP, blocks_for, dense, scalar, vector, wide_dtype
-from tensorgrad.kernels.cuda.providers import fell_back
 from tensorgrad.kernels.cuda.rows import add_partials
+from tensorgrad.kernels.providers import fell_back
 
 __all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
 

@@ -11,7 +11,7 @@ from tensorgrad.dtype import is_float
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.launch import Kernel, launch
 from tensorgrad.kernels.cuda.operand import WARP, blocks_for, dense, scalar, vector, wide_dtype
-from tensorgrad.kernels.cuda.providers import fell_back
+from tensorgrad.kernels.providers import fell_back
 
 __all__ = ["scatter_add", "take_rows"]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tensorgrad.array import Array, cuda_module, module_of
 from tensorgrad.dtype import accumulation_dtype, is_float
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import providers
 from tensorgrad.kernels.gemm.plan import NotInProduct, Product, has_dense_rows, product_of
 
 __all__ = ["matmul", "matmul_gelu", "matmul_gelu_gradient", "running_with"]

@@ -73,7 +73,7 @@ def test_another_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_line_says_who_computes() -> None:
-    assert re.fullmatch(r"kernels: (numba|NumPy).*; products: (oneDNN [\d.]+|NumPy \(.+\))", kernels.providers())
+    assert re.fullmatch(r"kernels: (numba|NumPy).*; products: (oneDNN [\d.]+|NumPy \(.+\))", kernels.implementations())
 
 
 def test_every_provider_has_every_kernel() -> None:

@@ -9,8 +9,7 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.array import cuda_module
-from tensorgrad.kernels import reference
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import providers, reference
 from tests.cupy_stand_in.kernels import choosing_anew
 
 

@@ -13,7 +13,7 @@ from tensorgrad.kernels import reference
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
 from tensorgrad.kernels.cuda.attention.layout import Dropout, Unsupported
 from tensorgrad.kernels.cuda.attention.tiled import Tiled
-from tensorgrad.kernels.cuda.providers import choose, fell_back
+from tensorgrad.kernels.providers import choose, fell_back
 
 __all__ = ["Provider", "attention", "attention_gradient", "provider_for"]
 

@@ -13,8 +13,8 @@ from tensorgrad import Key
 from tensorgrad.array import cuda_module
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import cuda as kernels
-from tensorgrad.kernels import reference
-from tensorgrad.kernels.cuda import norm, operand, optimizer, providers, rows
+from tensorgrad.kernels import providers, reference
+from tensorgrad.kernels.cuda import norm, operand, optimizer, rows
 from tensorgrad.kernels.cuda import random as cuda_random
 from tensorgrad.kernels.cuda.launch import running_with
 from tensorgrad.random import RowKeys, as_pairs

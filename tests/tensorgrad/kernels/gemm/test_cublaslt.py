@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.kernels import reference
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import providers, reference
 from tensorgrad.kernels.gemm import cublaslt, cuda
 from tensorgrad.kernels.gemm.plan import product_of
 from tests.cupy_stand_in.cublaslt import EPILOGUES, Binding, standing_in

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorgrad.kernels import gemm, reference
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import gemm, providers, reference
 from tensorgrad.kernels.gemm import cuda
 from tensorgrad.kernels.gemm.plan import Product, product_of
 from tests.cupy_stand_in.kernels import choosing_anew

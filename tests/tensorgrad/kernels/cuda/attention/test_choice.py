@@ -13,8 +13,8 @@ import pytest
 import tensorgrad as tg
 from tensorgrad.array import to_device, to_numpy
 from tensorgrad.errors import DeviceError
-from tensorgrad.kernels import cuda, reference
-from tensorgrad.kernels.cuda import attention, attention_gradient, providers
+from tensorgrad.kernels import cuda, providers, reference
+from tensorgrad.kernels.cuda import attention, attention_gradient
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
 from tensorgrad.kernels.cuda.attention.layout import Unsupported
 from tensorgrad.kernels.cuda.launch import running_with

@@ -10,8 +10,7 @@ import pytest
 
 from tensorgrad.array import cuda_module, to_device, to_numpy
 from tensorgrad.errors import DeviceError
-from tensorgrad.kernels import reference
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import providers, reference
 from tensorgrad.kernels.cuda.attention.choice import Provider, provider_for
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
 from tensorgrad.kernels.cuda.attention.tiled import Tiled

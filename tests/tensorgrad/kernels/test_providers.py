@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from tensorgrad.errors import DeviceError
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels import providers
 
 
 @pytest.fixture(autouse=True)
