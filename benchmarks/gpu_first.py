@@ -23,6 +23,7 @@ import tensorgrad as tg
 from benchmarks.gpu_machine import Machine, arguments
 from gpt.train.cuda_graph import GraphStep
 from tensorgrad.kernels import gemm, kernels_for
+from tensorgrad.kernels.attending import Attending
 
 Answer = dict[str, Any]
 
@@ -102,7 +103,7 @@ def recording(machine: Machine) -> Answer:
 
     def attend(arrays: Any) -> Any:
         q, k, v = (arrays["x"][:, :, i].transpose(0, 2, 1, 3) for i in range(3))
-        return kernels_for(q).attention(q, k, v, None, True, width**-0.5, None)[0]
+        return kernels_for(q).attention(q, k, v, Attending(is_causal=True, scale=width**-0.5))[0]
 
     def many(arrays: Any) -> Any:
         x = arrays["x"]

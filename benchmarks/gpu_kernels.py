@@ -17,7 +17,7 @@ import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,9 @@ from benchmarks.gpu_machine import Machine, arguments, check_fast
 from tensorgrad.array import device_of, to_device
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import gemm, kernels_for
-from tensorgrad.kernels.cuda.attention.choice import Provider
+from tensorgrad.kernels.attending import Attending
+from tensorgrad.kernels.cuda.attention import tiled
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
-from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.random import Key, RowKeys, as_pairs
 from tensorgrad.sorted_ids import SortedIds
 
@@ -235,20 +235,21 @@ def attention(machine: Machine, s: Sizes) -> Iterator[Case]:
     q, k, v = (qkv[:, :, i].transpose(0, 2, 1, 3) for i in range(3))
     g = machine.normal(B, s.T, s.H, D).transpose(0, 2, 1, 3)
     kernels, scale = kernels_for(qkv), D**-0.5
-    out, logsumexp = kernels.attention(q, k, v, None, True, scale, None)
+    attending = Attending(is_causal=True, scale=scale)
+    out, logsumexp = kernels.attention(q, k, v, attending)
     flops = 2 * B * s.H * s.T * s.T * D  # two products of T x T x D, half of each masked
-    yield Case("forward", lambda: kernels.attention(q, k, v, None, True, scale, None), flops=flops)
+    yield Case("forward", lambda: kernels.attention(q, k, v, attending), flops=flops)
     yield Case(
         "backward",
-        lambda: kernels.attention_gradient(g, q, k, v, out, logsumexp, None, True, scale, None),
+        lambda: kernels.attention_gradient(g, q, k, v, out, logsumexp, attending),
         flops=5 * flops // 2,
     )
-    dropout = as_pairs(Key(0), device_of(q)), 0.1
-    yield Case("forward with dropout", lambda: kernels.attention(q, k, v, None, True, scale, dropout), flops=flops)
-    dropped, dropped_logsumexp = kernels.attention(q, k, v, None, True, scale, dropout)
+    dropping = replace(attending, dropout=(as_pairs(Key(0), device_of(q)), 0.1))
+    yield Case("forward with dropout", lambda: kernels.attention(q, k, v, dropping), flops=flops)
+    dropped, dropped_logsumexp = kernels.attention(q, k, v, dropping)
     yield Case(
         "backward with dropout",
-        lambda: kernels.attention_gradient(g, q, k, v, dropped, dropped_logsumexp, None, True, scale, dropout),
+        lambda: kernels.attention_gradient(g, q, k, v, dropped, dropped_logsumexp, dropping),
         flops=5 * flops // 2,
     )
     if torch := _torch(machine):
@@ -258,17 +259,17 @@ def attention(machine: Machine, s: Sizes) -> Iterator[Case]:
     for name, provider in attention_providers(machine):
         yield Case(
             f"{name}, forward",
-            lambda p=provider: p.forward(q, k, v, is_causal=True, scale=scale),  # type: ignore[misc]
+            lambda p=provider: p.attention(q, k, v, attending),  # type: ignore[misc]
             flops=flops,
         )
         yield Case(
             f"{name}, backward",
-            lambda p=provider: p.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=scale),  # type: ignore[misc]
+            lambda p=provider: p.attention_gradient(g, q, k, v, out, logsumexp, attending),  # type: ignore[misc]
             flops=5 * flops // 2,
         )
 
 
-def attention_providers(machine: Machine) -> Iterator[tuple[str, Provider]]:
+def attention_providers(machine: Machine) -> Iterator[tuple[str, Any]]:
     """Each provider that works here."""
     if not machine.is_gpu:
         return
@@ -277,7 +278,7 @@ def attention_providers(machine: Machine) -> Iterator[tuple[str, Provider]]:
         yield "cudnn, any order", CuDNN(machine.cupy, is_deterministic=False)
     except (ImportError, DeviceError) as problem:
         print(f"attention: no cuDNN: {problem}", flush=True)
-    yield "own kernel", Tiled(machine.cupy)
+    yield "own kernel", tiled
 
 
 SECTIONS: dict[str, Callable[[Machine, Sizes], Iterator[Case]]] = {

@@ -35,6 +35,7 @@ from gpt.model import GPT
 from tensorgrad import Key, threads
 from tensorgrad.array import Array
 from tensorgrad.kernels import gemm, implementations, kernels_for
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.threads import run_all
 from tensorgrad.tree import named_tensors
 
@@ -168,17 +169,18 @@ def attentions(torch: Any, batch: int, heads: int, length: int, depth: int) -> I
     tensors = [torch.from_numpy(a).requires_grad_() for a in (q, k, v)]
     attend = functools.partial(torch.nn.functional.scaled_dot_product_attention, is_causal=True)
     tg, tout = torch.from_numpy(g), attend(*tensors)
-    out, logsumexp = kernels.attention(q, k, v, None, True, scale, None)
+    attending = Attending(is_causal=True, scale=scale)
+    out, logsumexp = kernels.attention(q, k, v, attending)
     flops = 2 * 2 * batch * heads * depth * length * (length + 1) // 2
     yield Case(
         "attention",
-        lambda: kernels.attention(q, k, v, None, True, scale, None),
+        lambda: kernels.attention(q, k, v, attending),
         lambda: attend(*(x.detach() for x in tensors)),
         flops=flops,
     )
     yield Case(
         "attention_gradient",
-        lambda: kernels.attention_gradient(g, q, k, v, out, logsumexp, None, True, scale, None),
+        lambda: kernels.attention_gradient(g, q, k, v, out, logsumexp, attending),
         lambda: torch.autograd.grad(tout, tensors, tg, retain_graph=True),
         flops=flops * 5 // 2,
     )

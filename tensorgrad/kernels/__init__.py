@@ -18,6 +18,7 @@ from tensorgrad.array import Array, ForeignArray, cuda_module, to_numpy
 from tensorgrad.dtype import DType
 from tensorgrad.errors import ArgumentError, DeviceError
 from tensorgrad.kernels import gemm, providers, reference
+from tensorgrad.kernels.attending import Attending
 
 __all__ = ["Kernels", "cpu_kernels", "cuda_kernels", "implementations", "kernels_for"]
 
@@ -125,21 +126,8 @@ class Kernels(Protocol):
         """dx, dweight."""
         ...
 
-    def attention(
-        self,
-        q_BHTD: Array,
-        k_BKSD: Array,
-        v_BKSD: Array,
-        mask: Array | None,
-        is_causal: bool,
-        scale: float,
-        dropout: tuple[Array, float] | None,
-    ) -> tuple[Array, Array]:
-        """The output and each query's log-sum-exp of scores: (B, H, T, D), (B, H, T).
-
-        `mask` broadcasts to (B, H, T, S): bool (True: may attend) or added to the scores. With `dropout`, keys and a
-        rate, the kernel drops the weights (B, H, T, S) that `dropout` would drop.
-        """
+    def attention(self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, attending: Attending) -> tuple[Array, Array]:
+        """The output and each query's log-sum-exp of scores: (B, H, T, D), (B, H, T)."""
         ...
 
     def attention_gradient(
@@ -150,10 +138,7 @@ class Kernels(Protocol):
         v_BKSD: Array,
         out_BHTD: Array,
         logsumexp_BHT: Array,
-        mask: Array | None,
-        is_causal: bool,
-        scale: float,
-        dropout: tuple[Array, float] | None,
+        attending: Attending,
     ) -> tuple[Array, Array, Array]:
         """dq, dk, dv."""
         ...

@@ -71,19 +71,17 @@ def kernel_flops(name: str, args: tuple[Any, ...]) -> int:
     return _BY_RULE[name](*args) if name in _BY_RULE else 0
 
 
-def _attention(q: Any, k: Any, v: Any, mask: Any, is_causal: bool, *others: Any) -> int:
+def _attention(q: Any, k: Any, v: Any, attending: Any) -> int:
     batch, heads, queries, width = map(int, q.shape)
-    pairs = batch * heads * seen_pairs(queries, k.shape[2], is_causal)
+    pairs = batch * heads * seen_pairs(queries, k.shape[2], attending.is_causal)
     # Each pair: its score, scaled, less the largest, its exponential, summed, its share of the output.
     value_width = int(v.shape[3])
     return pairs * (2 * width + 5 + 2 * value_width) + batch * heads * queries * value_width
 
 
-def _attention_gradient(
-    g: Any, q: Any, k: Any, v: Any, out: Any, logsumexp: Any, mask: Any, is_causal: bool, *others: Any
-) -> int:
+def _attention_gradient(g: Any, q: Any, k: Any, v: Any, out: Any, logsumexp: Any, attending: Any) -> int:
     batch, heads, queries, width = map(int, q.shape)
-    pairs = batch * heads * seen_pairs(queries, k.shape[2], is_causal)
+    pairs = batch * heads * seen_pairs(queries, k.shape[2], attending.is_causal)
     # The scores again, dv, the gradients of the weights, dq and dk; and six operations between.
     value_width = int(v.shape[3])
     return pairs * (6 * width + 6 + 4 * value_width) + 2 * batch * heads * queries * value_width

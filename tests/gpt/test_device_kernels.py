@@ -18,6 +18,7 @@ from gpt.train.step import Batch, host_batch, run_step
 from tensorgrad import Key
 from tensorgrad.array import cuda_module, to_device
 from tensorgrad.kernels import cuda_kernels, providers
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.cuda.attention.choice import provider_for
 from tensorgrad.kernels.gemm import cuda
 from tensorgrad.kernels.gemm.cublaslt import CublasLt
@@ -98,9 +99,9 @@ def test_steps_with_dropout_are_numpy_s(cupy_kernels):
     """Every number drawn in a kernel, of attention's weights too, is the one that the CPU draws."""
     config = replace(LLAMA, dropout=0.2, qk_norm=True)
     like = to_device(np.zeros((1, 2, 16, 16), np.float32), "cuda")
-    cuda_kernels().attention(
-        like, like, like, None, True, 1.0, (as_pairs(Key(0), "cuda"), 0.2)
-    )  # which tries itself out, and waits
+    # The first call tries the kernels out, and waits for them.
+    attending = Attending(is_causal=True, scale=1.0, dropout=(as_pairs(Key(0), "cuda"), 0.2))
+    cuda_kernels().attention(like, like, like, attending)
     cupy_kernels.launched.clear()
     on_device = train(config, "cuda", 2)
     launched = {kernel.name: kernel.defines for kernel in cupy_kernels.launched}

@@ -15,6 +15,7 @@ from numba import boolean, float32, intp, types, uint64
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.compiled.elementary import exp
 from tensorgrad.kernels.compiled.jit import in_parts, summing, summing_any_strides
 from tensorgrad.kernels.compiled.philox import NUMBERS, draw_factors
@@ -35,25 +36,16 @@ _NO_KEYS = np.zeros((1, 2), np.uint64)
 _LEAST = _F(-87.0)  # weights below exp(-87) are 0: subnormal numbers would slow down the products, and add nothing
 
 
-def attention(
-    q_BHTD: Array,
-    k_BKSD: Array,
-    v_BKSD: Array,
-    mask: Array | None,
-    is_causal: bool,
-    scale: float,
-    dropout: tuple[Array, float] | None,
-) -> tuple[Array, Array]:
+def attention(q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, attending: Attending) -> tuple[Array, Array]:
     # For a single query keys and values are read where they are: laying them out for tiles would take most of the time.
     if not _is_compiled(q_BHTD, k_BKSD, v_BKSD) or q_BHTD.shape[2] == 1:
-        return reference.attention(q_BHTD, k_BKSD, v_BKSD, mask, is_causal, scale, dropout)
+        return reference.attention(q_BHTD, k_BKSD, v_BKSD, attending)
     batch, heads, queries, _ = q_BHTD.shape
     kv_heads, keys = k_BKSD.shape[1:3]
     # Laid out as (B, T, H, D), the order in which the next layer reads it.
     out_BHTD = np.empty((batch, queries, heads, v_BKSD.shape[-1]), np.float32).transpose(0, 2, 1, 3)
     logsumexp_BHT = np.empty((batch, heads, queries), np.float32)
-    added = _added_mask(mask, (batch, heads, queries, keys))
-    numbers = (mask is not None, is_causal, _F(scale), *_dropout_arguments(dropout))
+    added, numbers = _added_mask(attending.mask, (batch, heads, queries, keys)), _numbers(attending)
 
     def work(start: int, stop: int) -> None:
         _attention(q_BHTD, k_BKSD, v_BKSD, added, out_BHTD, logsumexp_BHT, *numbers, start, stop)
@@ -69,19 +61,15 @@ def attention_gradient(
     v_BKSD: Array,
     out_BHTD: Array,
     logsumexp_BHT: Array,
-    mask: Array | None,
-    is_causal: bool,
-    scale: float,
-    dropout: tuple[Array, float] | None,
+    attending: Attending,
 ) -> tuple[Array, Array, Array]:
     operands = (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD, logsumexp_BHT)
     if not _is_compiled(*operands):
-        return reference.attention_gradient(*operands, mask, is_causal, scale, dropout)
+        return reference.attention_gradient(*operands, attending)
     batch, heads, queries, _ = q_BHTD.shape
     kv_heads, keys = k_BKSD.shape[1:3]
     gradients = _gradients(q_BHTD, k_BKSD, v_BKSD)
-    added = _added_mask(mask, (batch, heads, queries, keys))
-    numbers = (mask is not None, is_causal, _F(scale), *_dropout_arguments(dropout))
+    added, numbers = _added_mask(attending.mask, (batch, heads, queries, keys)), _numbers(attending)
 
     def work(start: int, stop: int) -> None:
         _attention_gradient(*operands, added, *gradients, *numbers, start, stop)
@@ -104,11 +92,13 @@ def _is_compiled(*operands: Array) -> bool:
     return all(a.size and a.dtype == np.float32 for a in operands)
 
 
-def _dropout_arguments(dropout: tuple[Array, float] | None) -> tuple[Any, ...]:
-    if dropout is None:
-        return _NO_KEYS, np.uint64(0), _F(0)
-    keys_R2, rate = dropout
-    return keys_R2, np.uint64(least_kept(rate)), _F(1 / (1 - rate))
+def _numbers(attending: Attending) -> tuple[Any, ...]:
+    """What the loops take beside arrays, but for the part to compute."""
+    flags = (attending.mask is not None, attending.is_causal, _F(attending.scale))
+    if attending.dropout is None:
+        return *flags, _NO_KEYS, np.uint64(0), _F(0)
+    keys_R2, rate = attending.dropout
+    return *flags, keys_R2, np.uint64(least_kept(rate)), _F(1 / (1 - rate))
 
 
 def _added_mask(mask: Array | None, shape: tuple[int, ...]) -> Array:

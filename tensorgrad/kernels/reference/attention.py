@@ -16,24 +16,16 @@ import numpy as np
 from tensorgrad.array import Array, device_of, module_of
 from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels import gemm
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.reference.blocks import for_blocks, wide
 from tensorgrad.kernels.reference.philox import keys_on, uniform
 
 __all__ = ["attention", "attention_gradient", "rope"]
 
 QUERY_BLOCK = 128
-Dropout = tuple[Array, float]
 
 
-def attention(
-    q_BHTD: Array,
-    k_BKSD: Array,
-    v_BKSD: Array,
-    mask: Array | None,
-    is_causal: bool,
-    scale: float,
-    dropout: Dropout | None,
-) -> tuple[Array, Array]:
+def attention(q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, attending: Attending) -> tuple[Array, Array]:
     xp = module_of(q_BHTD)
     batch, heads, queries, _ = q_BHTD.shape
     q, k, v = _grouped(q_BHTD, k_BKSD, v_BKSD)
@@ -43,8 +35,8 @@ def attention(
     logsumexp = xp.empty(q.shape[:-1], accumulation_dtype(q.dtype))
 
     def work(samples: slice) -> None:
-        for rows, keys in _query_blocks(queries, k.shape[-2], is_causal):
-            scores = _scores(q[samples], k[samples], _sample_mask(mask, samples), rows, keys, is_causal, scale)
+        for rows, keys in _query_blocks(queries, k.shape[-2], attending.is_causal):
+            scores = _scores(q[samples], k[samples], attending, samples, rows, keys)
             largest = _largest(scores)
             # A query that may see nothing has only -inf: its weights are 0, and so is its output.
             scores -= xp.where(largest == -math.inf, 0, largest)
@@ -52,9 +44,9 @@ def attention(
             total = scores.sum(axis=-1, keepdims=True)
             total[total == 0] = 1
             logsumexp[samples][..., rows] = (largest + xp.log(total))[..., 0]
-            if dropout is not None:
-                scores = xp.where(_kept(dropout, samples, rows, keys, scores, q, k), scores, 0)
-                total *= 1 - dropout[1]
+            if attending.dropout is not None:
+                scores = xp.where(_kept(*attending.dropout, samples, rows, keys, scores, q, k), scores, 0)
+                total *= 1 - attending.dropout[1]
             part = _product(scores.astype(v.dtype, copy=False), v[samples][..., keys, :])
             out[samples][..., rows, :] = part / total
 
@@ -69,10 +61,7 @@ def attention_gradient(
     v_BKSD: Array,
     out_BHTD: Array,
     logsumexp_BHT: Array,
-    mask: Array | None,
-    is_causal: bool,
-    scale: float,
-    dropout: Dropout | None,
+    attending: Attending,
 ) -> tuple[Array, Array, Array]:
     xp = module_of(q_BHTD)
     q, k, v = _grouped(q_BHTD, k_BKSD, v_BKSD)
@@ -86,21 +75,21 @@ def attention_gradient(
 
     def work(samples: slice) -> None:
         q_s, k_s, v_s, g_s = q[samples], k[samples], v[samples], g[samples]
-        for rows, keys in _query_blocks(q.shape[-2], k.shape[-2], is_causal):
-            weights = _scores(q_s, k_s, _sample_mask(mask, samples), rows, keys, is_causal, scale)
+        for rows, keys in _query_blocks(q.shape[-2], k.shape[-2], attending.is_causal):
+            weights = _scores(q_s, k_s, attending, samples, rows, keys)
             weights -= logsumexp[samples][..., rows, :]
             xp.exp(weights, out=weights)
             g_rows = g_s[..., rows, :]
             dscores = _product(g_rows, v_s[..., keys, :].swapaxes(-1, -2)).astype(weights.dtype, copy=False)
             used = weights
-            if dropout is not None:
-                kept = _kept(dropout, samples, rows, keys, weights, q, k)
-                used, dscores = (xp.where(kept, x, 0) / (1 - dropout[1]) for x in (weights, dscores))
+            if attending.dropout is not None:
+                kept = _kept(*attending.dropout, samples, rows, keys, weights, q, k)
+                used, dscores = (xp.where(kept, x, 0) / (1 - attending.dropout[1]) for x in (weights, dscores))
             dv_part = _product(used.swapaxes(-1, -2).astype(g.dtype, copy=False), g_rows)
             dv[samples][..., keys, :] += dv_part.sum(axis=2)
             dscores -= delta[samples][..., rows, :]
             dscores *= weights
-            dscores *= scale
+            dscores *= attending.scale
             dscores = dscores.astype(q.dtype, copy=False)
             dq[samples][..., rows, :] = _product(dscores, k_s[..., keys, :])
             dk[samples][..., keys, :] += _product(dscores.swapaxes(-1, -2), q_s[..., rows, :]).sum(axis=2)
@@ -117,10 +106,6 @@ def _grouped(q_BHTD: Array, k_BKSD: Array, v_BKSD: Array) -> tuple[Array, Array,
     return q, k_BKSD[:, :, None], v_BKSD[:, :, None]
 
 
-def _sample_mask(mask: Array | None, samples: slice) -> Array | None:
-    return mask if mask is None or mask.shape[0] == 1 else mask[samples]
-
-
 def _query_blocks(queries: int, keys: int, is_causal: bool) -> Iterator[tuple[slice, slice]]:
     """Blocks of queries, each with the keys that any of its queries may see."""
     for start in range(0, queries, QUERY_BLOCK):
@@ -128,22 +113,23 @@ def _query_blocks(queries: int, keys: int, is_causal: bool) -> Iterator[tuple[sl
         yield slice(start, end), slice(0, min(end, keys) if is_causal else keys)
 
 
-def _scores(q: Array, k: Array, mask: Array | None, rows: slice, keys: slice, is_causal: bool, scale: float) -> Array:
+def _scores(q: Array, k: Array, attending: Attending, samples: slice, rows: slice, keys: slice) -> Array:
     """Scaled and masked scores of one block, (B, K, H / K, rows, keys), in the accumulation dtype."""
     xp = module_of(q)
     scores = wide(_product(q[..., rows, :], k[..., keys, :].swapaxes(-1, -2)))
-    scores *= scale
-    if mask is not None:
+    scores *= attending.scale
+    if attending.mask is not None:
         # An axis of size 1 broadcasts: it is kept whole.
-        part = mask if mask.shape[-2] == 1 else mask[..., rows, :]
-        part = part if mask.shape[-1] == 1 else part[..., keys]
+        part = attending.mask if attending.mask.shape[0] == 1 else attending.mask[samples]
+        part = part if part.shape[-2] == 1 else part[..., rows, :]
+        part = part if part.shape[-1] == 1 else part[..., keys]
         # (B or 1, H or 1, ...) to the grouped (B, K, H / K, ...)
         if part.shape[-3] != 1:
             part = part.reshape(part.shape[0], scores.shape[1], scores.shape[2], *part.shape[-2:])
         else:
             part = part[:, :, None]
         scores = xp.where(part, scores, -math.inf) if part.dtype == bool else scores + part
-    if is_causal and keys.stop > rows.start + 1:
+    if attending.is_causal and keys.stop > rows.start + 1:
         # Only the last columns of the block can lie in the future of one of its queries. Added, as writing
         # through a mask costs NumPy forty times as much.
         shape = (rows.stop - rows.start, keys.stop - rows.start)
@@ -163,10 +149,11 @@ def _largest(scores: Array) -> Array:
     return module_of(scores).full((*scores.shape[:-1], 1), -math.inf, scores.dtype)  # type: ignore[no-any-return]
 
 
-def _kept(dropout: Dropout, samples: slice, rows: slice, keys: slice, scores: Array, q: Array, k: Array) -> Array:
-    """Which weights of a block stay: those where dropout of all weights, (B, H, T, S), would keep them."""
-    keys_R2, rate = keys_on(dropout[0], device_of(scores)), dropout[1]
-    xp = module_of(scores)
+def _kept(
+    keys_R2: Array, rate: float, samples: slice, rows: slice, keys: slice, scores: Array, q: Array, k: Array
+) -> Array:
+    """Which weights of a block stay: those that dropout of all weights, (B, H, T, S), would keep."""
+    xp, keys_R2 = module_of(scores), keys_on(keys_R2, device_of(scores))
     heads, queries, length = q.shape[1] * q.shape[2], q.shape[3], k.shape[-2]
     count = min(rows.stop, queries) - rows.start
     parts = []

@@ -9,6 +9,7 @@ from tensorgrad.arguments import as_flag, as_number, as_size
 from tensorgrad.array import Array, device_of, module_of
 from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 from tensorgrad.kernels import kernels_for
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.packing import joined, unpacked
 from tensorgrad.ops.broadcast import broadcast_to, reshape
 from tensorgrad.ops.common import TensorLike, check_devices, float_operand, operand, operands
@@ -59,15 +60,15 @@ def scaled_dot_product_attention(
     scale = 1 / math.sqrt(a.shape[-1]) if scale is None else as_number(op, "scale", scale)
     is_causal = as_flag(op, "is_causal", is_causal)
     dropped = _attention_dropout(op, dropout_rate, key, a)
+    attending = Attending(is_causal=is_causal, scale=scale, mask=m, dropout=dropped)
     if type(mask) is Tensor and mask.requires_grad:
-        return attention_definition(q, k, v, mask, is_causal, scale, dropped)
-    out, row_logsumexp = kernels_for(a).attention(a, b, c, m, is_causal, scale, dropped)
+        return attention_definition(q, k, v, mask, attending)
+    out, row_logsumexp = kernels_for(a).attention(a, b, c, attending)
 
     def vjp(g: Any, requests: list[Request | None]) -> Any:
         if type(g) is Tensor:
-            rest = (m, is_causal, scale, dropped)
-            return definition_vjp(lambda q, k, v: attention_definition(q, k, v, *rest), [q, k, v], g, requests)
-        return kernels_for(g).attention_gradient(g, a, b, c, out, row_logsumexp, m, is_causal, scale, dropped)
+            return definition_vjp(lambda q, k, v: attention_definition(q, k, v, m, attending), [q, k, v], g, requests)
+        return kernels_for(g).attention_gradient(g, a, b, c, out, row_logsumexp, attending)
 
     return record_joint(out, [q, k, v], vjp, selects=True)
 
@@ -115,15 +116,16 @@ def self_attention(
         qk_BJTD = kernels.rope(qk_BJTD, cos, sin, None if qk_norm_eps is None else qk_BJTD)
     q, k = qk_BJTD[:, :num_heads], qk_BJTD[:, num_heads:]
     dropped = _attention_dropout(op, dropout_rate, key, q)
-    out, row_logsumexp = kernels.attention(q, k, v, None, is_causal, scale, dropped)
+    attending = Attending(is_causal=is_causal, scale=scale, dropout=dropped)
+    out, row_logsumexp = kernels.attention(q, k, v, attending)
 
     def vjp(g: Any) -> Any:
         if type(g) is Tensor:
-            arguments = (num_heads, is_causal, scale, qk_norm_eps, rotation, dropped)
+            arguments = (num_heads, qk_norm_eps, rotation, attending)
             return definition_vjp(lambda qkv: self_attention_definition(qkv, *arguments), [qkv], g)[0]
         g_BHTD = g.transpose(0, 2, 1, 3)
         kernels = kernels_for(g)
-        parts = kernels.attention_gradient(g_BHTD, q, k, v, out, row_logsumexp, None, is_causal, scale, dropped)
+        parts = kernels.attention_gradient(g_BHTD, q, k, v, out, row_logsumexp, attending)
         dqkv = joined(parts)
         if rotation is not None:
             part = dqkv.transpose(0, 2, 1, 3)[:, :num_turned]
@@ -141,39 +143,26 @@ def _rows(x: Array) -> Array:
 
 
 def self_attention_definition(
-    qkv: Tensor,
-    num_heads: int,
-    is_causal: bool,
-    scale: float,
-    qk_norm_eps: float | None,
-    rotation: Any,
-    dropped: Any,
+    qkv: Tensor, num_heads: int, qk_norm_eps: float | None, rotation: Any, attending: Attending
 ) -> Tensor:
     q, k, v = unpacked(permute_dims(qkv, (0, 2, 1, 3)), num_heads)
     if qk_norm_eps is not None:
         q, k = (rms_norm_definition(x, eps=qk_norm_eps) for x in (q, k))
     if rotation is not None:
         q, k = (rope_definition(x, *rotation) for x in (q, k))
-    return permute_dims(attention_definition(q, k, v, None, is_causal, scale, dropped), (0, 2, 1, 3))
+    return permute_dims(attention_definition(q, k, v, None, attending), (0, 2, 1, 3))
 
 
-def attention_definition(
-    q: Any,
-    k: Any,
-    v: Any,
-    mask: Any,
-    is_causal: bool,
-    scale: float,
-    dropped: tuple[Array, float] | None = None,
-) -> Tensor:
+def attention_definition(q: Any, k: Any, v: Any, mask: Any, attending: Attending) -> Tensor:
+    """In basic ops. `mask` may be a Tensor, and stands for attending's."""
     batch, heads, queries, width = q.shape
     kv_heads, keys = k.shape[1], k.shape[2]
     q = reshape(q, (batch, kv_heads, heads // kv_heads, queries, width))
     k = reshape(k, (batch, kv_heads, 1, keys, width))
     v = reshape(v, (batch, kv_heads, 1, keys, v.shape[-1]))
-    scores = multiply(matmul(q, matrix_transpose(k)), scale)
+    scores = multiply(matmul(q, matrix_transpose(k)), attending.scale)
     xp = module_of(data(q))
-    may_attend = xp.tril(xp.ones((queries, keys), bool)) if is_causal else xp.ones((queries, keys), bool)
+    may_attend = xp.tril(xp.ones((queries, keys), bool)) if attending.is_causal else xp.ones((queries, keys), bool)
     if mask is not None:
         mask = reshape(broadcast_to(mask, (batch, heads, queries, keys)), scores.shape)
         if mask.dtype == bool:
@@ -184,8 +173,9 @@ def attention_definition(
     # A query that may see no key has no finite score: softmax would be nan, its output is to be 0.
     sees_any = (data(scores) != -math.inf).any(axis=-1, keepdims=True)
     weights = where(sees_any, softmax_definition(where(sees_any, scores, 0.0), -1), 0.0) if keys else scores
-    if dropped is not None:
-        weights = dropout(weights, from_pairs(dropped[0]), rate=dropped[1])
+    if attending.dropout is not None:
+        keys_R2, rate = attending.dropout
+        weights = dropout(weights, from_pairs(keys_R2), rate=rate)
     return reshape(matmul(weights, v), (batch, heads, queries, v.shape[-1]))
 
 

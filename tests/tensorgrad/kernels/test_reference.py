@@ -13,6 +13,7 @@ import pytest
 from tensorgrad import Key
 from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import Kernels, kernels_for
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.reference import blocks
 from tensorgrad.kernels.reference.attention import QUERY_BLOCK
 from tensorgrad.kernels.threads import threads
@@ -296,7 +297,8 @@ def test_attention_s_statistics_and_gradients(kernels: Kernels, lengths: tuple[i
         for seed, shape in enumerate(((3, 2, queries, 4), (3, 2, keys, 4), (3, 2, keys, 5), (3, 2, queries, 5)))
     )
     before = [a.copy() for a in (q, k, v, g)]
-    out, logsumexp = kernels.attention(q, k, v, None, False, 0.5, None)
+    attending = Attending(is_causal=False, scale=0.5)
+    out, logsumexp = kernels.attention(q, k, v, attending)
     qw, kw, vw, gw = (a.astype(np.float64) for a in (q, k, v, g))
     scores = np.einsum("bhtd,bhsd->bhts", qw, kw) * 0.5
     weights = np.exp(scores)
@@ -315,9 +317,7 @@ def test_attention_s_statistics_and_gradients(kernels: Kernels, lengths: tuple[i
         np.einsum("bhts,bhtd->bhsd", dscores, qw),
         np.einsum("bhts,bhte->bhse", weights, gw),
     )
-    for got, want in zip(
-        kernels.attention_gradient(g, q, k, v, out, logsumexp, None, False, 0.5, None), gradients, strict=True
-    ):
+    for got, want in zip(kernels.attention_gradient(g, q, k, v, out, logsumexp, attending), gradients, strict=True):
         assert got.dtype == dtype
         assert_close(got, want, dtype, 12)
     for a, was in zip((q, k, v, g), before, strict=True):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tensorgrad.kernels import Kernels
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.tools.flops import einsum_flops, kernel_flops, linalg_flops, matmul_flops, seen_pairs
 
 
@@ -32,9 +33,10 @@ def test_seen_pairs(queries: int, keys: int) -> None:
 def test_every_kernel_has_a_rule() -> None:
     names = {name for name in vars(Kernels) if not name.startswith("_")}
     x = np.ones((2, 3, 4, 2), np.float32)
+    attending = Attending(is_causal=False, scale=1.0)
     args = {
-        "attention": (x, x, x, None, False, 1.0),
-        "attention_gradient": (x, x, x, x, x, x[..., 0], None, False, 1.0),
+        "attention": (x, x, x, attending),
+        "attention_gradient": (x, x, x, x, x, x[..., 0], attending),
         "cross_entropy": (x, x, None),
         "cross_entropy_gradient": (x, x, x, x, x, None, x, x),
         "mlp_activation": (x, None, "gelu", False),

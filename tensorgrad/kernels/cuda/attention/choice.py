@@ -1,76 +1,31 @@
-"""Who computes a call of attention, and what is computed to find out whether they can."""
+"""Which provider computes a call of attention, and the trial that a provider passes first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from tensorgrad.array import Array, device_of, module_of, to_device, to_numpy
 from tensorgrad.dtype import DType
 from tensorgrad.kernels import reference
+from tensorgrad.kernels.attending import Attending
+from tensorgrad.kernels.cuda.attention import tiled
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
-from tensorgrad.kernels.cuda.attention.layout import Dropout, Unsupported
-from tensorgrad.kernels.cuda.attention.tiled import Tiled
+from tensorgrad.kernels.cuda.attention.heads import Unsupported
 from tensorgrad.kernels.providers import choose, fell_back
 
-__all__ = ["Provider", "attention", "attention_gradient", "provider_for"]
+__all__ = ["attention", "attention_gradient", "provider_for"]
 
-# Below it there is little to compute, and generating would have cuDNN plan for another length at every token.
+# With fewer queries there is little to compute, and in generating cuDNN would plan for another length at every token.
 FEW_QUERIES = 16
-# Largest relative error, in the sense of root mean squares, of what is computed to find out: several roundings.
+# Largest relative error of a trial, as a ratio of root mean squares: several roundings.
 _TOLERANCES = {"bfloat16": 2e-2, "float16": 3e-3, "float32": 2e-5, "float64": 1e-12}
 
 
-class Provider(Protocol):
-    """Both raise Unsupported for a call that they do not take."""
-
-    def forward(
-        self,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        is_causal: bool,
-        scale: float,
-        mask: Array | None = None,
-        dropout: Dropout | None = None,
-    ) -> tuple[Array, Array]: ...
-
-    def backward(
-        self,
-        g: Array,
-        q: Array,
-        k: Array,
-        v: Array,
-        out: Array,
-        logsumexp: Array,
-        *,
-        is_causal: bool,
-        scale: float,
-        mask: Array | None = None,
-        dropout: Dropout | None = None,
-    ) -> tuple[Array, Array, Array]: ...
-
-
-def attention(
-    q_BHTD: Array,
-    k_BKSD: Array,
-    v_BKSD: Array,
-    mask: Array | None,
-    is_causal: bool,
-    scale: float,
-    dropout: Dropout | None,
-) -> tuple[Array, Array]:
-    for provider in _providers(q_BHTD, k_BKSD, mask, dropout):
-        try:
-            return provider.forward(
-                q_BHTD, k_BKSD, v_BKSD, is_causal=is_causal, scale=scale, mask=mask, dropout=dropout
-            )
-        except Unsupported as problem:
-            _said(q_BHTD, provider, str(problem))
-    return reference.attention(q_BHTD, k_BKSD, v_BKSD, mask, is_causal, scale, dropout)
+def attention(q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, attending: Attending) -> tuple[Array, Array]:
+    return _computed("attention", (q_BHTD, k_BKSD, v_BKSD), q_BHTD, k_BKSD, attending)  # type: ignore[no-any-return]
 
 
 def attention_gradient(
@@ -80,72 +35,28 @@ def attention_gradient(
     v_BKSD: Array,
     out_BHTD: Array,
     logsumexp_BHT: Array,
-    mask: Array | None,
-    is_causal: bool,
-    scale: float,
-    dropout: Dropout | None,
+    attending: Attending,
 ) -> tuple[Array, Array, Array]:
     arrays = (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD, logsumexp_BHT)
-    for provider in _providers(q_BHTD, k_BKSD, mask, dropout):
+    return _computed("attention_gradient", arrays, q_BHTD, k_BKSD, attending)  # type: ignore[no-any-return]
+
+
+def _computed(kernel: str, arrays: tuple[Array, ...], q: Array, k: Array, attending: Attending) -> Any:
+    """The kernel's results, by the first provider that takes the call."""
+    for provider in _providers(q, k, attending):
         try:
-            return provider.backward(*arrays, is_causal=is_causal, scale=scale, mask=mask, dropout=dropout)
+            return getattr(provider, kernel)(*arrays, attending)
         except Unsupported as problem:
-            _said(q_BHTD, provider, str(problem))
-    return reference.attention_gradient(*arrays, mask, is_causal, scale, dropout)
+            used = "flash, or else unfused" if isinstance(provider, CuDNN) else "unfused"
+            fell_back(_need(q.dtype), used, str(problem))
+    return getattr(reference, kernel)(*arrays, attending)
 
 
-def provider_for(like: Array) -> Provider:
-    """Who computes attention of arrays of `like`'s dtype on its device, tried out if that is not known yet."""
-    xp = module_of(like)
-    own = (_own_name(like), lambda: _tried(Tiled(xp), like))
-    unfused = ("unfused", lambda: _tried(Unfused(), like))
-    if like.dtype.itemsize != 2:
-        return choose(_need(like.dtype), [own, unfused])
-    return choose(_need(like.dtype), [("cudnn", lambda: _tried(CuDNN(xp), like)), own, unfused])
-
-
-def _need(dtype: DType) -> str:
-    return f"attention in {dtype.name}"
-
-
-class Unfused:
-    """The definition, op by op, with every score in memory."""
-
-    def forward(
-        self,
-        q: Array,
-        k: Array,
-        v: Array,
-        *,
-        is_causal: bool,
-        scale: float,
-        mask: Array | None = None,
-        dropout: Dropout | None = None,
-    ) -> tuple[Array, Array]:
-        return reference.attention(q, k, v, mask, is_causal, scale, dropout)
-
-    def backward(
-        self,
-        g: Array,
-        q: Array,
-        k: Array,
-        v: Array,
-        out: Array,
-        logsumexp: Array,
-        *,
-        is_causal: bool,
-        scale: float,
-        mask: Array | None = None,
-        dropout: Dropout | None = None,
-    ) -> tuple[Array, Array, Array]:
-        return reference.attention_gradient(g, q, k, v, out, logsumexp, mask, is_causal, scale, dropout)
-
-
-def _providers(q: Array, k: Array, mask: Array | None, dropout: Dropout | None) -> Iterator[Provider]:
-    """Those to ask for a call, in order; the definition takes what is left."""
+def _providers(q: Array, k: Array, attending: Attending) -> Iterator[Any]:
+    """The providers to ask for a call, in order, before the reference, which takes every call."""
     if 0 in q.shape or 0 in k.shape:
         return
-    if mask is not None or dropout is not None:  # dropout is to draw our numbers, which cuDNN's does not
+    if attending.mask is not None or attending.dropout is not None:  # cuDNN's dropout would draw other numbers
         yield _own_for(q, "with a mask or dropout", has_extras=True)
         return
     chosen = provider_for(q)
@@ -157,41 +68,48 @@ def _providers(q: Array, k: Array, mask: Array | None, dropout: Dropout | None) 
     yield _own_for(q, "what cuDNN does not take", has_extras=False)
 
 
-def _own_for(like: Array, calls: str, *, has_extras: bool) -> Provider:
-    """Our own kernel for such calls, or, where it does not work, the definition."""
-    own = (_own_name(like), lambda: _tried(Tiled(module_of(like)), like, has_extras=has_extras))
-    return choose(f"{_need(like.dtype)}, {calls}", [own, ("unfused", Unfused)])
+def provider_for(like: Array) -> Any:
+    """The provider of attention for arrays of `like`'s dtype on its device, tried out at first use."""
+    own = (_own_name(like), lambda: _tried(tiled, like))
+    unfused = ("unfused", lambda: _tried(reference, like))
+    if like.dtype.itemsize != 2:
+        return choose(_need(like.dtype), [own, unfused])
+    return choose(_need(like.dtype), [("cudnn", lambda: _tried(CuDNN(module_of(like)), like)), own, unfused])
+
+
+def _need(dtype: DType) -> str:
+    return f"attention in {dtype.name}"
+
+
+def _own_for(like: Array, calls: str, *, has_extras: bool) -> Any:
+    """Our own kernels for such calls, or the reference where they do not work."""
+    own = (_own_name(like), lambda: _tried(tiled, like, has_extras=has_extras))
+    return choose(f"{_need(like.dtype)}, {calls}", [own, ("unfused", lambda: reference)])
 
 
 def _own_name(like: Array) -> str:
     return "flash" if like.dtype.itemsize == 2 else "plain"
 
 
-def _said(q: Array, provider: Provider, problem: str) -> None:
-    fell_back(_need(q.dtype), "flash, or else unfused" if isinstance(provider, CuDNN) else "unfused", problem)
+def _tried(provider: Any, like: Array, *, has_extras: bool = False) -> Any:
+    """The provider, once it has computed a tiny problem in `like`'s dtype on its device correctly.
 
-
-def _tried(provider: Provider, like: Array, *, has_extras: bool = False) -> Provider:
-    """The provider, once it has computed something tiny in `like`'s dtype on its device, and rightly.
-
-    Args:    has_extras: with a mask, and dropout.
+    `has_extras`: with a mask and dropout. Raises ArithmeticError, and whatever the provider raises.
     """
     random = np.random.default_rng(0)
     shapes = ((1, 4, 33, 32), (1, 4, 33, 32), (1, 2, 40, 32), (1, 2, 40, 32))
     numbers = [random.normal(size=shape).astype(np.float32) for shape in shapes]
     g, q, k, v = (to_device(x, device_of(like)).astype(like.dtype) for x in numbers)
     exact_g, exact_q, exact_k, exact_v = (to_numpy(x.astype(np.float64)) for x in (g, q, k, v))
-    options: dict[str, Any] = {"is_causal": True, "scale": 0.2}
-    exact_options = options
+    attending = exact_attending = Attending(is_causal=True, scale=0.2)
     if has_extras:
-        mask = random.random((1, 4, 33, 40)) < 0.9
-        options = options | {"dropout": (np.zeros((1, 2), np.uint64), 0.25), "mask": to_device(mask, device_of(like))}
-        exact_options = options | {"mask": mask}
-    out, logsumexp = provider.forward(q, k, v, **options)
-    results = (out, logsumexp, *provider.backward(g, q, k, v, out, logsumexp, **options))
-    exact = Unfused()
-    forward = exact.forward(exact_q, exact_k, exact_v, **exact_options)
-    backward = exact.backward(exact_g, exact_q, exact_k, exact_v, *forward, **exact_options)
+        dropout, mask = (np.zeros((1, 2), np.uint64), 0.25), random.random((1, 4, 33, 40)) < 0.9
+        exact_attending = Attending(is_causal=True, scale=0.2, mask=mask, dropout=dropout)
+        attending = Attending(is_causal=True, scale=0.2, mask=to_device(mask, device_of(like)), dropout=dropout)
+    out, logsumexp = provider.attention(q, k, v, attending)
+    results = (out, logsumexp, *provider.attention_gradient(g, q, k, v, out, logsumexp, attending))
+    forward = reference.attention(exact_q, exact_k, exact_v, exact_attending)
+    backward = reference.attention_gradient(exact_g, exact_q, exact_k, exact_v, *forward, exact_attending)
     limit = _TOLERANCES[like.dtype.name]
     for name, a, b in zip(("out", "logsumexp", "dq", "dk", "dv"), results, (*forward, *backward), strict=True):
         error = np.linalg.norm(to_numpy(a.astype(np.float64)) - b) / np.linalg.norm(b)

@@ -1,7 +1,7 @@
 """Attention by cuDNN's fused graphs, through nvidia-cudnn-frontend: no framework, only addresses.
 
-A graph says what is computed of tensors of which shapes and strides; cuDNN makes a plan of it, which is kept. At a
-call the plan gets one address per tensor. Its statistics are the log-sum-exps of the scaled scores, as ours are.
+A graph describes a computation on tensors of given shapes and strides; cuDNN turns it into a plan, which is kept. A
+call gives the plan one address per tensor. Its statistics are the log-sum-exps of the scaled scores, like ours.
 """
 
 from __future__ import annotations
@@ -17,24 +17,18 @@ import numpy as np
 
 from tensorgrad.array import Array, address_of
 from tensorgrad.errors import DeviceError
-from tensorgrad.kernels.cuda.attention.layout import (
-    Dropout,
-    Unsupported,
-    aligned,
-    check_widths,
-    gradients_like,
-    heads_last,
-)
+from tensorgrad.kernels.attending import Attending
+from tensorgrad.kernels.cuda.attention.heads import Unsupported, aligned, check_widths, gradients_like, heads_last
 from tensorgrad.kernels.packing import element_strides
 
 __all__ = ["CuDNN", "Problem", "backward_graph", "forward_graph", "load"]
 
-VERSIONS = ((1, 26), (1, 29))  # of the frontend: from, and up to but not including
-MAX_HEAD_DIM = 128  # of the backward, on every architecture since sm_80
-MAX_SCORES_BYTES = 1 << 30  # that a backward may keep of scores: GPT-2's at 40 samples of 1024 tokens
-_LIMIT = "CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT"  # the frontend's name of it; "-1": none
+VERSIONS = ((1, 26), (1, 29))  # the frontend's: from the first, up to but not including the second
+MAX_HEAD_DIM = 128  # in the backward, on every architecture since sm_80
+MAX_SCORES_BYTES = 1 << 30  # the scores that a backward may keep: GPT-2's for 40 samples of 1024 tokens
+_LIMIT = "CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT"  # the frontend's name for it; "-1": no limit
 
-# Which tensor an address is of, within a graph.
+# Which tensor an address belongs to, within a graph.
 Q, K, V, OUT, STATS, G, DQ, DK, DV = range(1, 10)
 
 View = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides, in elements
@@ -42,7 +36,7 @@ View = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides, in elements
 
 @dataclass(frozen=True)
 class Problem:
-    """All that a plan depends on. `tensors`: q, k, v, out; for a backward also g, dq, dk, dv."""
+    """Everything that a plan depends on. `tensors`: q, k, v, out; for a backward also g, dq, dk, dv."""
 
     tensors: tuple[View, ...]
     dtype: str
@@ -52,7 +46,7 @@ class Problem:
 
 
 def load() -> Any:
-    """The frontend's module. Raises ImportError, DeviceError (a version that was not tried)."""
+    """The frontend's module. Raises ImportError, DeviceError (a version outside VERSIONS)."""
     import cudnn
 
     version = tuple(int(part) for part in cudnn.__version__.split(".")[:2])
@@ -69,7 +63,7 @@ def _dotted(version: tuple[int, int]) -> str:
 
 
 def forward_graph(cudnn: Any, problem: Problem, **target: Any) -> Any:
-    """q, k, v -> out, stats. `target`: handle, or sm_count and sm_version where there is no device."""
+    """q, k, v -> out, stats. `target`: handle, or sm_count and sm_version without a device."""
     graph = _graph(cudnn, problem, target)
     q, k, v, out = problem.tensors
     result, stats = graph.sdpa(
@@ -135,16 +129,16 @@ def _options(cudnn: Any, problem: Problem) -> dict[str, Any]:
     return options
 
 
-def _check_extras(mask: Array | None, dropout: Dropout | None) -> None:
-    """Its dropout draws other numbers than ours, and its masks are not tried: both are our own kernel's."""
-    if mask is not None or dropout is not None:
-        raise Unsupported("a mask" if mask is not None else "dropout")
+def _check_extras(attending: Attending) -> None:
+    """cuDNN's dropout draws other numbers than ours, and its masks are not tried: our own kernels compute both."""
+    if attending.mask is not None or attending.dropout is not None:
+        raise Unsupported("a mask" if attending.mask is not None else "dropout")
 
 
 class CuDNN:
-    """Plans by problem, for the current device of `xp` (CuPy).
+    """A provider of attention that keeps a plan for each problem, on the current device of `xp` (CuPy).
 
-    Both directions raise Unsupported where cuDNN has no plan.
+    Both directions raise Unsupported if cuDNN has no plan.
     """
 
     def __init__(self, xp: Any, *, is_deterministic: bool = True) -> None:
@@ -154,27 +148,17 @@ class CuDNN:
         self._handle = functools.cache(lambda device: self._cudnn.create_handle())
         self._plan = functools.cache(self._make_plan)
 
-    def forward(
-        self,
-        q_BHTD: Array,
-        k_BKSD: Array,
-        v_BKSD: Array,
-        *,
-        is_causal: bool,
-        scale: float,
-        mask: Array | None = None,
-        dropout: Dropout | None = None,
-    ) -> tuple[Array, Array]:
-        _check_extras(mask, dropout)
+    def attention(self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, attending: Attending) -> tuple[Array, Array]:
+        _check_extras(attending)
         check_widths(q_BHTD, v_BKSD, 8, MAX_HEAD_DIM)
         q, k, v = (aligned(x) for x in (q_BHTD, k_BKSD, v_BKSD))
         out = heads_last(q.shape, q.dtype, self._xp)
         stats = self._xp.empty(q.shape[:3], np.float32)
-        problem = self._problem((q, k, v, out), is_causal, scale)
+        problem = self._problem((q, k, v, out), attending)
         self._run(forward_graph, problem, {Q: q, K: k, V: v, OUT: out, STATS: stats})
         return out, stats
 
-    def backward(
+    def attention_gradient(
         self,
         g_BHTD: Array,
         q_BHTD: Array,
@@ -182,25 +166,21 @@ class CuDNN:
         v_BKSD: Array,
         out_BHTD: Array,
         logsumexp_BHT: Array,
-        *,
-        is_causal: bool,
-        scale: float,
-        mask: Array | None = None,
-        dropout: Dropout | None = None,
+        attending: Attending,
     ) -> tuple[Array, Array, Array]:
-        _check_extras(mask, dropout)
+        _check_extras(attending)
         check_widths(q_BHTD, v_BKSD, 8, MAX_HEAD_DIM)
         g, q, k, v, out = (aligned(x) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
         dq, dk, dv = gradients_like(q, k, v, self._xp)
-        problem = self._problem((q, k, v, out, g, dq, dk, dv), is_causal, scale)
+        problem = self._problem((q, k, v, out, g, dq, dk, dv), attending)
         stats = self._xp.ascontiguousarray(logsumexp_BHT)
         tensors = {Q: q, K: k, V: v, OUT: out, G: g, STATS: stats, DQ: dq, DK: dk, DV: dv}
         self._run(backward_graph, problem, tensors)
         return dq, dk, dv
 
-    def _problem(self, tensors: tuple[Array, ...], is_causal: bool, scale: float) -> Problem:
+    def _problem(self, tensors: tuple[Array, ...], attending: Attending) -> Problem:
         views = tuple((x.shape, element_strides(x)) for x in tensors)
-        return Problem(views, tensors[0].dtype.name, is_causal, scale, self.is_deterministic)
+        return Problem(views, tensors[0].dtype.name, attending.is_causal, attending.scale, self.is_deterministic)
 
     def _run(self, make: Callable[..., Any], problem: Problem, tensors: dict[int, Array]) -> None:
         cuda = self._xp.cuda
@@ -216,7 +196,7 @@ class CuDNN:
         graph.execute({uid: address_of(x) for uid, x in tensors.items()}, address_of(workspace), handle=handle)
 
     def _make_plan(self, make: Callable[..., Any], problem: Problem, device: int) -> tuple[Any, int] | str:
-        """The graph, planned, and the bytes that it works in; or why there is none, kept as well."""
+        """The planned graph and the size of its workspace in bytes; or the reason why there is no plan."""
         reason = ""
         for limit in _limits(problem):
             graph = make(self._cudnn, problem, handle=self._handle(device))
@@ -234,10 +214,11 @@ class CuDNN:
 
 
 def _limits(problem: Problem) -> tuple[str, ...]:
-    """What the frontend is told, in turn, of the memory that a backward may work in; "": nothing.
+    """The limits on a backward's workspace to try in turn; "": none is set.
 
-    On Hopper one in a fixed order keeps a gradient of every score, B H T S 16-bit numbers. It is fast; where that is
-    too much, cuDNN 9.25 and later has one in a fixed order that works in memory linear in T, but only if it is told so.
+    On Hopper cuDNN's backward in a fixed order keeps a gradient of every score, B H T S 16-bit numbers. It is fast.
+    Where that takes too much memory, cuDNN 9.25 and later has one in a fixed order that works in memory linear in T,
+    but plans it only under a limit.
     """
     (batch, heads, queries, _), keys = problem.tensors[0][0], problem.tensors[1][0][2]
     is_large = 2 * batch * heads * queries * keys > MAX_SCORES_BYTES
@@ -247,7 +228,7 @@ def _limits(problem: Problem) -> tuple[str, ...]:
 
 @contextmanager
 def _limiting(limit: str) -> Iterator[None]:
-    """Within it the frontend finds this limit where it looks for one, which is nowhere but in the environment."""
+    """Within it the environment holds this limit, as the frontend looks for it nowhere else."""
     if limit:
         os.environ[_LIMIT] = limit
     try:

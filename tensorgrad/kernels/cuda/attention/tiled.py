@@ -1,6 +1,8 @@
 """Attention by our own kernels: attention_flash.cu on tensor cores for 16-bit floats, attention_plain.cu for others.
 
-Both have the same four kernels with the same arguments; what differs is how large a tile a block holds.
+Both sources have the same four kernels with the same arguments, and differ in the size of the tile that a block holds.
+Sums are added in a fixed order, so every run gives the same bits. Both directions raise Unsupported for a width of
+heads that the source does not cover.
 """
 
 from __future__ import annotations
@@ -10,33 +12,33 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.array import Array
+from tensorgrad.array import Array, module_of
 from tensorgrad.dtype import accumulation_dtype
-from tensorgrad.kernels.cuda.attention.layout import Dropout, aligned, check_widths, gradients_like, heads_last
+from tensorgrad.kernels.attending import Attending
+from tensorgrad.kernels.cuda.attention.heads import aligned, check_widths, gradients_like, heads_last
 from tensorgrad.kernels.cuda.launch import Kernel, launch
+from tensorgrad.kernels.cuda.operand import scalar
 from tensorgrad.kernels.cuda.random import key_arguments
 from tensorgrad.kernels.packing import element_strides
 from tensorgrad.kernels.reference.philox import least_kept
 
-__all__ = ["ELEMENTS", "Tiled", "Tiles", "flash_tiles", "plain_tiles"]
+__all__ = ["Tiles", "attention", "attention_gradient", "flash_tiles", "plain_tiles"]
 
 MAX_HEAD_DIM = 128
 _NO_STRIDES: tuple[Any, ...] = (np.int64(0),) * 4
 _NO_DROPOUT: tuple[Any, ...] = (None, np.uint64(0), np.uint64(0), np.uint32(0))
-# What the sources call an array's elements.
-ELEMENTS = {"bfloat16": "Bfloat16", "float16": "Float16", "float32": "float", "float64": "double"}
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a source cuts its work: rows that a block holds, in the forward and in the backward; and what that needs."""
+    """How a source cuts its work: the rows that a block holds in each kernel, and the shared memory that this takes."""
 
     source: str
     threads: int
     forward_rows: int
     backward_rows: int
     delta_rows: int
-    forward_bytes: int  # of shared memory
+    forward_bytes: int  # of shared memory, as the two below
     query_bytes: int
     key_bytes: int
 
@@ -77,117 +79,94 @@ def plain_tiles(head_dim: int, itemsize: int) -> Tiles:
     )
 
 
-class Tiled:
-    """The kernels, for arrays that `xp` makes. Sums are added in a fixed order: the same bits on every run.
+def attention(q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, attending: Attending) -> tuple[Array, Array]:
+    xp = module_of(q_BHTD)
+    check_widths(q_BHTD, v_BKSD, 16 if q_BHTD.dtype.itemsize == 2 else 1, MAX_HEAD_DIM)
+    q, k, v = (_rows(x, xp) for x in (q_BHTD, k_BKSD, v_BKSD))
+    kernels = _Kernels.for_call(q, attending)
+    out = heads_last(q.shape, q.dtype, xp)
+    logsumexp = xp.empty(q.shape[:3], _sum_dtype(q))
+    sizes = _sizes(q, k, q.shape[1], attending)
+    arguments = (*_tensors(q, k, v, out), logsumexp, *sizes, *_extras(q, k, attending, xp))
+    tiles = kernels.tiles
+    kernels.launch("attention_forward", _blocks(q, tiles.forward_rows), tiles.forward_bytes, arguments)
+    return out, logsumexp
 
-    Both directions raise Unsupported for heads of a width that the source is not written for.
-    """
 
-    def __init__(self, xp: Any) -> None:
-        self._xp = xp
+def attention_gradient(
+    g_BHTD: Array,
+    q_BHTD: Array,
+    k_BKSD: Array,
+    v_BKSD: Array,
+    out_BHTD: Array,
+    logsumexp_BHT: Array,
+    attending: Attending,
+) -> tuple[Array, Array, Array]:
+    xp = module_of(q_BHTD)
+    check_widths(q_BHTD, v_BKSD, 16 if q_BHTD.dtype.itemsize == 2 else 1, MAX_HEAD_DIM)
+    g, q, k, v, out = (_rows(x, xp) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
+    logsumexp = xp.ascontiguousarray(logsumexp_BHT)
+    kernels, extras = _Kernels.for_call(q, attending), _extras(q, k, attending, xp)
+    tiles = kernels.tiles
+    dq, dk, dv = gradients_like(q, k, v, xp)
+    delta = xp.empty(logsumexp.shape, logsumexp.dtype)
+    heads, queries, rows = np.int32(q.shape[1]), np.int32(q.shape[2]), logsumexp.size
+    arguments = (*_tensors(g, out), delta, heads, queries, np.int64(rows))
+    kernels.launch("attention_delta", -(-rows // tiles.delta_rows), 0, arguments)
 
-    def forward(
-        self,
-        q_BHTD: Array,
-        k_BKSD: Array,
-        v_BKSD: Array,
-        *,
-        is_causal: bool,
-        scale: float,
-        mask: Array | None = None,
-        dropout: Dropout | None = None,
-    ) -> tuple[Array, Array]:
-        check_widths(q_BHTD, v_BKSD, 16 if q_BHTD.dtype.itemsize == 2 else 1, MAX_HEAD_DIM)
-        q, k, v = (self._rows(x) for x in (q_BHTD, k_BKSD, v_BKSD))
-        tiles = _tiles(q, mask, dropout)
-        out = heads_last(q.shape, q.dtype, self._xp)
-        logsumexp = self._xp.empty(q.shape[:3], _sum_dtype(q))
-        blocks = _blocks(q, tiles.forward_rows)
-        extras = self._extras(q, k, mask, dropout)
-        arguments = (*_tensors(q, k, v, out), logsumexp, *_sizes(q, k, q.shape[1], is_causal, scale), *extras)
-        kernels = _Kernels(tiles, _defines(q, mask, dropout))
-        kernels.launch("attention_forward", blocks, tiles.forward_bytes, arguments)
-        return out, logsumexp
+    sizes = _sizes(q, k, q.shape[1], attending)
+    arguments = (*_tensors(g, q, k, v, dq), logsumexp, delta, *sizes, *extras)
+    kernels.launch("attention_gradient_q", _blocks(q, tiles.backward_rows), tiles.query_bytes, arguments)
 
-    def backward(
-        self,
-        g_BHTD: Array,
-        q_BHTD: Array,
-        k_BKSD: Array,
-        v_BKSD: Array,
-        out_BHTD: Array,
-        logsumexp_BHT: Array,
-        *,
-        is_causal: bool,
-        scale: float,
-        mask: Array | None = None,
-        dropout: Dropout | None = None,
-    ) -> tuple[Array, Array, Array]:
-        check_widths(q_BHTD, v_BKSD, 16 if q_BHTD.dtype.itemsize == 2 else 1, MAX_HEAD_DIM)
-        g, q, k, v, out = (self._rows(x) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
-        logsumexp = self._xp.ascontiguousarray(logsumexp_BHT)
-        tiles, extras = _tiles(q, mask, dropout), self._extras(q, k, mask, dropout)
-        kernels = _Kernels(tiles, _defines(q, mask, dropout))
-        dq, dk, dv = gradients_like(q, k, v, self._xp)
-        delta = self._xp.empty(logsumexp.shape, logsumexp.dtype)
-        heads, queries, rows = np.int32(q.shape[1]), np.int32(q.shape[2]), logsumexp.size
-        arguments = (*_tensors(g, out), delta, heads, queries, np.int64(rows))
-        kernels.launch("attention_delta", -(-rows // tiles.delta_rows), 0, arguments)
-
-        sizes = _sizes(q, k, q.shape[1], is_causal, scale)
-        arguments = (*_tensors(g, q, k, v, dq), logsumexp, delta, *sizes, *extras)
-        kernels.launch("attention_gradient_q", _blocks(q, tiles.backward_rows), tiles.query_bytes, arguments)
-
-        sizes = _sizes(q, k, k.shape[1], is_causal, scale)
-        arguments = (*_tensors(g, q, k, v, dk, dv), logsumexp, delta, *sizes, *extras)
-        kernels.launch("attention_gradient_kv", _blocks(k, tiles.backward_rows), tiles.key_bytes, arguments)
-        return dq, dk, dv
-
-    def _rows(self, x_BHTD: Array) -> Array:
-        """x with rows as the kernels read them: 16 bytes at a time where elements are 16-bit."""
-        if x_BHTD.dtype.itemsize == 2:
-            return aligned(x_BHTD)
-        is_dense = x_BHTD.strides[-1] == x_BHTD.dtype.itemsize
-        return x_BHTD if is_dense else self._xp.ascontiguousarray(x_BHTD)
-
-    def _extras(self, q: Array, k: Array, mask: Array | None, dropout: Dropout | None) -> tuple[Any, ...]:
-        """What MASK_AND_DROPOUT in the sources takes."""
-        strides, drawn = _NO_STRIDES, _NO_DROPOUT
-        if mask is not None:
-            shape = (*q.shape[:3], k.shape[2])
-            strides = tuple(map(np.int64, element_strides(self._xp.broadcast_to(mask, shape))))
-        if dropout is not None:
-            drawn = (*key_arguments(dropout[0]), np.uint32(least_kept(dropout[1])))
-        factor = _sum_dtype(q).type(1 if dropout is None else 1 / (1 - dropout[1]))
-        return (mask, *strides, *drawn, factor)
+    sizes = _sizes(q, k, k.shape[1], attending)
+    arguments = (*_tensors(g, q, k, v, dk, dv), logsumexp, delta, *sizes, *extras)
+    kernels.launch("attention_gradient_kv", _blocks(k, tiles.backward_rows), tiles.key_bytes, arguments)
+    return dq, dk, dv
 
 
 @dataclass(frozen=True)
 class _Kernels:
-    """Those of a source, compiled for a call."""
+    """The kernels of a source, compiled for one kind of call."""
 
     tiles: Tiles
     defines: dict[str, str | int]
+
+    @classmethod
+    def for_call(cls, q: Array, attending: Attending) -> _Kernels:
+        mask, dropout = attending.mask, attending.dropout
+        defines = {
+            "SCALAR": scalar(q),
+            "HEAD_DIM": q.shape[3],
+            "MASK": 0 if mask is None else 1 if mask.dtype == bool else 2,
+            "DROPOUT": int(dropout is not None),
+        }
+        if q.dtype.itemsize != 2:
+            return cls(plain_tiles(q.shape[3], q.dtype.itemsize), defines)
+        return cls(flash_tiles(q.shape[3], has_mask=mask is not None, has_dropout=dropout is not None), defines)
 
     def launch(self, name: str, blocks: int, shared_bytes: int, arguments: tuple[Any, ...]) -> None:
         kernel = Kernel(self.tiles.source, name, self.defines)
         launch(kernel, (blocks,), (self.tiles.threads,), *arguments, shared_bytes=shared_bytes)
 
 
-def _defines(q: Array, mask: Array | None, dropout: Dropout | None) -> dict[str, str | int]:
-    kind = 0 if mask is None else 1 if mask.dtype == bool else 2
-    return {
-        "SCALAR": ELEMENTS[q.dtype.name],
-        "HEAD_DIM": q.shape[3],
-        "MASK": kind,
-        "DROPOUT": int(dropout is not None),
-    }
+def _rows(x_BHTD: Array, xp: Any) -> Array:
+    """x with rows as the kernels read them: 16 bytes at a time where elements are 16-bit."""
+    if x_BHTD.dtype.itemsize == 2:
+        return aligned(x_BHTD)
+    is_dense = x_BHTD.strides[-1] == x_BHTD.dtype.itemsize
+    return x_BHTD if is_dense else xp.ascontiguousarray(x_BHTD)
 
 
-def _tiles(q: Array, mask: Array | None, dropout: Dropout | None) -> Tiles:
-    if q.dtype.itemsize != 2:
-        return plain_tiles(q.shape[3], q.dtype.itemsize)
-    return flash_tiles(q.shape[3], has_mask=mask is not None, has_dropout=dropout is not None)
+def _extras(q: Array, k: Array, attending: Attending, xp: Any) -> tuple[Any, ...]:
+    """The arguments of MASK_AND_DROPOUT in the sources."""
+    mask, strides, drawn, factor = attending.mask, _NO_STRIDES, _NO_DROPOUT, 1.0
+    if mask is not None:
+        shape = (*q.shape[:3], k.shape[2])
+        strides = tuple(map(np.int64, element_strides(xp.broadcast_to(mask, shape))))
+    if attending.dropout is not None:
+        keys_R2, rate = attending.dropout
+        drawn, factor = (*key_arguments(keys_R2), np.uint32(least_kept(rate))), 1 / (1 - rate)
+    return (mask, *strides, *drawn, _sum_dtype(q).type(factor))
 
 
 def _sum_dtype(q: Array) -> Any:
@@ -199,11 +178,11 @@ def _blocks(x: Array, rows: int) -> int:
 
 
 def _tensors(*tensors: Array) -> tuple[Any, ...]:
-    """What TENSOR(x) in the sources takes: x, and its strides of samples, heads and rows, in elements."""
+    """The arguments of TENSOR(x) in the sources: x, and its strides of samples, heads and rows, in elements."""
     return tuple(part for x in tensors for part in (x, *map(np.int64, element_strides(x)[:3])))
 
 
-def _sizes(q: Array, k: Array, heads: int, is_causal: bool, scale: float) -> tuple[Any, ...]:
+def _sizes(q: Array, k: Array, heads: int, attending: Attending) -> tuple[Any, ...]:
     group = q.shape[1] // k.shape[1]
-    numbers = (heads, group, q.shape[2], k.shape[2], is_causal)
-    return (*map(np.int32, numbers), _sum_dtype(q).type(scale))
+    numbers = (heads, group, q.shape[2], k.shape[2], attending.is_causal)
+    return (*map(np.int32, numbers), _sum_dtype(q).type(attending.scale))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.packing import is_side_by_side
 from tensorgrad.kernels.threads import threads
 from tensorgrad.random import Key, RowKeys, as_pairs
@@ -232,8 +233,9 @@ def test_attention_of_views_on_any_number_of_threads() -> None:
     g = np.broadcast_to(np.float32(0.5), q.shape)  # read-only, as a sum's cotangent
 
     def results() -> list[np.ndarray]:
-        out, logsumexp = compiled.attention(q, k, v, None, True, 0.2, None)
-        return [out, logsumexp, *compiled.attention_gradient(g, q, k, v, out, logsumexp, None, True, 0.2, None)]
+        attending = Attending(is_causal=True, scale=0.2)
+        out, logsumexp = compiled.attention(q, k, v, attending)
+        return [out, logsumexp, *compiled.attention_gradient(g, q, k, v, out, logsumexp, attending)]
 
     expected = results()
     for count in (1, 2, 3):
@@ -244,7 +246,7 @@ def test_attention_of_views_on_any_number_of_threads() -> None:
 
 def test_attention_s_gradients_lie_side_by_side_where_they_fit() -> None:
     q, k, v, g, out = (normal((2, heads, 9, 8), "float32", heads) for heads in (4, 2, 2, 4, 4))
-    rest = (normal((2, 4, 9), "float32", 0), None, True, 1.0, None)
+    rest = (normal((2, 4, 9), "float32", 0), Attending(is_causal=True, scale=1.0))
     assert is_side_by_side(compiled.attention_gradient(g, q, k, v, out, *rest))
     assert not is_side_by_side(compiled.attention_gradient(g, q, k[:, :, :7], v[:, :, :7], out, *rest))
 
@@ -256,24 +258,22 @@ def test_attention_s_dropout(queries: int, keys: int, is_causal: bool) -> None:
     k, v = (normal((3, 2, keys, 8), "float32", seed) for seed in range(2, 4))
     mask = np.random.default_rng(0).random((3, 1, queries, keys)) < 0.8
     for key in (Key(2**64 - 1, 7), RowKeys(Key(3).split(3))):
-        arguments = (mask, is_causal, 0.5, (as_pairs(key, "cpu"), 0.3))
-        out, logsumexp = compiled.attention(q, k, v, *arguments)
-        found = [out, logsumexp, *compiled.attention_gradient(g, q, k, v, out, logsumexp, *arguments)]
+        attending = Attending(is_causal=is_causal, scale=0.5, mask=mask, dropout=(as_pairs(key, "cpu"), 0.3))
+        out, logsumexp = compiled.attention(q, k, v, attending)
+        found = [out, logsumexp, *compiled.attention_gradient(g, q, k, v, out, logsumexp, attending)]
         wide = [x.astype(float) for x in (g, q, k, v)]
-        forward = reference.attention(*wide[1:], *arguments)
-        for got, want in zip(
-            found, [*forward, *reference.attention_gradient(*wide, *forward, *arguments)], strict=True
-        ):
+        forward = reference.attention(*wide[1:], attending)
+        for got, want in zip(found, [*forward, *reference.attention_gradient(*wide, *forward, attending)], strict=True):
             np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * np.abs(want[np.isfinite(want)]).max())
 
 
 def test_attention_of_other_dtypes_and_nothing_is_the_reference_s() -> None:
-    dropout = (as_pairs(Key(1), "cpu"), 0.3)
+    attending = Attending(is_causal=True, scale=0.5, dropout=(as_pairs(Key(1), "cpu"), 0.3))
     for dtype, length in (("float64", 5), ("float32", 0)):
         q, k, v, g = (normal((2, 2, length, 8), dtype, seed) for seed in range(4))
         for kernels in (compiled, reference):
-            out, logsumexp = kernels.attention(q, k, v, None, True, 0.5, dropout)
-            found = [out, *kernels.attention_gradient(g, q, k, v, out, logsumexp, None, True, 0.5, dropout)]
+            out, logsumexp = kernels.attention(q, k, v, attending)
+            found = [out, *kernels.attention_gradient(g, q, k, v, out, logsumexp, attending)]
             if kernels is compiled:
                 expected = found
         for got, want in zip(found, expected, strict=True):

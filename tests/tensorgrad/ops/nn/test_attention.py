@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tensorgrad as tg
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.reference.attention import QUERY_BLOCK as BLOCK
 from tensorgrad.ops.nn.attention import attention_definition
 from tensorgrad.random import RowKeys, as_pairs
@@ -40,7 +41,7 @@ def test_blocks_of_queries_agree_with_the_definition(
     }[mask_kind]
     padded = None if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
     out = tg.scaled_dot_product_attention(*xs, mask=mask, is_causal=is_causal)
-    expected = attention_definition(*xs, padded, is_causal, 0.5)
+    expected = attention_definition(*xs, padded, Attending(is_causal=is_causal, scale=0.5))
     np.testing.assert_allclose(out.numpy(), expected.numpy(), rtol=1e-12, atol=1e-13)
     g = rng.normal(size=out.shape)
     for got, want in zip(tg.grad(out, xs, g), tg.grad(expected, xs, g), strict=True):
@@ -86,7 +87,8 @@ def test_dropout_of_blocks_is_dropout_of_all_the_weights(queries: int, keys: int
     xs = inputs(queries, keys, heads=4, kv_heads=2)
     for key in (tg.Key(1), RowKeys((tg.Key(2), tg.Key(3)))):
         out = tg.scaled_dot_product_attention(*xs, is_causal=is_causal, dropout_rate=0.3, key=key)
-        expected = attention_definition(*xs, None, is_causal, 0.5, (as_pairs(key, "cpu"), 0.3))
+        attending = Attending(is_causal=is_causal, scale=0.5, dropout=(as_pairs(key, "cpu"), 0.3))
+        expected = attention_definition(*xs, None, attending)
         np.testing.assert_allclose(out.numpy(), expected.numpy(), rtol=1e-12, atol=1e-13)
         g = np.random.default_rng(1).normal(size=out.shape)
         for got, want in zip(tg.grad(out, xs, g), tg.grad(expected, xs, g), strict=True):

@@ -10,6 +10,7 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.kernels import kernels_for, reference
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.tools.abstract.array import AbstractArray
 from tensorgrad.tools.flops import kernel_flops
 
@@ -29,8 +30,8 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "layer_norm": (ROWS, ROW, ROW, 1e-5),
     "layer_norm_gradient": (ROWS, ROWS, ROW, STAT, STAT),
     "rms_norm_gradient": (ROWS, ROWS, ROW, STAT),
-    "attention": (HEADS, KEYS, KEYS, None, True, 0.1, None),
-    "attention_gradient": (HEADS, HEADS, KEYS, KEYS, HEADS, LSE, None, True, 0.1, None),
+    "attention": (HEADS, KEYS, KEYS, Attending(is_causal=True, scale=0.1)),
+    "attention_gradient": (HEADS, HEADS, KEYS, KEYS, HEADS, LSE, Attending(is_causal=True, scale=0.1)),
     "rope": (HEADS, TABLE, TABLE),
     "scatter_add": (ROWS.copy(), np.arange(600), ROWS),
 }

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.kernels import reference
+from tensorgrad.kernels.attending import Attending
 
 __version__ = "1.27.3"
 data_type = types.SimpleNamespace(BFLOAT16="bfloat16", HALF="float16", FLOAT="float32")
@@ -165,12 +166,12 @@ class pygraph:
         outputs = [tensor.at(addresses.pop(tensor.uid)) for tensor in self.outputs]
         assert not addresses, "an address of no tensor"
         wide = {name: value.astype(np.float64) for name, value in inputs.items()}
-        rest = (None, "diagonal_alignment" in self.options, self.options["attn_scale"], None)
+        attending = Attending(is_causal="diagonal_alignment" in self.options, scale=self.options["attn_scale"])
         if "g" in wide:
             stats = wide.pop("stats")[..., 0]
-            results = reference.attention_gradient(*wide.values(), stats, *rest)
+            results = reference.attention_gradient(*wide.values(), stats, attending)
         else:
-            out, stats = reference.attention(*wide.values(), *rest)
+            out, stats = reference.attention(*wide.values(), attending)
             results = (out, stats[..., None])
         for output, result in zip(outputs, results, strict=True):
             output[...] = result

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tensorgrad.kernels.cuda import operand
 from tensorgrad.kernels.cuda.attention import tiled
 
 NAN_BFLOAT16 = 0x7FC1
 
 
 class Memory:
-    """What providers ask of CuPy, by NumPy. NumPy has no bfloat16: its bits stand in uint16."""
+    """What our kernels ask of CuPy, by NumPy. NumPy has no bfloat16: its bits stand in uint16."""
 
     ascontiguousarray = staticmethod(np.ascontiguousarray)
     broadcast_to = staticmethod(np.broadcast_to)
@@ -26,9 +27,11 @@ class Memory:
 
 
 @contextmanager
-def bits_as_bfloat16() -> Iterator[None]:
+def memory_of_nan() -> Iterator[None]:
+    """Within it our kernels take NumPy's arrays, uint16 as bfloat16, and write results into memory of nan."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(tiled.ELEMENTS, "uint16", "Bfloat16")
+        patch.setattr(tiled, "module_of", lambda a: Memory)
+        patch.setitem(operand._SCALARS, "uint16", "Bfloat16")
         yield
 
 

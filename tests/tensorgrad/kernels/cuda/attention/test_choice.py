@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ import tensorgrad as tg
 from tensorgrad.array import to_device, to_numpy
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import cuda, providers, reference
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.cuda import attention, attention_gradient
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
-from tensorgrad.kernels.cuda.attention.layout import Unsupported
+from tensorgrad.kernels.cuda.attention.heads import Unsupported
 from tensorgrad.kernels.cuda.launch import running_with
 from tensorgrad.ops.nn import attention as op
 from tensorgrad.random import Key, RowKeys, as_pairs
@@ -55,17 +57,17 @@ def with_cudnn(shim: Shim, monkeypatch: pytest.MonkeyPatch) -> Shim:
 def compute(element: str, width: int, queries: int, keys: int, *, scale: float = 0.2, **rest: Any) -> None:
     """Both directions on the device, checked against the definition."""
     arrays = attention_inputs(element, width, 2, 1, queries, keys)
-    arguments = (rest.get("mask"), rest.get("mask") is None, scale, rest.get("dropout"))
+    mask, dropout = rest.get("mask"), rest.get("dropout")
+    attending = Attending(is_causal=mask is None, scale=scale, mask=mask, dropout=dropout)
     wide = [x.astype(np.float64) for x in arrays]
-    forward = reference.attention(*wide[1:], *arguments)
-    wanted = (*forward, *reference.attention_gradient(*wide, *forward, *arguments))
+    forward = reference.attention(*wide[1:], attending)
+    wanted = (*forward, *reference.attention_gradient(*wide, *forward, attending))
     g, q, k, v = (to_device(x, "cuda") for x in arrays)
-    mask, _, _, dropout = arguments
     if dropout is not None and dropout[0] is EACH:
-        dropout = (to_device(EACH, "cuda"), dropout[1])
-    on_device = (None if mask is None else to_device(mask, "cuda"), *arguments[1:3], dropout)
-    out, logsumexp = attention(q, k, v, *on_device)
-    results = (out, logsumexp, *attention_gradient(g, q, k, v, out, logsumexp, *on_device))
+        attending = replace(attending, dropout=(to_device(EACH, "cuda"), dropout[1]))
+    attending = attending if mask is None else replace(attending, mask=to_device(mask, "cuda"))
+    out, logsumexp = attention(q, k, v, attending)
+    results = (out, logsumexp, *attention_gradient(g, q, k, v, out, logsumexp, attending))
     limit = 4e-3 if element == "float16" else 1e-5 if element == "float32" else 1e-12
     for got, expected in zip(results, wanted, strict=True):
         assert np.abs(to_numpy(got) - expected).max() <= limit * max(0.01, np.abs(expected).max())
@@ -186,9 +188,9 @@ def test_cudnn_refuses_what_is_our_own_kernel_s(with_cudnn: Shim, cupy: Any) -> 
     provider = CuDNN(cupy)
     for rest, said in (({"mask": x}, "a mask"), ({"dropout": (ONE, 0.3)}, "dropout")):
         with pytest.raises(Unsupported, match=said):
-            provider.forward(x, x, x, is_causal=True, scale=1.0, **rest)
+            provider.attention(x, x, x, Attending(is_causal=True, scale=1.0, **rest))
         with pytest.raises(Unsupported, match=said):
-            provider.backward(x, x, x, x, x, x, is_causal=True, scale=1.0, **rest)
+            provider.attention_gradient(x, x, x, x, x, x, Attending(is_causal=True, scale=1.0, **rest))
 
 
 def test_without_a_compiler_masks_and_dropout_are_unfused(shim: Shim) -> None:
@@ -205,7 +207,7 @@ def test_without_a_compiler_masks_and_dropout_are_unfused(shim: Shim) -> None:
 @pytest.mark.parametrize("shape", [(0, 2, 3, 16), (1, 2, 0, 16)])
 def test_nothing_is_computed_of_nothing(with_cudnn: Shim, shape: tuple[int, ...]) -> None:
     q = to_device(np.empty(shape, np.float16), "cuda")
-    out, logsumexp = attention(q, q, q, None, True, 0.5, None)
+    out, logsumexp = attention(q, q, q, Attending(is_causal=True, scale=0.5))
     assert out.shape == shape
     assert logsumexp.shape == shape[:-1]
     assert not choices()

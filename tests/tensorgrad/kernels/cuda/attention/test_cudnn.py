@@ -13,10 +13,13 @@ import pytest
 from tensorgrad.array import address_of
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import reference
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.cuda.attention import cudnn
-from tensorgrad.kernels.cuda.attention.layout import Unsupported
+from tensorgrad.kernels.cuda.attention.heads import Unsupported
 from tensorgrad.kernels.packing import element_strides
 from tests.tensorgrad.kernels.cuda.attention import fake_cudnn
+
+CAUSAL = Attending(is_causal=True, scale=1)
 
 
 class FakeCuPy:
@@ -58,13 +61,14 @@ def test_both_directions_by_addresses_and_strides(
 ) -> None:
     g, q, k, v = case(normal, kv_heads=kv_heads, keys=keys)
     wide = [x.astype(np.float64) for x in (g, q, k, v)]
-    expected, expected_stats = reference.attention(*wide[1:], None, is_causal, 0.3, None)
-    out, stats = provider.forward(q, k, v, is_causal=is_causal, scale=0.3)
+    attending = Attending(is_causal=is_causal, scale=0.3)
+    expected, expected_stats = reference.attention(*wide[1:], attending)
+    out, stats = provider.attention(q, k, v, attending)
     np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(stats, expected_stats, rtol=1e-5)
     assert out.transpose(0, 2, 1, 3).flags.c_contiguous
-    gradients = provider.backward(g, q, k, v, out, stats, is_causal=is_causal, scale=0.3)
-    expected_gradients = reference.attention_gradient(*wide, expected, expected_stats, None, is_causal, 0.3, None)
+    gradients = provider.attention_gradient(g, q, k, v, out, stats, attending)
+    expected_gradients = reference.attention_gradient(*wide, expected, expected_stats, attending)
     for got, wanted in zip(gradients, expected_gradients, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=4e-3, atol=4e-3)
     assert all(plan.is_deterministic for plan in fake_cudnn.plans[1:])
@@ -75,8 +79,8 @@ def test_views_of_one_projection_are_read_and_their_gradients_written_without_a_
     provider: cudnn.CuDNN, normal: Any
 ) -> None:
     g, q, k, v = case(normal, kv_heads=2)
-    out, stats = provider.forward(q, k, v, is_causal=True, scale=1)
-    dq, dk, dv = provider.backward(g, q, k, v, out, stats, is_causal=True, scale=1)
+    out, stats = provider.attention(q, k, v, CAUSAL)
+    dq, dk, dv = provider.attention_gradient(g, q, k, v, out, stats, CAUSAL)
     backward = fake_cudnn.plans[1]
     for name, x in (("q", q), ("k", k), ("v", v), ("g", g), ("out", out)):
         assert tuple(backward.inputs[name].stride) == element_strides(x)
@@ -88,37 +92,37 @@ def test_views_of_one_projection_are_read_and_their_gradients_written_without_a_
 def test_a_plan_is_made_once_for_all_that_it_depends_on(provider: cudnn.CuDNN, normal: Any) -> None:
     _, q, k, v = case(normal)
     for _ in range(3):
-        provider.forward(q, k, v, is_causal=True, scale=1)
+        provider.attention(q, k, v, CAUSAL)
     assert len(fake_cudnn.plans) == 1
-    provider.forward(q, k, v, is_causal=False, scale=1)
-    provider.forward(q, k, v, is_causal=True, scale=2)
-    provider.forward(np.ascontiguousarray(q), k, v, is_causal=True, scale=1)
-    provider.forward(q[:1], k[:1], v[:1], is_causal=True, scale=1)
+    provider.attention(q, k, v, Attending(is_causal=False, scale=1))
+    provider.attention(q, k, v, Attending(is_causal=True, scale=2))
+    provider.attention(np.ascontiguousarray(q), k, v, CAUSAL)
+    provider.attention(q[:1], k[:1], v[:1], CAUSAL)
     assert len(fake_cudnn.plans) == 5
     assert len(fake_cudnn.executions) == 7
 
 
 def test_a_cotangent_with_other_strides_is_copied(provider: cudnn.CuDNN, normal: Any) -> None:
     g, q, k, v = case(normal)
-    out, stats = provider.forward(q, k, v, is_causal=True, scale=1)
-    dense = provider.backward(g, q, k, v, out, stats, is_causal=True, scale=1)
+    out, stats = provider.attention(q, k, v, CAUSAL)
+    dense = provider.attention_gradient(g, q, k, v, out, stats, CAUSAL)
     for other in (
         g.swapaxes(-1, -2).copy().swapaxes(-1, -2),
         np.concatenate([g, g], -1)[..., :16],
         g[:, ::-1][:, ::-1],
     ):
-        again = provider.backward(other, q, k, v, out, stats, is_causal=True, scale=1)
+        again = provider.attention_gradient(other, q, k, v, out, stats, CAUSAL)
         for a, b in zip(dense, again, strict=True):
             np.testing.assert_array_equal(a, b)
     constant = np.broadcast_to(np.float16(0.5), g.shape)
-    again = provider.backward(constant, q, k, v, out, stats, is_causal=True, scale=1)
-    wanted = provider.backward(constant.copy(), q, k, v, out, stats, is_causal=True, scale=1)
+    again = provider.attention_gradient(constant, q, k, v, out, stats, CAUSAL)
+    wanted = provider.attention_gradient(constant.copy(), q, k, v, out, stats, CAUSAL)
     np.testing.assert_array_equal(again[0], wanted[0])
 
 
 def test_what_it_does_not_take(provider: cudnn.CuDNN, normal: Any) -> None:
     g, q, k, v = case(normal)
-    out, stats = provider.forward(q, k, v, is_causal=True, scale=1)
+    out, stats = provider.attention(q, k, v, CAUSAL)
     wide = np.ones((1, 1, 1, 256), np.float16)
     for arrays, said in (
         ((g, q, k, v[..., :8]), "values of width 8, keys of width 16"),
@@ -126,17 +130,17 @@ def test_what_it_does_not_take(provider: cudnn.CuDNN, normal: Any) -> None:
         ((wide, wide, wide, wide), "heads of width 256"),
     ):
         with pytest.raises(Unsupported, match=said):
-            provider.forward(*arrays[1:], is_causal=True, scale=1)
+            provider.attention(*arrays[1:], CAUSAL)
         with pytest.raises(Unsupported, match=said):
-            provider.backward(*arrays, out, stats, is_causal=True, scale=1)
+            provider.attention_gradient(*arrays, out, stats, CAUSAL)
 
 
 def test_what_cudnn_has_no_plan_for_is_asked_once(provider: cudnn.CuDNN, normal: Any) -> None:
     _, q, k, v = case(normal)
-    provider.forward(q, k, v, is_causal=True, scale=1)
+    provider.attention(q, k, v, CAUSAL)
     for _ in range(2):
         with pytest.raises(Unsupported, match="cuDNN has no plan: no engine for scale 13"):
-            provider.forward(q, k, v, is_causal=True, scale=13)
+            provider.attention(q, k, v, Attending(is_causal=True, scale=13))
     assert len(fake_cudnn.plans) == 1
     assert fake_cudnn.refused == [13]
 
@@ -146,23 +150,23 @@ def test_large_backwards_are_to_work_in_little_memory(
 ) -> None:
     """If they can, and if nobody has said otherwise."""
     g, q, k, v = case(normal)
-    out, stats = provider.forward(q, k, v, is_causal=True, scale=1)
-    small = provider.backward(g, q, k, v, out, stats, is_causal=True, scale=1)
+    out, stats = provider.attention(q, k, v, CAUSAL)
+    small = provider.attention_gradient(g, q, k, v, out, stats, CAUSAL)
     assert fake_cudnn.limits == [None]
     monkeypatch.setattr(cudnn, "MAX_SCORES_BYTES", 2 * 2 * 4 * 9 * 9 - 1)
     for has_it, expected in ((True, ["1295"]), (False, ["1295", "-1"])):
         fake_cudnn.limits.clear()
         fake_cudnn.has_no_linear_backward[:] = [] if has_it else [True]
-        large = cudnn.CuDNN(FakeCuPy).backward(g, q, k, v, out, stats, is_causal=True, scale=1)
+        large = cudnn.CuDNN(FakeCuPy).attention_gradient(g, q, k, v, out, stats, CAUSAL)
         np.testing.assert_array_equal(large[0], small[0])
         assert fake_cudnn.limits == expected
         assert cudnn._LIMIT not in os.environ
     fake_cudnn.limits.clear()
     any_order = cudnn.CuDNN(FakeCuPy, is_deterministic=False)
-    any_order.backward(g, q, k, v, out, stats, is_causal=True, scale=1)
+    any_order.attention_gradient(g, q, k, v, out, stats, CAUSAL)
     monkeypatch.setenv(cudnn._LIMIT, "7")
     fake_cudnn.has_no_linear_backward.clear()
-    cudnn.CuDNN(FakeCuPy).backward(g, q, k, v, out, stats, is_causal=True, scale=1)
+    cudnn.CuDNN(FakeCuPy).attention_gradient(g, q, k, v, out, stats, CAUSAL)
     assert fake_cudnn.limits == [None, "7"]
     assert os.environ[cudnn._LIMIT] == "7"
 

@@ -11,14 +11,16 @@ import pytest
 from tensorgrad.array import cuda_module, to_device, to_numpy
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import providers, reference
-from tensorgrad.kernels.cuda.attention.choice import Provider, provider_for
+from tensorgrad.kernels.attending import Attending
+from tensorgrad.kernels.cuda.attention import tiled
+from tensorgrad.kernels.cuda.attention.choice import provider_for
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
-from tensorgrad.kernels.cuda.attention.tiled import Tiled
 from tensorgrad.kernels.packing import joined
 from tensorgrad.random import Key, RowKeys, as_pairs
 
 pytestmark = pytest.mark.gpu
 
+CAUSAL = Attending(is_causal=True, scale=0.2)
 # Largest error relative to the largest value: a few roundings of the dtype.
 TOLERANCES = {"bfloat16": 2e-2, "float16": 3e-3, "float32": 4e-6, "float64": 1e-13}
 SHAPES = [  # heads, key heads, queries, keys, width
@@ -38,9 +40,9 @@ def cupy() -> Iterator[Any]:
 
 
 @pytest.fixture(params=["cudnn", "own"])
-def provider(request: Any, cupy: Any) -> Provider:
+def provider(request: Any, cupy: Any) -> Any:
     if request.param == "own":
-        return Tiled(cupy)
+        return tiled
     pytest.importorskip("cudnn")
     return CuDNN(cupy)
 
@@ -60,18 +62,15 @@ def arrays_of(dtype: str, heads: int, kv_heads: int, queries: int, keys: int, wi
     return [g, whole[:, :heads], whole[:, heads : heads + kv_heads], whole[:, heads + kv_heads :]]
 
 
-def both(
-    provider: Provider, arrays: list[Any], is_causal: bool, mask: Any = None, dropout: Any = None
-) -> list[np.ndarray]:
+def both(provider: Any, arrays: list[Any], attending: Attending) -> list[np.ndarray]:
     g, q, k, v = arrays
-    options: dict[str, Any] = {"is_causal": is_causal, "scale": 0.2, "mask": mask, "dropout": dropout}
-    out, logsumexp = provider.forward(q, k, v, **options)
-    gradients = provider.backward(g, q, k, v, out, logsumexp, **options)
+    out, logsumexp = provider.attention(q, k, v, attending)
+    gradients = provider.attention_gradient(g, q, k, v, out, logsumexp, attending)
     return [to_numpy(x.astype(np.float64)) for x in (out, logsumexp, *gradients)]
 
 
 def check(
-    provider: Provider,
+    provider: Any,
     dtype: str,
     shape: tuple[int, ...],
     is_causal: bool,
@@ -81,11 +80,13 @@ def check(
     arrays = arrays_of(dtype, *shape)
     g, q, k, v = (to_numpy(x.astype(np.float64)) for x in arrays)
     exact_mask = None if mask is None else to_numpy(mask if mask.dtype == bool else mask.astype(np.float64))
-    exact_dropout, dropout = (None if key is None else (as_pairs(key, device), 0.2) for device in ("cpu", "cuda"))
-    arguments = (exact_mask, is_causal, 0.2, exact_dropout)
-    forward = reference.attention(q, k, v, *arguments)
-    gradients = reference.attention_gradient(g, q, k, v, *forward, *arguments)
-    for got, wanted in zip(both(provider, arrays, is_causal, mask, dropout), (*forward, *gradients), strict=True):
+    attending, exact = (
+        Attending(is_causal=is_causal, scale=0.2, mask=m, dropout=None if key is None else (as_pairs(key, device), 0.2))
+        for device, m in (("cuda", mask), ("cpu", exact_mask))
+    )
+    forward = reference.attention(q, k, v, exact)
+    gradients = reference.attention_gradient(g, q, k, v, *forward, exact)
+    for got, wanted in zip(both(provider, arrays, attending), (*forward, *gradients), strict=True):
         is_finite = np.isfinite(wanted)  # the log-sum-exp of nothing is not
         difference = np.abs(got[is_finite] - wanted[is_finite])
         assert difference.max() <= TOLERANCES[dtype] * np.abs(wanted[is_finite]).max()
@@ -94,7 +95,7 @@ def check(
 @pytest.mark.parametrize("is_causal", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_16_bit_floats(provider: Provider, dtype: str, shape: tuple[int, ...], is_causal: bool) -> None:
+def test_16_bit_floats(provider: Any, dtype: str, shape: tuple[int, ...], is_causal: bool) -> None:
     check(provider, dtype, shape, is_causal)
 
 
@@ -102,7 +103,7 @@ def test_16_bit_floats(provider: Provider, dtype: str, shape: tuple[int, ...], i
 @pytest.mark.parametrize("shape", [*SHAPES, (3, 1, 50, 70, 40)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_wide_floats(cupy: Any, dtype: str, shape: tuple[int, ...], is_causal: bool) -> None:
-    check(Tiled(cupy), dtype, shape, is_causal)
+    check(tiled, dtype, shape, is_causal)
 
 
 @pytest.mark.parametrize("key", [None, Key(3), RowKeys(Key(4).split(2))], ids=str)
@@ -117,21 +118,21 @@ def test_masks_and_dropout(cupy: Any, dtype: str, shape: tuple[int, ...], kind: 
         mask = to_device(random.random((2, 1, queries, keys)) < 0.8, "cuda")
     elif kind == "float":
         mask = to_device(random.standard_normal((1, heads, queries, keys), np.float32), "cuda").astype(dtype)
-    check(Tiled(cupy), dtype, shape, True, mask, key)
+    check(tiled, dtype, shape, True, mask, key)
 
 
-def test_the_same_bits_on_every_run(provider: Provider) -> None:
+def test_the_same_bits_on_every_run(provider: Any) -> None:
     arrays = arrays_of("bfloat16", 12, 12, 1024, 1024, 64)
-    first = both(provider, arrays, True)
+    first = both(provider, arrays, CAUSAL)
     for _ in range(5):
-        for a, b in zip(first, both(provider, arrays, True), strict=True):
+        for a, b in zip(first, both(provider, arrays, CAUSAL), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
-def test_gradients_of_one_projection_are_views_of_one_buffer(provider: Provider) -> None:
+def test_gradients_of_one_projection_are_views_of_one_buffer(provider: Any) -> None:
     g, q, k, v = arrays_of("bfloat16", 4, 2, 96, 96, 64)
-    out, logsumexp = provider.forward(q, k, v, is_causal=True, scale=0.2)
-    parts = provider.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=0.2)
+    out, logsumexp = provider.attention(q, k, v, CAUSAL)
+    parts = provider.attention_gradient(g, q, k, v, out, logsumexp, CAUSAL)
     whole: Any = joined(parts)
     assert whole.shape == (2, 96, 8, 64)
     first: Any = parts[0]
@@ -143,4 +144,4 @@ def test_the_first_choice_works(cupy: Any) -> None:
     providers.forget()
     with providers.requiring_fast():
         assert isinstance(provider_for(cupy.ones(1, "float16")), CuDNN)
-        assert isinstance(provider_for(cupy.ones(1, "float32")), Tiled)
+        assert provider_for(cupy.ones(1, "float32")) is tiled

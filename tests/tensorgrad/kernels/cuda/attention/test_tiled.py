@@ -15,13 +15,14 @@ import pytest
 from tensorgrad.array import address_of
 from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.cuda.attention.layout import Unsupported
-from tensorgrad.kernels.cuda.attention.tiled import Tiled
+from tensorgrad.kernels.attending import Attending
+from tensorgrad.kernels.cuda.attention import tiled
+from tensorgrad.kernels.cuda.attention.heads import Unsupported
 from tensorgrad.kernels.cuda.launch import running_with
 from tensorgrad.kernels.packing import element_strides, joined
 from tensorgrad.random import Key, RowKeys, as_pairs
 from tests.cuda_shim import Shim, is_available
-from tests.tensorgrad.kernels.cuda.attention.inputs import Memory, attention_inputs, bits_as_bfloat16, exact, rounded
+from tests.tensorgrad.kernels.cuda.attention.inputs import attention_inputs, exact, memory_of_nan, rounded
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs g++")
 
@@ -31,10 +32,10 @@ SCALE = 0.21
 
 def both(arrays: tuple[np.ndarray, ...], is_causal: bool, seed: int, **rest: Any) -> list[np.ndarray]:
     """out, log-sum-exp, dq, dk, dv."""
-    provider = Tiled(Memory)
-    with bits_as_bfloat16(), running_with(Shim(seed)):
-        out, logsumexp = provider.forward(*arrays[1:], is_causal=is_causal, scale=SCALE, **rest)
-        gradients = provider.backward(*arrays, out, logsumexp, is_causal=is_causal, scale=SCALE, **rest)
+    attending = Attending(is_causal=is_causal, scale=SCALE, **rest)
+    with memory_of_nan(), running_with(Shim(seed)):
+        out, logsumexp = tiled.attention(*arrays[1:], attending)
+        gradients = tiled.attention_gradient(*arrays, out, logsumexp, attending)
     return [out, logsumexp, *gradients]
 
 
@@ -44,8 +45,9 @@ def definition(
     wide = [exact(x) for x in arrays]
     if mask is not None and mask.dtype != bool:
         mask = exact(mask)
-    out, logsumexp = reference.attention(*wide[1:], mask, is_causal, SCALE, dropout)
-    return [out, logsumexp, *reference.attention_gradient(*wide, out, logsumexp, mask, is_causal, SCALE, dropout)]
+    attending = Attending(is_causal=is_causal, scale=SCALE, mask=mask, dropout=dropout)
+    out, logsumexp = reference.attention(*wide[1:], attending)
+    return [out, logsumexp, *reference.attention_gradient(*wide, out, logsumexp, attending)]
 
 
 def check(element: str, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:
@@ -202,18 +204,19 @@ def test_rows_that_do_not_begin_at_multiples_of_16_bytes_are_copied() -> None:
     ],
 )
 def test_what_they_do_not_take(dtype: Any, width: int, value_width: int, said: str) -> None:
-    provider = Tiled(Memory)
+    attending = Attending(is_causal=True, scale=1)
     k, v = np.ones((1, 1, 3, width), dtype), np.ones((1, 1, 3, value_width), dtype)
     with pytest.raises(Unsupported, match=said):
-        provider.forward(k, k, v, is_causal=True, scale=1)
+        tiled.attention(k, k, v, attending)
     with pytest.raises(Unsupported, match=said):
-        provider.backward(v, k, k, v, v, np.ones((1, 1, 3), np.float32), is_causal=True, scale=1)
+        tiled.attention_gradient(v, k, k, v, v, np.ones((1, 1, 3), np.float32), attending)
 
 
 PROGRAM = """
 import sys
 import numpy as np
-from tensorgrad.kernels.cuda.attention.tiled import Tiled
+from tensorgrad.kernels.attending import Attending
+from tensorgrad.kernels.cuda.attention import tiled
 from tensorgrad.kernels.cuda.launch import running_with
 from tensorgrad.random import Key, RowKeys, as_pairs
 from tests.cuda_shim import Shim
@@ -232,12 +235,13 @@ class Short(Memory):
 
 g, q, k, v = (np.ascontiguousarray(x) for x in attention_inputs(element, width, 2, 1, 75, 75))
 Shim.sanitizes = True
+tiled.module_of = lambda a: Short
 with running_with(Shim(1)):
-    provider = Tiled(Short)
     mask = np.random.default_rng(0).normal(size=(2, 1, 75, 75)).astype(element)
     for rest in ({},) if missing else ({}, {"mask": mask, "dropout": (as_pairs(RowKeys(Key(1).split(2)), "cpu"), 0.3)}):
-        out, logsumexp = provider.forward(q, k, v, is_causal=True, scale=0.2, **rest)
-        gradients = provider.backward(g, q, k, v, out, logsumexp, is_causal=True, scale=0.2, **rest)
+        attending = Attending(is_causal=True, scale=0.2, **rest)
+        out, logsumexp = tiled.attention(q, k, v, attending)
+        gradients = tiled.attention_gradient(g, q, k, v, out, logsumexp, attending)
         assert missing or all(np.isfinite(x).all() for x in (out, logsumexp, *gradients))
 """
 
