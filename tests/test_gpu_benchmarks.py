@@ -146,7 +146,7 @@ def test_a_slower_provider_fails_the_kernels():
 def test_fallbacks_fail_a_benchmark():
     good = {"ours": {"origin": {"providers": {"gemm": {"chosen": "cublasLt", "rejected": {}}}, "fallbacks": []}}}
     gpu_train.check_providers(good)
-    bad = {"ours": {"origin": {"providers": {"gemm": {"chosen": "gemmEx", "rejected": {"cublasLt": "none"}}}}}}
+    bad = {"ours": {"origin": {"providers": {"gemm": {"chosen": "cupy", "rejected": {"cublasLt": "none"}}}}}}
     with pytest.raises(DeviceError, match="ours: expected the fast providers, got gemm"):
         gpu_train.check_providers(bad)
 

@@ -1,7 +1,7 @@
-"""From a source in `cu/` to machine code: by NVRTC, which CuPy brings, or by nvcc; kept in a folder of the user's.
+"""Compile a source in `cu/` to machine code with NVRTC, which CuPy binds, and keep the result in the user's cache.
 
-The key of what is kept is everything that decides it: the text with what it includes, the macros, the
-architecture, the compiler and its version. So a change of any is compiled anew, and nothing else is.
+The key of a cached file covers all that decides it: the text with its includes, the macros, the options, the
+architecture and NVRTC's version. A change of any of them compiles again; nothing else does.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import functools
 import hashlib
 import os
 import re
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tensorgrad.errors import DeviceError
 
-__all__ = ["SOURCES", "cache_folder", "cubin", "source_text"]
+__all__ = ["SOURCES", "cache_folder", "cubin", "source_text", "write_whole"]
 
 SOURCES = Path(__file__).parent / "cu"
 # Subnormal numbers count, and division and root are rounded as on the CPU.
@@ -27,7 +26,7 @@ _INCLUDE = re.compile(r'^#include "([^"]+)"$', re.MULTILINE)
 
 
 def source_text(source: str) -> str:
-    """common.h and a source, with the files that it includes by `#include "name"` in the place of these lines."""
+    """common.h and a source, each `#include "name"` replaced by that file's text."""
 
     def included(match: re.Match[str]) -> str:
         return (SOURCES / match[1]).read_text(encoding="utf-8").replace("#pragma once\n", "")
@@ -38,72 +37,58 @@ def source_text(source: str) -> str:
 
 
 def cubin(source: str, defines: Mapping[str, str | int], architecture: str) -> Path:
-    """The file with machine code for a source.
+    """The file that holds a source's machine code.
 
     Args:    architecture: the compute capability without its dot, "90".
-    Raises:  DeviceError: no compiler, or one that refuses the source; its messages are in the error.
+    Raises:  DeviceError: NVRTC is missing, or refuses the source; its messages are in the error.
     """
     text = "".join(f"#define {name} {value}\n" for name, value in sorted(defines.items())) + source_text(source)
-    compiler, version = _compiler()
-    key = hashlib.sha256("\0".join((text, *_OPTIONS, architecture, compiler, version)).encode()).hexdigest()[:32]
+    nvrtc = _nvrtc()
+    version = str(nvrtc.getVersion())
+    key = hashlib.sha256("\0".join((text, *_OPTIONS, architecture, version)).encode()).hexdigest()[:32]
     path = cache_folder() / f"{Path(source).stem}-{architecture}-{key}.cubin"
     if not path.exists():
-        code = _by_nvrtc(text, source, architecture) if compiler == "nvrtc" else _by_nvcc(text, source, architecture)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Under another name until it is whole: a process that ends in between leaves nothing half-written.
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(code)
-        os.replace(file.name, path)
+        write_whole(path, _compiled(nvrtc, text, source, architecture))
     return path
 
 
 def cache_folder() -> Path:
-    """Where machine code is kept: $XDG_CACHE_HOME/tensorgrad, by default ~/.cache/tensorgrad."""
+    """Where machine code and tuned algorithms are kept: $XDG_CACHE_HOME/tensorgrad, by default ~/.cache/tensorgrad."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tensorgrad"
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under another name, then rename it: a process that ends in between leaves no half-written file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    os.replace(file.name, path)
+
+
 @functools.cache
-def _compiler() -> tuple[str, str]:
-    """ "nvrtc" or "nvcc", and its version."""
+def _nvrtc() -> Any:
+    """CuPy's binding of NVRTC. Raises DeviceError if it is missing or cannot load the library."""
     try:
         from cupy_backends.cuda.libs import nvrtc
 
-        return "nvrtc", str(nvrtc.getVersion())
-    except Exception:  # not installed, or without its library: CuPy's own errors cannot be named without it
-        path = shutil.which("nvcc")
-    if path is None:
+        nvrtc.getVersion()
+    except Exception as problem:  # CuPy's own errors cannot be named where CuPy is missing
         raise DeviceError(
-            "cuda: expected NVRTC (with CuPy) or nvcc to compile kernels, got neither: "
+            f"cuda: expected NVRTC, from CuPy, to compile kernels, got {type(problem).__name__}: {problem}: "
             "install the extra cuda13 or cuda12"
-        )
-    return "nvcc", subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+        ) from None
+    return nvrtc
 
 
-def _by_nvrtc(text: str, source: str, architecture: str) -> bytes:
-    from cupy_backends.cuda.libs import nvrtc
-
+def _compiled(nvrtc: Any, text: str, source: str, architecture: str) -> bytes:
     program = nvrtc.createProgram(text, source, (), ())
     try:
         nvrtc.compileProgram(program, (*_OPTIONS, f"--gpu-architecture=sm_{architecture}"))
         return nvrtc.getCUBIN(program)  # type: ignore[no-any-return]
     except nvrtc.NVRTCError as error:
-        raise _refused(source, nvrtc.getProgramLog(program) or str(error)) from None
+        messages = nvrtc.getProgramLog(program) or str(error)
+        raise DeviceError(
+            f"cuda: expected {source} to compile, got errors: report them, with the versions from doctor:\n{messages}"
+        ) from None
     finally:
         nvrtc.destroyProgram(program)
-
-
-def _by_nvcc(text: str, source: str, architecture: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        given, made = Path(folder) / Path(source).name, Path(folder) / "out.cubin"
-        given.write_text(text, encoding="utf-8")
-        command = ["nvcc", "-cubin", f"-arch=sm_{architecture}", *_OPTIONS, "-o", str(made), str(given)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise _refused(source, done.stderr)
-        return made.read_bytes()
-
-
-def _refused(source: str, messages: str) -> DeviceError:
-    return DeviceError(
-        f"cuda: expected {source} to compile, got errors: report them, with the versions from doctor:\n{messages}"
-    )

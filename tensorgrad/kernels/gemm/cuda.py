@@ -1,4 +1,4 @@
-"""Matrix products on CUDA devices: by cublasLt, else by cuBLAS's gemmEx, both by plans, else by CuPy.
+"""Matrix products on CUDA devices: by cublasLt, else by CuPy.
 
 float32 is computed in float32, not in TF32, unless `tensorgrad.allow_tf32` is in force; 16-bit floats are
 multiplied as they are and summed in float32.
@@ -106,12 +106,7 @@ def _provider() -> Runner:
 
         return _checked(CublasLt())
 
-    def gemmex() -> Runner:
-        from tensorgrad.kernels.gemm.gemmex import GemmEx
-
-        return _checked(GemmEx())
-
-    return providers.choose("gemm", [("cublasLt", cublaslt), ("gemmEx", gemmex), ("cupy", lambda: _cupy_product)])
+    return providers.choose("gemm", [("cublasLt", cublaslt), ("cupy", lambda: _cupy_product)])
 
 
 def _checked(run: Runner) -> Runner:

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import types
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -98,58 +100,114 @@ def test_nothing_is_spilled(variant: tuple[str, dict[str, str | int]], reports: 
     assert max(used) <= REGISTERS.get(variant[0], 96 if variant[1].get("SCALAR") == "double" else 64)
 
 
+class Nvrtc(types.ModuleType):
+    """What is used of `cupy_backends.cuda.libs.nvrtc`, on the library of the package nvidia-cuda-nvrtc."""
+
+    class NVRTCError(RuntimeError): ...
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        super().__init__("cupy_backends.cuda.libs.nvrtc")
+        self._library = library
+        self.options: list[tuple[str, ...]] = []  # of each program that was compiled
+        self.open_programs = 0
+
+    def getVersion(self) -> tuple[int, int]:
+        major, minor = ctypes.c_int(), ctypes.c_int()
+        self._library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+        return major.value, minor.value
+
+    def createProgram(
+        self, src: str, name: str, headers: tuple[str, ...], include_names: tuple[str, ...]
+    ) -> ctypes.c_void_p:
+        assert headers == include_names == ()
+        program = ctypes.c_void_p()
+        self._library.nvrtcCreateProgram(ctypes.byref(program), src.encode(), name.encode(), 0, None, None)
+        self.open_programs += 1
+        return program
+
+    def compileProgram(self, prog: ctypes.c_void_p, options: tuple[str, ...]) -> None:
+        self.options.append(options)
+        given = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+        if problem := self._library.nvrtcCompileProgram(prog, len(options), given):
+            raise self.NVRTCError(str(problem))
+
+    def getProgramLog(self, prog: ctypes.c_void_p) -> str:
+        return self._text("ProgramLog", prog).rstrip(b"\0").decode()
+
+    def getCUBIN(self, prog: ctypes.c_void_p) -> bytes:
+        return self._text("CUBIN", prog)
+
+    def destroyProgram(self, prog: ctypes.c_void_p) -> None:
+        self._library.nvrtcDestroyProgram(ctypes.byref(prog))
+        self.open_programs -= 1
+
+    def _text(self, what: str, program: ctypes.c_void_p) -> bytes:
+        size = ctypes.c_size_t()
+        getattr(self._library, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
+        buffer = ctypes.create_string_buffer(size.value)
+        getattr(self._library, f"nvrtcGet{what}")(program, buffer)
+        return buffer.raw
+
+
 @pytest.fixture(scope="module")
-def nvrtc() -> ctypes.CDLL:
-    """NVRTC, from the package nvidia-cuda-nvrtc."""
+def library() -> ctypes.CDLL:
     found = next((p for p in Path(sysconfig.get_path("purelib")).glob("nvidia/*/lib/libnvrtc.so.1*")), None)
     if found is None:
         pytest.skip("needs NVRTC")
     return ctypes.CDLL(str(found))
 
 
+@pytest.fixture
+def nvrtc(library: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Nvrtc]:
+    """NVRTC where CuPy has it, and a cache of the test's own."""
+    found = Nvrtc(library)
+    libs = types.ModuleType("cupy_backends.cuda.libs")
+    libs.nvrtc = found  # type: ignore[attr-defined]
+    for name in ("cupy_backends", "cupy_backends.cuda"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", libs)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    compiling._nvrtc.cache_clear()
+    yield found
+    compiling._nvrtc.cache_clear()
+    assert not found.open_programs
+
+
 @pytest.mark.untraced
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_nvrtc_takes_it_too(variant: tuple[str, dict[str, str | int]], nvrtc: ctypes.CDLL) -> None:
+def test_nvrtc_takes_it_too(variant: tuple[str, dict[str, str | int]], library: ctypes.CDLL) -> None:
     """It is what compiles on a user's machine, and it has none of the host's headers that nvcc includes unasked."""
     source, defines = variant
     text = "".join(f"#define {name} {value}\n" for name, value in defines.items()) + compiling.source_text(source)
-    program, size = ctypes.c_void_p(), ctypes.c_size_t()
-    nvrtc.nvrtcCreateProgram(ctypes.byref(program), text.encode(), source.encode(), 0, None, None)
-    options = [option.encode() for option in (*compiling._OPTIONS, "--gpu-architecture=compute_90")]
-    problem = nvrtc.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
-    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
-    messages = ctypes.create_string_buffer(size.value)
-    nvrtc.nvrtcGetProgramLog(program, messages)
-    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-    assert problem == 0, messages.value.decode()
+    nvrtc = Nvrtc(library)
+    program = nvrtc.createProgram(text, source, (), ())
+    try:
+        nvrtc.compileProgram(program, (*compiling._OPTIONS, "--gpu-architecture=compute_90"))
+    except Nvrtc.NVRTCError:
+        pytest.fail(nvrtc.getProgramLog(program))
+    finally:
+        nvrtc.destroyProgram(program)
 
 
-@needs_nvcc
-def test_machine_code_is_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    calls = []
-    right = compiling._by_nvcc
-
-    def counted(*arguments: str) -> bytes:
-        calls.append(arguments)
-        return right(*arguments)
-
-    monkeypatch.setattr(compiling, "_by_nvcc", counted)
-    monkeypatch.setattr(compiling, "_compiler", lambda: ("nvcc", "13.0"))
+def test_machine_code_is_kept_by_content(nvrtc: Nvrtc, tmp_path: Path) -> None:
     path = compiling.cubin("rope.cu", {"SCALAR": "float"}, "90")
     assert path.read_bytes()[:4] == b"\x7fELF"
-    assert path.parent == tmp_path / "tensorgrad"
+    assert path.parent == tmp_path / "cache" / "tensorgrad"
     assert compiling.cubin("rope.cu", {"SCALAR": "float"}, "90") == path
-    assert len(calls) == 1
+    assert nvrtc.options == [(*compiling._OPTIONS, "--gpu-architecture=sm_90")]
     assert compiling.cubin("rope.cu", {"SCALAR": "double"}, "90") != path
-    assert len(calls) == 2
-    assert len(list(path.parent.iterdir())) == 2
+    assert compiling.cubin("rope.cu", {"SCALAR": "float"}, "100") != path
+    assert len(nvrtc.options) == 3
+    assert len(list(path.parent.iterdir())) == 3
 
 
-@needs_nvcc
-def test_what_the_compiler_says_reaches_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(compiling, "_compiler", lambda: ("nvcc", "13.0"))
+def test_another_nvrtc_compiles_again(nvrtc: Nvrtc, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = compiling.cubin("rope.cu", {"SCALAR": "float"}, "90")
+    monkeypatch.setattr(nvrtc, "getVersion", lambda: (99, 0))
+    assert compiling.cubin("rope.cu", {"SCALAR": "float"}, "90") != first
+
+
+def test_what_the_compiler_says_reaches_the_user(nvrtc: Nvrtc, tmp_path: Path) -> None:
     source = tmp_path / "wrong.cu"
     source.write_text('extern "C" __global__ void f() { not_declared = 1; }')
     with pytest.raises(tg.DeviceError, match=r"wrong.cu to compile.*\n(.*\n)*.*not_declared"):
@@ -157,15 +215,7 @@ def test_what_the_compiler_says_reaches_the_user(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "cache").exists()
 
 
-@needs_nvcc
-def test_without_nvrtc_it_is_nvcc(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvrtc_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy_backends", None)
-    name, version = compiling._compiler.__wrapped__()
-    assert name == "nvcc"
-    assert "release" in version
-
-
-def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(tg.DeviceError, match="install the extra"):
-        compiling._compiler.__wrapped__()
+    with pytest.raises(tg.DeviceError, match="expected NVRTC, from CuPy, .*install the extra cuda13"):
+        compiling._nvrtc.__wrapped__()

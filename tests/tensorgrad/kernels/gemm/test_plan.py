@@ -157,11 +157,11 @@ def test_a_result_whose_rows_are_not_dense_is_cupy_s_and_said() -> None:
     np.testing.assert_array_equal(out, [[4, 0] * 3] * 5)
 
 
-def test_on_a_device_without_cublas_cupy_computes(cupy: Any) -> None:
+def test_on_a_device_without_cublaslt_cupy_computes(cupy: Any) -> None:
     assert cuda._provider() is cuda._cupy_product
     (choice,) = (c for c in providers.choices() if c.need == "gemm")
     assert choice.chosen == "cupy"
-    assert [name for name, _ in choice.rejected] == ["cublasLt", "gemmEx"]
+    assert [name for name, _ in choice.rejected] == ["cublasLt"]
 
 
 def test_who_computes_wrongly_is_not_used(cupy: Any) -> None:
