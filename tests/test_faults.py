@@ -10,9 +10,8 @@ import sys
 
 import pytest
 
-from tensorgrad.kernels import gemm
 from tests.faults.equivalent import EQUIVALENT
-from tests.faults.reach import is_run_here, mirrored_tests, nearest
+from tests.faults.reach import mirrored_tests, nearest
 from tests.faults.sources import PACKAGE, ROOT, enumerate_faults
 
 FAULTS = enumerate_faults()
@@ -72,13 +71,6 @@ def test_the_nearest_functions_are_those_that_use_the_place() -> None:
     assert "recompute" in nearest(by_place["backward.py", "_step_back"])
     (tests,) = mirrored_tests(by_place["ops/index.py", "getitem.<lambda>"])
     assert tests.endswith("tests/tensorgrad/ops/test_index.py")
-
-
-def test_what_this_machine_cannot_run_is_not_planted(monkeypatch: pytest.MonkeyPatch) -> None:
-    for problem in ("", "not installed"):
-        monkeypatch.setattr(gemm, "bfloat16_problem", lambda problem=problem: problem)
-        left_out = {fault.function for fault in FAULTS if not is_run_here(fault)}
-        assert left_out == ({"linear.recorded"} if problem else set())
 
 
 def test_what_is_called_equivalent_is_still_there_and_has_a_reason() -> None:

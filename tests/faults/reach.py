@@ -1,4 +1,4 @@
-"""Which public functions a place in the sources serves, the nearest first, and whether this machine runs it at all."""
+"""Which public functions a place in the sources serves, the nearest first."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import ast
 import functools
 from pathlib import Path
 
-from tensorgrad.kernels import gemm
 from tests.faults.sources import PACKAGE, Fault
 
-__all__ = ["is_run_here", "mirrored_tests", "nearest"]
+__all__ = ["mirrored_tests", "nearest"]
 
 # What stands for the engine: sums of cotangents, scattered ones, joint vjps, recomputation, higher orders.
 ENGINE = ("multiply", "getitem", "index_add", "recompute", "layer_norm", "hvp", "jacobian", "jvp", "grad", "vjp")
 MOST = 40
-
-
-def is_run_here(fault: Fault) -> bool:
-    """Whether the place can be reached: products of bfloat16 operands on the CPU only where oneDNN is installed."""
-    return fault.function != "linear.recorded" or not gemm.bfloat16_problem()
 
 
 def nearest(fault: Fault) -> list[str]:

@@ -1,4 +1,4 @@
-"""What an MLP does between its products, in one pass: bias, activation, both gradients, rounding to bfloat16."""
+"""The part of an MLP between its products, in one pass: bias, activation, both gradients, rounding to bfloat16."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numba.extending import overload
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
+from tensorgrad.kernels.bfloat16 import BFLOAT16
 from tensorgrad.kernels.compiled.activation import (
     gelu_and_slope,
     gelu_of,
@@ -33,7 +34,7 @@ def mlp_activation(x_NG: Array, bias_G: Array | None, activation: str, is_rounde
     kernel = _FORWARD[activation]
     bias = _NONE if bias_G is None else bias_G
     in_parts(len(x_NG), x_NG.size, lambda start, stop: kernel(x_NG[start:stop], bias, y_NF[start:stop]))
-    return y_NF
+    return y_NF.view(BFLOAT16) if is_rounded else y_NF
 
 
 def mlp_activation_gradient(
@@ -53,7 +54,8 @@ def mlp_activation_gradient(
         kernel(g_NF[rows], x_NG[rows], bits, dx_NG[rows], sums[start:stop])
 
     in_parts(count, x_NG.size, work)
-    return g_NF if bits_NF is None else bits_NF, dx_NG, sum_of_parts(sums) if has_bias else None
+    dbias_G = sum_of_parts(sums) if has_bias else None
+    return (g_NF, dx_NG, dbias_G) if bits_NF is None else (bits_NF.view(BFLOAT16), dx_NG.view(BFLOAT16), dbias_G)
 
 
 # --- forward -----------------------------------------------------------------------------------
@@ -111,12 +113,12 @@ def _relu_squared_and_slope(x):
 
 # --- backward ----------------------------------------------------------------------------------
 #
-# The activation is written over g, or to an array of bits where there is one. It is not given g twice: where an array
-# that is written to overlaps another one, neither is read as vectors. sums (P, G): of blocks of rows.
+# The activation is written over g, or to `bits_NF` if there is one. A kernel never receives g twice: the compiler does
+# not vectorise loops whose output array may overlap an input. sums (P, G): one row for each block of rows.
 
 
 def _given(x, otherwise):
-    """x, or what else to take where it is None."""
+    """x, or `otherwise` if x is None."""
 
 
 @overload(_given)

@@ -1,4 +1,4 @@
-"""softmax, log_softmax, cross_entropy: rows are read once for their largest element and once more from the cache."""
+"""softmax, log_softmax, cross_entropy: a row is read once for its largest element and again from the cache."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
+from tensorgrad.kernels.bfloat16 import BFLOAT16
 from tensorgrad.kernels.compiled.elementary import exp, exp_of_negative, put
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain, summing, summing_inlined
 
@@ -229,7 +230,7 @@ def cross_entropy_gradient(
         kernel, out = _gradient, np.empty(logits_NV.shape, np.float32) if out_NV is None else out_NV
         operands += [logits_NV, out]
     in_parts(len(out), logits_NV.size, lambda start, stop: kernel(spread, *(a[start:stop] for a in operands)))
-    return out[:, : logits_NV.shape[1]] if is_rounded else out
+    return out.view(BFLOAT16)[:, : logits_NV.shape[1]] if is_rounded else out
 
 
 @compiled

@@ -1,6 +1,7 @@
-"""Matrix products: the one place that they all go through, and who computes them.
+"""Matrix products: the one place that they all go through, and the choice of library for them.
 
-`cpu`: oneDNN, or the BLAS that NumPy comes with. `cuda`: cublasLt, or what there is in its place.
+`cpu`: oneDNN, or the BLAS that NumPy brings. `cuda`: cublasLt, or CuPy.
+Operands on the CPU may be bfloat16 (`kernels.bfloat16`), from `to_bfloat16`; their products are float32.
 """
 
 from __future__ import annotations
@@ -9,18 +10,17 @@ import numpy as np
 
 from tensorgrad.array import Array, ForeignArray, module_of
 from tensorgrad.dtype import DType
+from tensorgrad.kernels.bfloat16 import is_bfloat16
 from tensorgrad.kernels.gemm import cpu, onednn
-from tensorgrad.kernels.gemm.cpu import matmul_bfloat16, to_bfloat16
+from tensorgrad.kernels.gemm.cpu import to_bfloat16
 
 __all__ = [
     "affine",
     "affine_gelu",
     "bfloat16_problem",
     "cpu_provider",
-    "from_bfloat16",
     "has_fast_bfloat16",
     "matmul",
-    "matmul_bfloat16",
     "matmul_gelu_gradient",
     "matmul_in",
     "matmul_into",
@@ -42,13 +42,13 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 def cpu_provider() -> str:
-    """Who computes products on the CPU: oneDNN and its version, or why NumPy's BLAS does."""
+    """What computes products on the CPU: oneDNN and its version, or NumPy's BLAS and why not oneDNN."""
     problem = onednn.problem()
     return f"NumPy (oneDNN: {problem})" if problem else f"oneDNN {onednn.version()}"
 
 
 def affine(a: Array, b: Array, bias: Array | None) -> Array:
-    """a b (+ bias (N,)), for matrices of one dtype, and in it; float32 for those from `to_bfloat16`.
+    """a b (+ bias (N,)), for matrices of one dtype, and in it; in float32 for bfloat16 operands on the CPU.
 
     On CUDA devices the sum with the bias is rounded once.
     """
@@ -56,15 +56,18 @@ def affine(a: Array, b: Array, bias: Array | None) -> Array:
         from tensorgrad.kernels.gemm import cuda
 
         return cuda.matmul(a, b, bias=bias)
-    if a.dtype.kind == "u":
-        return matmul_bfloat16(a, b, bias)
+    if is_bfloat16(a):
+        return cpu.matmul_bfloat16(a, b, bias)
     if bias is None:
         return matmul(a, b)
     return cpu.matmul(a, b, bias) if isinstance(a, np.ndarray) else matmul(a, b) + bias
 
 
 def affine_gelu(a: Array, b: Array, bias: Array | None, *, keeps_input: bool) -> tuple[Array | None, Array] | None:
-    """h = a b (+ bias), None unless it is kept, and gelu(h) by tanh, where one product on a device gives both."""
+    """h = a b (+ bias), or None unless `keeps_input`, and gelu(h) by tanh: None where one product does not give both.
+
+    Only products on a device can.
+    """
     if not _is_on_cuda(a):
         return None
     from tensorgrad.kernels.gemm import cuda
@@ -73,7 +76,7 @@ def affine_gelu(a: Array, b: Array, bias: Array | None, *, keeps_input: bool) ->
 
 
 def matmul_gelu_gradient(g: Array, b: Array, h: Array) -> Array | None:
-    """gelu'(h) (g b), gelu by tanh, where one product on a device gives it."""
+    """gelu'(h) (g b), gelu by tanh: None where one product does not give it. Only products on a device can."""
     if not _is_on_cuda(g):
         return None
     from tensorgrad.kernels.gemm import cuda
@@ -82,9 +85,9 @@ def matmul_gelu_gradient(g: Array, b: Array, h: Array) -> Array | None:
 
 
 def matmul_in(a: Array, b: Array, dtype: DType) -> Array:
-    """a b in `dtype`, for matrices of one dtype that is no wider, not rounded to theirs; or from `to_bfloat16`."""
-    if a.dtype.kind == "u":
-        return matmul_bfloat16(a, b)
+    """a b in `dtype`, never rounded to the operands' dtype: one that is no wider, or bfloat16 on the CPU."""
+    if is_bfloat16(a):
+        return cpu.matmul_bfloat16(a, b)
     if a.dtype == dtype:
         return matmul(a, b)
     if _is_on_cuda(a):
@@ -95,7 +98,7 @@ def matmul_in(a: Array, b: Array, dtype: DType) -> Array:
 
 
 def sums_beside_products(a: Array) -> bool:
-    """Whether `matmul_with_sums` of such arrays reads `a` once, for both."""
+    """Whether `matmul_with_sums` takes this kind of array, and reads it once for both results."""
     return _is_on_cuda(a)
 
 
@@ -113,12 +116,12 @@ def matmul_with_sums(
 
 
 def matmul_into(a: Array, b: Array, out: Array, *, accumulate: bool) -> None:
-    """out = a b (+ out), for matrices of one dtype, `out` of it or a wider one; on the CPU also of bfloat16 as uint16.
+    """out = a b (+ out), for matrices of one dtype, `out` of it or a wider one; on the CPU also of bfloat16.
 
-    On the CPU it may be left to other threads: it is there after `kernels.threads.finish`.
+    On the CPU other threads may compute it later: the result is there after `kernels.threads.finish`.
     """
     if isinstance(out, np.ndarray):
-        wide = out.dtype if a.dtype.kind != "u" else a.dtype
+        wide = a.dtype if is_bfloat16(a) else out.dtype
         cpu.matmul_into(a.astype(wide, copy=False), b.astype(wide, copy=False), out, accumulate=accumulate)
     elif _is_on_cuda(a):
         from tensorgrad.kernels.gemm import cuda
@@ -135,15 +138,10 @@ def _is_on_cuda(a: Array) -> bool:
 
 
 def bfloat16_problem() -> str:
-    """Why the CPU has no products of bfloat16 operands, from `to_bfloat16`; "" if it has."""
+    """Why the CPU has no products of bfloat16 operands; "" if it has."""
     return onednn.problem()
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether they are faster than those of float32."""
+    """Whether this CPU's bfloat16 products are faster than its float32 ones."""
     return onednn.has_fast_bfloat16()
-
-
-def from_bfloat16(a: Array) -> Array:
-    """The float32 numbers whose bits `to_bfloat16` gave."""
-    return (a.astype(np.uint32) << np.uint32(16)).view(np.float32)

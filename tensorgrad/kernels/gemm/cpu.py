@@ -1,7 +1,7 @@
-"""Matrix products on the CPU: by oneDNN where it is installed, else by NumPy's BLAS; of few rows by a compiled kernel.
+"""Matrix products on the CPU: oneDNN where it is installed, else NumPy's BLAS; for few rows a compiled kernel.
 
-Within `threads()` large products are cut into parts for the threads that the kernels share, each part
-on one of them. How they are cut depends on shapes alone, so results do not depend on the number of threads.
+Within `threads()` a large product is cut into parts for the threads that the kernels share; each part runs on one
+of them. How it is cut depends on shapes alone, so results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -13,23 +13,24 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.array import Array
+from tensorgrad.kernels.bfloat16 import BFLOAT16, is_bfloat16
 from tensorgrad.kernels.gemm import onednn
 from tensorgrad.kernels.threads import finish, is_threaded, run_all, run_later
 
 __all__ = ["matmul", "matmul_bfloat16", "matmul_into", "to_bfloat16"]
 
-# Into how many parts a product of at least so many operations is cut. Each part has to be handed to a thread
-# and reads one operand whole; fewer parts are shared less evenly, and by fewer threads.
+# The number of parts for a product of at least so many operations. Each part costs a handover to a thread and reads
+# one operand whole; with fewer parts, fewer threads share the work, and less evenly.
 _PARTS = ((1 << 35, 16), (1 << 31, 8), (1 << 27, 4), (1 << 24, 2))
-_MIN_PARTS_MADE = 4  # where a part is made before it is added: each thread has memory for one
-_FLOPS_PER_READ = 32  # what a core computes while it reads an element: all that counts where there are few rows
-_FEW_ROWS = 4  # up to it the compiled kernel reads a matrix faster than either
-_MIN_ROWS = 2  # below it BLAS does so faster than oneDNN
-_MIN_PART_ELEMENTS, _MAX_CONVERSIONS = 1 << 17, 8  # of a conversion to bfloat16
+_MIN_PARTS_ADDED_APART = 4  # each thread holds one such part in memory
+_FLOPS_PER_READ = 32  # what a core computes while it reads an element: reading is all that counts for few rows
+_FEW_ROWS = 4  # up to here the compiled kernel reads a matrix faster than BLAS and oneDNN
+_MIN_ROWS = 2  # below it BLAS is faster than oneDNN
+_MIN_PART_ELEMENTS, _MAX_CONVERSIONS = 1 << 17, 8  # parts of a conversion to bfloat16
 
-_MAX_LATER_BYTES = 1 << 23  # of operands that a product left for later keeps in memory meanwhile
+_MAX_LATER_BYTES = 1 << 23  # of operands that a product left for later keeps in memory
 
-Product = Callable[..., None]  # of a and b, into the third, with a bias if there is a fourth
+Product = Callable[..., None]  # (a, b, out) or (a, b, out, bias)
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
@@ -47,7 +48,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
                 a, b, product = _readable(a), _readable(b), onednn.matmul
             run_all(_parts(product, a, b, out, parts, bias))
             return out
-    whole: Array = np.matmul(a, b).astype(a.dtype, copy=False)  # of bfloat16 NumPy makes float32
+    whole: Array = np.matmul(a, b).astype(a.dtype, copy=False)  # for ml_dtypes' bfloat16 NumPy returns float32
     if bias is not None:
         whole += bias
     return whole
@@ -56,7 +57,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
 @functools.cache
 def _compiled() -> Any:
     """The compiled kernel's module; None where kernels are not compiled."""
-    from tensorgrad import kernels  # who choose them need this file
+    from tensorgrad import kernels  # which imports this file
 
     if kernels.cpu_kernels()[0] is kernels.reference:
         return None
@@ -66,7 +67,7 @@ def _compiled() -> Any:
 
 
 def matmul_bfloat16(a: Array, b: Array, bias: Array | None = None) -> Array:
-    """The float32 product of two matrices whose elements are bfloat16, kept as uint16 (+ bias (N,)); by oneDNN."""
+    """The float32 product of two bfloat16 matrices (+ bias (N,)), by oneDNN."""
     out = np.empty((a.shape[0], b.shape[1]), np.float32)
     if a.size and b.size:
         run_all(_parts(onednn.matmul, a, b, out, _num_parts(a, b), bias))
@@ -76,31 +77,30 @@ def matmul_bfloat16(a: Array, b: Array, bias: Array | None = None) -> Array:
 
 
 def matmul_into(a: Array, b: Array, out: Array, *, accumulate: bool) -> None:
-    """out = a b (+ out), for matrices of the dtype of `out`, or of bfloat16 kept as uint16; of any memory order.
+    """out = a b (+ out), for matrices of the dtype of `out`, or of bfloat16; of any memory order.
 
-    Left to threads that have nothing else to do, unless a and b are large: it is there after `kernels.threads.finish`.
+    Idle threads compute it later, unless a and b are large: the result is there after `kernels.threads.finish`.
     """
-    is_bfloat16 = a.dtype == np.uint16
-    by_onednn = is_bfloat16 or (is_threaded() and a.dtype == np.float32 and not onednn.problem())
-    if not (a.size and b.size and out.flags.c_contiguous and (is_bfloat16 or is_threaded())):
+    is_narrow = is_bfloat16(a)
+    by_onednn = is_narrow or (is_threaded() and a.dtype == np.float32 and not onednn.problem())
+    if not (a.size and b.size and out.flags.c_contiguous and (is_narrow or is_threaded())):
         finish(out)
-        product = matmul_bfloat16(a, b) if is_bfloat16 else np.matmul(a, b)
+        product = matmul_bfloat16(a, b) if is_narrow else np.matmul(a, b)
         if accumulate:
             out += product
         else:
             out[...] = product
         return
+    run: Product = onednn.matmul if by_onednn else _blas
     if by_onednn:
         a, b = _readable(a), _readable(b)
-    if not accumulate:
-        run: Product = onednn.matmul if by_onednn else _blas
-    elif not by_onednn:
-        run = _add_blas
-    else:
-        run = _add_bfloat16 if is_bfloat16 else functools.partial(onednn.matmul, accumulate=True)
     parts = _num_parts(a, b)
-    if run in (_add_blas, _add_bfloat16) and parts > 1:
-        parts = max(parts, _MIN_PARTS_MADE)
+    if accumulate and by_onednn and not is_narrow:
+        run = functools.partial(onednn.matmul, accumulate=True)
+    elif accumulate:
+        # BLAS has no sum with `out` in NumPy; in oneDNN's, some layouts of a bfloat16 `a` are a thousand times as slow.
+        run = functools.partial(_add_apart, run)
+        parts = max(parts, _MIN_PARTS_ADDED_APART) if parts > 1 else 1
     tasks = _parts(run, a, b, out, parts)
     if a.nbytes + b.nbytes <= _MAX_LATER_BYTES:
         run_later(tasks, out)
@@ -110,10 +110,10 @@ def matmul_into(a: Array, b: Array, out: Array, *, accumulate: bool) -> None:
 
 
 def to_bfloat16(a: Array) -> Array:
-    """A float32 matrix rounded to bfloat16, ties to even: its bits, uint16, in the memory order of `a`."""
+    """A float32 matrix rounded to bfloat16, ties to even, in the memory order of `a`; by oneDNN."""
     a = _readable(a)
-    out = np.empty_like(a, np.uint16)
-    # Along the axis whose neighbours are far apart.
+    out = np.empty_like(a, BFLOAT16)
+    # Cut along the axis whose neighbours are far apart.
     (source, target) = (a, out) if a.strides[0] >= a.strides[-1] else (a.T, out.T)
     step = max(-(-source.shape[0] // _MAX_CONVERSIONS), -(-_MIN_PART_ELEMENTS // max(1, source.shape[1])))
     starts = range(0, source.shape[0], step) if a.size else ()
@@ -123,7 +123,7 @@ def to_bfloat16(a: Array) -> Array:
 
 
 def _num_parts(a: Array, b: Array) -> int:
-    """How many parts the product is to be cut into: 1 where it is not worth being shared by threads."""
+    """Into how many parts to cut the product: 1 where sharing it among threads does not pay."""
     flops = 2 * a.size * b.shape[-1] + _FLOPS_PER_READ * (a.size + b.size)
     return next((parts for least, parts in _PARTS if flops >= least), 1)
 
@@ -131,7 +131,7 @@ def _num_parts(a: Array, b: Array) -> int:
 def _parts(
     product: Product, a: Array, b: Array, out: Array, parts: int, bias: Array | None = None
 ) -> list[Callable[[], None]]:
-    """A product as so many tasks, cut along its first axis, or its last where that is longer."""
+    """A product as so many tasks, cut along the first axis of `out`, or along its last where that is longer."""
     is_cut_along_rows = a.ndim > 2 or out.shape[0] >= out.shape[1]
     length = out.shape[0 if is_cut_along_rows else 1]
     step = -(-length // parts)
@@ -139,11 +139,10 @@ def _parts(
     for start in range(0, length, step):
         part = slice(start, start + step)
         if is_cut_along_rows:
-            biases = () if bias is None else (bias,)
-            tasks.append(functools.partial(product, a[part], b if b.ndim == 2 else b[part], out[part], *biases))
+            operands, biases = (a[part], b if b.ndim == 2 else b[part], out[part]), (bias,)
         else:
-            biases = () if bias is None else (bias[part],)
-            tasks.append(functools.partial(product, a, b[:, part], out[:, part], *biases))
+            operands, biases = (a, b[:, part], out[:, part]), (None if bias is None else bias[part],)
+        tasks.append(functools.partial(product, *operands, *(() if bias is None else biases)))
     return tasks
 
 
@@ -159,19 +158,15 @@ def _of_few_rows(vector: Any, a: Array, b: Array, out: Array, bias: Array | None
         out += bias
 
 
-def _add_bfloat16(a: Array, b: Array, out: Array) -> None:
-    """By way of an array of the part's size: accumulated, some layouts of `a` are a thousand times as slow."""
-    part = np.empty(out.shape, np.float32)
-    onednn.matmul(a, b, part)
+def _add_apart(product: Product, a: Array, b: Array, out: Array) -> None:
+    """out += a b, by way of an array of the size of `out`."""
+    part = np.empty(out.shape, out.dtype)
+    product(a, b, part)
     out += part
 
 
-def _add_blas(a: Array, b: Array, out: Array) -> None:
-    out += np.matmul(a, b)
-
-
 def _readable(a: Array) -> Array:
-    """`a`, or a copy of it where neither its rows nor its columns are contiguous, or rows overlap."""
+    """`a`, or a copy of it where neither its rows nor its columns are contiguous, or where rows overlap."""
     row, column = a.strides[-2] // a.itemsize, a.strides[-1] // a.itemsize
-    is_plain = (column == 1 and row >= a.shape[-1]) or (row == 1 and column >= a.shape[-2])
-    return a if is_plain and all(step > 0 for step in a.strides) else np.ascontiguousarray(a)
+    is_dense = (column == 1 and row >= a.shape[-1]) or (row == 1 and column >= a.shape[-2])
+    return a if is_dense and all(step > 0 for step in a.strides) else np.ascontiguousarray(a)

@@ -1,11 +1,10 @@
-"""Matrix products by oneDNN: float32, and bfloat16 accumulated and given out in float32.
+"""Matrix products by oneDNN: of float32, and of bfloat16, accumulated and returned in float32.
 
-oneDNN (the extra `onednn`) comes as a C library, called here through ctypes. It compiles a program
-for each product's shapes and strides, so operands are read as they lie in memory; a bias, or the
-sum with what is in the output already, costs no pass of its own. bfloat16 has no NumPy dtype: it is
-kept as its 16 bits, in uint16. With AMX or AVX512-BF16 such products are 2 to 8 times as fast.
+oneDNN (the extra `onednn`) comes as a C library, called here through ctypes. It compiles a program for each
+product's shapes and strides, so it reads operands as they lie in memory; a bias, or a sum with the output's old
+contents, costs no pass of its own. With AMX or AVX512-BF16, products of bfloat16 are 2 to 8 times as fast.
 
-Every call computes on the thread that makes it, so that results do not depend on how many there are.
+Every call computes on the calling thread, so results do not depend on the number of threads.
 Source: https://oneapi-src.github.io/oneDNN, programming model and matmul primitive.
 """
 
@@ -21,16 +20,17 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.array import Array
+from tensorgrad.kernels.bfloat16 import BFLOAT16
 
 __all__ = ["has_fast_bfloat16", "matmul", "problem", "to_bfloat16", "version"]
 
 _PACKAGE = "onednn-cpu-gomp"
 # Numbers of the C interface, dnnl_types.h.
 _CPU, _IN_ORDER = 1, 1
-_DATA_TYPES = {np.dtype(np.float32): 3, np.dtype(np.uint16): 2}  # f32, bf16
+_DATA_TYPES = {np.dtype(np.float32): 3, BFLOAT16: 2}  # f32, bf16
 _SOURCE, _WEIGHTS, _BIAS, _OUTPUT = 1, 33, 41, 17
 _AVX512_BF16 = 0xE7  # dnnl_cpu_isa_avx512_core_bf16, whose bits AMX has too
-_MAX_PLANS = 1024  # a thread's; beyond, it starts anew
+_MAX_PLANS = 1024  # of one thread; at this number it drops them all
 
 
 class _Argument(ctypes.Structure):
@@ -42,7 +42,7 @@ def matmul(a: Array, b: Array, out: Array, bias: Array | None = None, *, accumul
 
     Args:
         a (..., M, K), b (..., K, N), bias (N,) or None, out (..., M, N); a and b both float32 or both
-        bfloat16 (uint16), the others float32. Leading axes are equal, or 1. Any strides, as long as
+        bfloat16, the others float32. Leading axes are equal, or 1. Any strides, as long as
         rows or columns are contiguous; `out` has contiguous rows.
     """
     key = (a.dtype, a.shape, a.strides, b.shape, b.strides, out.shape, out.strides, bias is not None, accumulate)
@@ -56,8 +56,8 @@ def matmul(a: Array, b: Array, out: Array, bias: Array | None = None, *, accumul
 
 
 def to_bfloat16(a: Array, out: Array | None = None) -> Array:
-    """float32 rounded to the nearest bfloat16, ties to even: its bits, uint16, in the memory order of `a`."""
-    out = np.empty_like(a, np.uint16) if out is None else out
+    """float32 rounded to the nearest bfloat16, ties to even, in the memory order of `a`."""
+    out = np.empty_like(a, BFLOAT16) if out is None else out
     plans = _of_thread().plans
     key = ("to_bfloat16", a.shape, a.strides, out.strides)
     plan = plans.get(key)
@@ -69,7 +69,7 @@ def to_bfloat16(a: Array, out: Array | None = None) -> Array:
 
 @functools.cache
 def problem() -> str:
-    """Why oneDNN is not used: not installed, not loadable, or wrong in a product of known result. "": it is."""
+    """Why oneDNN is not used: not installed, not loadable, or wrong in a product of known result; "" if it is used."""
     try:
         a = np.arange(6 * 5, dtype=np.float32).reshape(6, 5) - 12
         b, bias = a.T.copy(), np.ones(6, np.float32)
@@ -90,7 +90,7 @@ def has_fast_bfloat16() -> bool:
 
 
 def version() -> str:
-    """oneDNN's own, such as "3.2.0"."""
+    """The version of oneDNN, such as "3.2.0"."""
     found = ctypes.cast(_library().dnnl_version(), POINTER(c_int * 3)).contents
     return ".".join(map(str, found))
 
@@ -100,7 +100,7 @@ def version() -> str:
 
 @functools.cache
 def _library(kind: type[ctypes.CDLL] = ctypes.CDLL) -> Any:
-    """The C library with its functions declared; as ctypes.PyDLL they keep Python's lock. Raises OSError."""
+    """The C library with its functions declared; through ctypes.PyDLL, calls keep Python's lock. Raises OSError."""
     library = kind(_path())
     for name, arguments in {
         "dnnl_engine_create": (POINTER(c_void_p), c_int, c_size_t),
@@ -144,11 +144,11 @@ def _path() -> str:
 
 
 class _Thread(threading.local):
-    """What each thread has of its own: memory objects hold the addresses of the call under way."""
+    """One thread's engine, stream and plans. They are not shared: a plan holds the addresses of the current call."""
 
     def __init__(self) -> None:
         library = _library()
-        # oneDNN computes with OpenMP: on one thread, by a setting that each thread has for itself.
+        # oneDNN computes with OpenMP; this sets the calling thread's number of OpenMP threads to 1.
         ctypes.CDLL("libgomp.so.1").omp_set_num_threads(1)
         self.engine, self.stream = c_void_p(), c_void_p()
         _check(library.dnnl_engine_create(byref(self.engine), _CPU, 0))
@@ -162,12 +162,12 @@ def _of_thread() -> _Thread:
 
 
 class _Plan:
-    """A compiled program, with a memory object for each array that it is run on."""
+    """A compiled program, with a memory object for each of its arrays."""
 
     def __init__(self, description: c_void_p, arguments: dict[int, c_void_p]) -> None:
         library, thread = _library(), _of_thread()
         self._library, self._stream, self._primitive = library, thread.stream, c_void_p()
-        # While another thread has Python's lock it takes longer to get it back than these two do.
+        # These two take less time than getting Python's lock back from another thread would.
         brief = _library(ctypes.PyDLL)
         self._set_address, self._wait = brief.dnnl_memory_set_data_handle, brief.dnnl_stream_wait
         _check(library.dnnl_primitive_create(byref(self._primitive), description))

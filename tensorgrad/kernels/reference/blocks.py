@@ -11,8 +11,6 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numpy as np
-
 from tensorgrad.array import Array, device_of, is_array, is_concrete, module_of
 from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels.threads import run_all
@@ -72,10 +70,3 @@ def add_in_order(parts: list[Array], like: Array) -> Array:
 def wide(x: Array) -> Array:
     """x in the dtype that statistics are computed in."""
     return x.astype(accumulation_dtype(x.dtype), copy=False)
-
-
-def bfloat16_bits(x: Array) -> Array:
-    """float32 rounded to the nearest bfloat16, ties to even: its bits. Of nan one that is not signalling."""
-    bits = x.view(np.uint32)
-    rounded = (bits + (np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1)))) >> np.uint32(16)
-    return np.where(np.isnan(x), np.uint32(0x7FC0), rounded).astype(np.uint16)

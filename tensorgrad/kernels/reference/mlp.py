@@ -1,12 +1,13 @@
-"""What an MLP does between its two products: a bias and an activation, and their gradients."""
+"""The part of an MLP between its two products: a bias and an activation, and their gradients."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tensorgrad.array import Array, module_of
+from tensorgrad.kernels.bfloat16 import rounded_to_bfloat16
 from tensorgrad.kernels.reference.activation import gelu, gelu_and_slope, sigmoid, silu_slope, swiglu
-from tensorgrad.kernels.reference.blocks import add_in_order, bfloat16_bits, for_blocks, wide
+from tensorgrad.kernels.reference.blocks import add_in_order, for_blocks, wide
 
 __all__ = ["mlp_activation", "mlp_activation_gradient"]
 
@@ -21,7 +22,7 @@ def mlp_activation(x_NG: Array, bias_G: Array | None, activation: str, is_rounde
         y_NF *= y_NF
     else:
         y_NF = gelu(x_NG, _approximate(activation))
-    return bfloat16_bits(y_NF) if is_rounded else y_NF
+    return rounded_to_bfloat16(y_NF) if is_rounded else y_NF
 
 
 def mlp_activation_gradient(
@@ -60,10 +61,10 @@ def mlp_activation_gradient(
         parts = [part for part in for_blocks(x_NG, work) if part is not None]
     dbias_G = add_in_order(parts, wide(xp.empty(x_NG.shape[1:], x_NG.dtype))) if has_bias else None
     if is_rounded:
-        return bfloat16_bits(y_NF), bfloat16_bits(dx_NG), dbias_G
+        return rounded_to_bfloat16(y_NF), rounded_to_bfloat16(dx_NG), dbias_G
     return y_NF, dx_NG, dbias_G
 
 
 def _approximate(activation: str) -> str:
-    """How `gelu` calls it."""
+    """The argument of `gelu` for this activation."""
     return "tanh" if activation == "gelu_tanh" else "none"

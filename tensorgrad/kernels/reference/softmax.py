@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tensorgrad.array import Array, module_of
 from tensorgrad.dtype import accumulation_dtype
-from tensorgrad.kernels.reference.blocks import bfloat16_bits, for_blocks, wide
+from tensorgrad.kernels.bfloat16 import BFLOAT16, rounded_to_bfloat16
+from tensorgrad.kernels.reference.blocks import for_blocks, wide
 
 
 def softmax(x_NC: Array) -> Array:
@@ -114,9 +113,9 @@ def cross_entropy_gradient(
     is_rounded: bool = False,
 ) -> Array:
     xp = module_of(logits_NV)
-    out: Array = xp.empty(logits_NV.shape, np.uint16 if is_rounded else logits_NV.dtype) if out_NV is None else out_NV
+    out: Array = xp.empty(logits_NV.shape, BFLOAT16 if is_rounded else logits_NV.dtype) if out_NV is None else out_NV
     if is_rounded:
-        out = out.view(np.uint16)[:, : logits_NV.shape[1]]
+        out = out.view(BFLOAT16)[:, : logits_NV.shape[1]]
 
     def work(rows: slice) -> None:
         t = wide(logits_NV[rows]) - largest_N[rows, None]
@@ -126,7 +125,7 @@ def cross_entropy_gradient(
         if spread_V is not None:
             t -= spread_N[rows, None] * spread_V
         t[targets_N[rows] < 0] = 0
-        out[rows] = bfloat16_bits(t) if is_rounded else t
+        out[rows] = rounded_to_bfloat16(t) if is_rounded else t
 
     for_blocks(logits_NV, work)
     return out

@@ -11,7 +11,7 @@ from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.ops.broadcast import reshape, sum
 from tensorgrad.ops.common import TensorLike, operands, row_shape, shape_of
 from tensorgrad.ops.convert import astype
-from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
+from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands, rounded_inputs
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.shape import matrix_transpose
 from tensorgrad.rounding import rounded
@@ -55,26 +55,13 @@ def linear(
     else:
         table = rounded(w, narrow)
     out = gemm.affine(x_RK, table.T, None if bias is None else rounded(b, narrow)).reshape(*x_shape[:-1], w.shape[0])
-    nodes = [getattr(z, "node", None) for z in (x, weight)]
-    needs_x, needs_weight = (node is not None for node in nodes)
+    needs_x, needs_weight = (getattr(z, "node", None) is not None for z in (x, weight))
     # Each of the two is kept for the gradient of the other.
     kept_RK: Any
     kept_NK: Any
     kept_RK, kept_NK = x_RK if needs_weight else None, table if needs_x else None
-    if is_rounded:
-
-        def recorded() -> tuple[Any, Any]:
-            """What x and weight were rounded to, in float32, with their history."""
-            return (
-                None if kept_RK is None else Tensor(gemm.from_bfloat16(kept_RK).reshape(x_shape), nodes[0]),
-                None if kept_NK is None else Tensor(gemm.from_bfloat16(kept_NK), nodes[1]),
-            )
-
-    else:
-        given = x if needs_weight else None, weight if needs_x else None
-
-        def recorded() -> tuple[Any, Any]:
-            return given
+    given: list[Any] = [x if needs_weight else None, weight if needs_x else None]
+    recorded = rounded_inputs([x, weight], [kept_RK, kept_NK]) if is_rounded else lambda: given
 
     def vjp(g: Any, requests: list[Request | None]) -> list[Any]:
         to_x, to_weight, to_bias = requests

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from tensorgrad.array import Array, device_of, is_array, raising_linalg
 from tensorgrad.dtype import accumulation_dtype, is_float
 from tensorgrad.errors import ArgumentError, DTypeError, LinAlgError, ShapeError, shown
 from tensorgrad.kernels import gemm
+from tensorgrad.kernels.bfloat16 import is_bfloat16, to_float32
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import check_devices, float_operand, operand
+from tensorgrad.ops.common import check_devices, float_operand, operand, shape_of
 from tensorgrad.ops.elementwise import astype
 from tensorgrad.tape import data
 from tensorgrad.tensor import Tensor
@@ -40,6 +41,20 @@ def check_product_dtype(op: str, a: Array, product_dtype: Any) -> None:
         )
     if problem := gemm.bfloat16_problem():
         raise ArgumentError(f"{op}: expected oneDNN for product_dtype bfloat16, got {problem}: leave it out")
+
+
+def rounded_inputs(inputs: Sequence[Any], factors: Sequence[Array | None]) -> Callable[[], list[Any]]:
+    """A function that gives an op's inputs as its products took them, with their history; None where a factor is None.
+
+    It holds no input, only the factors: a factor in bfloat16 becomes float32 again when the function is called.
+    """
+    held = [(a, shape_of(x), getattr(x, "node", None)) for x, a in zip(inputs, factors, strict=True)]
+
+    def recorded() -> list[Any]:
+        exact = [(a if a is None or not is_bfloat16(a) else to_float32(a), shape, node) for a, shape, node in held]
+        return [None if a is None else Tensor(a.reshape(shape), node) for a, shape, node in exact]
+
+    return recorded
 
 
 def matrix_operand(op: str, x: Any) -> Array:

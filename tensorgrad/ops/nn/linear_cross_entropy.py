@@ -1,4 +1,4 @@
-"""The cross-entropy of logits that are a product, fused: nobody else ever sees the logits."""
+"""The cross-entropy of logits that are a product, fused: the logits stay inside, so backward may overwrite them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tensorgrad.errors import GraphError, ShapeError
 from tensorgrad.kernels import gemm
 from tensorgrad.ops.common import TensorLike, float_operand, operand, operands, row_shape, shape_of
 from tensorgrad.ops.linalg.linear import gradient_of_weight, linear
-from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
+from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands, rounded_inputs
 from tensorgrad.ops.nn.cross_entropy import (
     check_classes,
     checked_options,
@@ -34,19 +34,19 @@ def linear_cross_entropy(
     reduction: str = "mean",
     product_dtype: str | None = None,
 ) -> Tensor:
-    """cross_entropy(linear(x, weight), targets), of logits that are nobody else's: the same numbers in less memory.
+    """cross_entropy(linear(x, weight), targets): the same numbers in less memory.
 
-    A backward that frees the graph writes their gradient over them, so that the two arrays, a model's largest, are
-    never there at once.
+    No other op sees the logits, so a backward that frees the graph writes their gradient over them: these two arrays,
+    a model's largest, never exist at once.
 
-    Args:    x (..., K), weight (V, K), product_dtype: as `linear` has them; targets (...): integers in 0 .. V - 1, or
-             `ignore_index`; the other options as `cross_entropy` has them.
+    Args:    x (..., K), weight (V, K), product_dtype: as for `linear`; targets (...): integers in 0 .. V - 1, or
+             `ignore_index`; the other options as for `cross_entropy`.
     Returns: as `cross_entropy`.
-    Raises:  ShapeError, DTypeError, DeviceError, ArgumentError; GraphError, where an earlier backward freed the graph
+    Raises:  ShapeError, DTypeError, DeviceError, ArgumentError; GraphError, if an earlier backward freed the graph
              or was cut short while it wrote over the logits.
-    Grad:    with dlogits as of `cross_entropy`: dx = dlogits weight, dweight = dlogits^T x.
-    Saves:   x, weight, the logits, a few values per row. With product_dtype x and weight are rounded, in half the
-             memory, and of dlogits nothing but what is rounded is ever made.
+    Grad:    with the dlogits of `cross_entropy`: dx = dlogits weight, dweight = dlogits^T x.
+    Saves:   x, weight, the logits, a few values per row. With product_dtype x and weight are saved rounded, in half the
+             memory, and dlogits exists only in its rounded form.
     """
     op = "linear_cross_entropy"
     label_smoothing, z_loss = checked_options(op, label_smoothing, z_loss, reduction)
@@ -61,23 +61,13 @@ def linear_cross_entropy(
     logits_shape = (*a.shape[:-1], table.shape[0])
     check_classes(op, a, logits_shape, ids, len(logits_shape) - 1, ignore_index)
     x_shape, rows, wide = a.shape, a.reshape(row_shape(a.shape)), table.dtype
-    nodes = [getattr(z, "node", None) for z in (x, weight)]
-    is_rounded = product_dtype is not None
+    inputs, is_rounded = [x, weight], product_dtype is not None
     if is_rounded:
         check_product_dtype(op, a, product_dtype)
         rows, table = gemm.to_bfloat16(rows), gemm.to_bfloat16(table)
-
-        def recorded() -> list[Any]:
-            """What x and weight were rounded to, in float32, with their history."""
-            exact = gemm.from_bfloat16(rows).reshape(x_shape), gemm.from_bfloat16(table)
-            return [Tensor(value, node) for value, node in zip(exact, nodes, strict=True)]
-
+        recorded = rounded_inputs(inputs, [rows, table])
     else:
-        table = rounded(table, a.dtype)
-
-        def recorded() -> list[Any]:
-            return [x, weight]
-
+        table, recorded = rounded(table, a.dtype), lambda: inputs
     options = (None, ignore_index, label_smoothing, z_loss, reduction)
     logits_NV = gemm.affine(rows, table.T, None)
     out, gradient = losses_and_gradient(logits_NV, ids, *options)
@@ -85,7 +75,7 @@ def linear_cross_entropy(
 
     def vjp(g: Any, requests: list[Request | None]) -> list[Any]:
         nonlocal is_spent
-        if type(g) is Tensor:  # which makes logits of its own
+        if type(g) is Tensor:  # this computes logits of its own
             return definition_vjp(
                 lambda x, w: cross_entropy_definition(linear(x, w), ids, *options), recorded(), g, requests
             )
@@ -104,4 +94,4 @@ def linear_cross_entropy(
             dx = gemm.affine(g_NV, table, None).reshape(x_shape)
         return [dx, dweight]
 
-    return record_joint(out, [x, weight], vjp, selects=True)
+    return record_joint(out, inputs, vjp, selects=True)

@@ -11,7 +11,7 @@ from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.ops.common import TensorLike, float_operand, operands, row_shape, shape_of
 from tensorgrad.ops.elementwise import square
 from tensorgrad.ops.linalg.linear import gradient_of_weight, linear
-from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands
+from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands, rounded_inputs
 from tensorgrad.ops.nn.activation import gelu, relu, swiglu
 from tensorgrad.ops.nn.definition import definition_vjp
 from tensorgrad.rounding import rounded
@@ -36,14 +36,14 @@ def mlp(
     """activation(x up_weight^T + up_bias) down_weight^T + down_bias, over the last axis.
 
     Args:    x (..., C); up_weight (F, C), down_weight (N, F), up_bias (F,), down_bias (N,); for "swiglu" up_weight
-             (2 F, C) and up_bias (2 F,), the gate's rows first. Dtypes, and product_dtype, as `linear` has them.
+             (2 F, C) and up_bias (2 F,), the gate's rows first. Dtypes and product_dtype: as for `linear`.
              activation: "gelu", "gelu_tanh", "relu_squared" (max(h, 0)^2) or "swiglu".
     Returns: (..., N), of the dtype of x.
     Raises:  ShapeError, DTypeError, DeviceError, ArgumentError (activation, product_dtype).
     Grad:    with h = x up_weight^T + up_bias and a = activation(h):
              ddown = g^T a, dh = activation'(h) (g down_weight), dup = dh^T x, dx = dh up_weight; biases by sums.
-    Saves:   x and h; not a, which the pass that computes dh makes again. With product_dtype x is rounded, in half
-             the memory, and of a and dh nothing but what is rounded is ever made.
+    Saves:   x and h; not a, which the pass that computes dh computes again. With product_dtype x is saved rounded, in
+             half the memory, and a and dh exist only in their rounded form.
     """
     check_option("mlp", "activation", activation, *ACTIVATIONS)
     inputs = [x, up_weight, down_weight, up_bias, down_bias]
@@ -53,22 +53,11 @@ def mlp(
     if is_rounded:
         check_product_dtype("mlp", a, product_dtype)
         x_RC, up_GC, down_NF = map(gemm.to_bfloat16, (x_RC, up_GC, down_NF))
-        nodes = [getattr(z, "node", None) for z in inputs]
-
-        def recorded() -> list[Any]:
-            """What `inputs` were rounded to, in float32, with their history."""
-            exact = [gemm.from_bfloat16(x_RC).reshape(x_shape), *map(gemm.from_bfloat16, (up_GC, down_NF))]
-            values = zip((*exact, up_bias_G, down_bias_N), nodes, strict=True)
-            return [None if value is None else Tensor(value, node) for value, node in values]
-
+        recorded = rounded_inputs(inputs, [x_RC, up_GC, down_NF, up_bias_G, down_bias_N])
     else:
-        up_GC, down_NF = rounded(up_GC, narrow), rounded(down_NF, narrow)
-
-        def recorded() -> list[Any]:
-            return inputs
-
+        up_GC, down_NF, recorded = rounded(up_GC, narrow), rounded(down_NF, narrow), lambda: inputs
     kernels = kernels_for(a)
-    # Biases and their gradients are parts of the products there, on the CPU of the passes between them.
+    # On a device the products add biases and sum their gradients; on the CPU the passes between them do.
     is_on_device = gemm.sums_beside_products(a)
     biases = [None if b is None else rounded(b, narrow) for b in (up_bias_G, down_bias_N)]
     is_needed = any(getattr(z, "node", None) is not None for z in inputs)
@@ -144,7 +133,7 @@ def mlp_definition(
 def _checked(
     x: Any, up_weight: Any, down_weight: Any, up_bias: Any, down_bias: Any, *, activation: str
 ) -> tuple[Array, Array, Array, Array | None, Array | None]:
-    """The arrays of operands that fit one another."""
+    """The operands' arrays. Raises ShapeError if they do not fit one another."""
     float_operand("mlp", x)
     a, up = mixed_operands("mlp", x, up_weight) or operands("mlp", x, up_weight)
     down = operands("mlp", up_weight, down_weight)[1]

@@ -14,6 +14,7 @@ from tensorgrad import Key
 from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import Kernels, kernels_for
 from tensorgrad.kernels.attending import Attending
+from tensorgrad.kernels.bfloat16 import to_float32
 from tensorgrad.kernels.reference import blocks
 from tensorgrad.kernels.reference.attention import QUERY_BLOCK
 from tensorgrad.kernels.threads import threads
@@ -267,11 +268,11 @@ def test_cross_entropy(kernels: Kernels, shape: tuple[int, int], dtype: str) -> 
                 given = logits if given is logits else logits.copy()
                 out = given if given is not logits else np.full_like(logits, np.nan)
                 operands = (a, b, c, given, targets, smooth, largest, total)
-                bits = kernels.cross_entropy_gradient(*operands, out_NV=out, is_rounded=True)
-                assert np.may_share_memory(bits, out) or not bits.size
+                narrow = kernels.cross_entropy_gradient(*operands, out_NV=out, is_rounded=True)
+                assert np.may_share_memory(narrow, out) or not narrow.size
                 exponent = np.frexp(results.astype(np.float64))[1]
                 rounded = np.ldexp(np.round(np.ldexp(results.astype(np.float64), 8 - exponent)), exponent - 8)
-                np.testing.assert_array_equal((bits.astype(np.uint32) << 16).view(np.float32), rounded)
+                np.testing.assert_array_equal(to_float32(narrow), rounded)
 
 
 def test_a_row_without_a_target_is_nothing_whatever_is_in_it(kernels: Kernels) -> None:

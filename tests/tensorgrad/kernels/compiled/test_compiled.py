@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.attending import Attending
+from tensorgrad.kernels.bfloat16 import is_bfloat16, to_float32
 from tensorgrad.kernels.packing import is_side_by_side
 from tensorgrad.kernels.threads import threads
 from tensorgrad.random import Key, RowKeys, as_pairs
@@ -136,9 +137,9 @@ def test_an_mlp_s_activation_and_gradient_rounded_to_bfloat16(activation: str) -
                 assert kernels.mlp_activation_gradient(g.copy(), h, activation, is_rounded, False)[2] is None
             found.append([y, again, dx, dbias])
     for exact, rounded in (found[:2], found[2:]):
-        for a, bits in zip(exact[:3], rounded[:3], strict=True):
-            assert bits.dtype == np.uint16
-            b = (bits.astype(np.uint32) << 16).view(np.float32)
+        for a, narrow in zip(exact[:3], rounded[:3], strict=True):
+            assert is_bfloat16(narrow)
+            b = to_float32(narrow)
             np.testing.assert_array_equal(np.isfinite(b), np.isfinite(a))
             a, b = a[np.isfinite(a)], b[np.isfinite(a)]
             assert (np.abs(b - a) <= 2.0**-8 * np.abs(a)).all()
@@ -153,8 +154,8 @@ def test_bfloat16_is_the_nearest_and_ties_go_to_even() -> None:
     exact = (x * x)[0].astype(np.float64)
     expected = np.round(np.ldexp(exact, 7)) / 2**7  # NumPy rounds ties to even
     for kernels in (compiled, reference):
-        bits = kernels.mlp_activation(x, None, "relu_squared", True)[0]
-        np.testing.assert_array_equal((bits.astype(np.uint32) << 16).view(np.float32), expected)
+        found = kernels.mlp_activation(x, None, "relu_squared", True)[0]
+        np.testing.assert_array_equal(to_float32(found), expected)
 
 
 def test_a_target_that_is_no_class_is_the_index_error_of_the_reference() -> None:

@@ -217,5 +217,5 @@ def test_what_the_compiler_says_reaches_the_user(nvrtc: Nvrtc, tmp_path: Path) -
 
 def test_without_nvrtc_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy_backends", None)
-    with pytest.raises(tg.DeviceError, match="expected NVRTC, from CuPy, .*install the extra cuda13"):
+    with pytest.raises(tg.DeviceError, match=r"expected NVRTC, from CuPy, .*install the extra cuda13"):
         compiling._nvrtc.__wrapped__()

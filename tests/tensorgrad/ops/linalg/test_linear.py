@@ -57,6 +57,14 @@ def test_values_and_gradients_are_those_of_rounded_operands(
         np.testing.assert_allclose(bias.grad.numpy(), g.reshape(-1, w_shape[0]).sum(0), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "uint16", "uint32"])
+def test_integers_are_multiplied_as_integers(dtype: str) -> None:
+    x, w, b = (np.arange(size, dtype=dtype).reshape(shape) for size, shape in ((6, (2, 3)), (12, (4, 3)), (4, (4,))))
+    out = tg.linear(x, w, b)
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out, x @ w.T + b)
+
+
 @needs_bfloat16
 def test_any_memory_order_and_no_rows_at_all() -> None:
     a, w = drawn((6, 8), (4, 8))
