@@ -16,7 +16,7 @@ from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, device_of, module_of, own
 from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError, shown
 from tensorgrad.kernels.threads import finish
-from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, Joint, Node, Request, Scatter, data, mode_set_to
+from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, Joint, Node, Request, Scatter, data, is_observed, mode_set_to
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import check_unwritten, is_needed, written
 
@@ -263,7 +263,7 @@ def _wanted(node: Node, useful: set[Node] | None, create_graph: bool) -> list[Re
     """What a joint vjp is told of each parent: its gradient is a buffer if nobody is to see what is put into it."""
     if useful is not None:
         return [Request() if parent in useful else None for parent in node.parents]
-    has_buffers = not create_graph and not hasattr(node, "site")
+    has_buffers = not create_graph and not is_observed()
     return [_buffer(x, node) if has_buffers and x.vjps is None and not x.hooks else Request() for x in node.parents]
 
 

@@ -20,7 +20,6 @@ anywhere, so activations die by reference count while `backward.py` runs the tap
 from __future__ import annotations
 
 import functools
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,8 +40,10 @@ __all__ = [
     "Scatter",
     "data",
     "is_last_backward",
+    "is_observed",
     "is_recording",
     "no_grad",
+    "observed",
     "place_gradient",
     "record",
     "record_joint",
@@ -57,7 +58,6 @@ FREED = ("freed",)  # the vjps of a node that a backward has been through
 class Node:
     """One recorded value: its parents, and the vjps that reach them. A leaf has neither, but a `grad`."""
 
-    # `site` is only set while a tool watches: the `tools.watch.Site` of the call that recorded the node.
     __slots__ = (
         "__weakref__",
         "dtype",
@@ -68,7 +68,6 @@ class Node:
         "parents",
         "serial",
         "shape",
-        "site",
         "vjps",
     )
 
@@ -179,6 +178,7 @@ RECORD, NO_GRAD, BARE = "record", "no_grad", "bare"
 class _Thread(threading.local):
     mode = RECORD  # bare: inside a first-order backward, where ops return arrays
     is_last = False  # inside a backward that frees what it has been through
+    is_observed = False  # inside `observed`
 
 
 _thread = _Thread()
@@ -318,11 +318,27 @@ def is_recording() -> bool:
 
 
 def is_last_backward() -> bool:
-    """Whether the vjp that asks is called for the last time, and may write into what it alone holds.
+    """Whether the calling vjp runs for the last time and may overwrite arrays that it alone holds: never in `observed`."""
+    return _thread.is_last and not _thread.is_observed
 
-    Never while a tool watches, which may look at what the node keeps.
+
+def is_observed() -> bool:
+    """Whether a backward in this thread must let every cotangent be seen, as `observed` asks."""
+    return _thread.is_observed
+
+
+@contextmanager
+def observed() -> Iterator[None]:
+    """Within it, in this thread, a backward can be watched: vjps return every cotangent, and keep what they saved.
+
+    Otherwise a joint vjp may add its result to a leaf's gradient by itself and return None, and the last backward
+    through a node may overwrite the arrays that the node keeps.
     """
-    return _thread.is_last and sys.getprofile() is None
+    previous, _thread.is_observed = _thread.is_observed, True
+    try:
+        yield
+    finally:
+        _thread.is_observed = previous
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import inspect
 import sys
 import time
 import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,7 +106,8 @@ def watching(watcher: Watcher) -> Iterator[Callable[[], int]]:
     events.watchers = (*events.watchers, watcher)
     sys.setprofile(events)
     try:
-        yield events.clock
+        with tape.observed():
+            yield events.clock
     finally:
         sys.setprofile(previous)
         events.watchers = events.watchers[:-1]
@@ -114,7 +116,10 @@ def watching(watcher: Watcher) -> Iterator[Callable[[], int]]:
 
 def site_of(node: Node) -> Site | None:
     """Where the node's op was called, if it was watched then."""
-    return getattr(node, "site", None)
+    return _sites.get(node)
+
+
+_sites: weakref.WeakKeyDictionary[Node, Site] = weakref.WeakKeyDictionary()  # of the nodes recorded while watched
 
 
 def arrays_in(values: Iterable[Any]) -> Iterator[tuple[str, Any]]:
@@ -175,7 +180,7 @@ class _Events:
             site = top.site if top is not None and not top.is_backward else self._site(frame, "")
             if site is not None:
                 site.op = site.op or value.node.op
-                value.node.site = site  # type: ignore[attr-defined]
+                _sites[value.node] = site
                 is_told = True
         if top is not None and top.frame is frame:
             self._end(value, now)

@@ -597,6 +597,33 @@ def test_a_joint_op_may_add_to_the_gradients_that_leaves_have() -> None:
     np.testing.assert_array_equal(y.grad.numpy(), [4.0, 8.0])
 
 
+def test_an_observed_backward_shows_every_cotangent_and_overwrites_nothing() -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    def doubled(x: tg.Tensor) -> tg.Tensor:
+        def vjp(g: Any, requests: list[Any]) -> list[Any]:
+            seen.append((requests[0].buffer is not None, tg.tape.is_last_backward()))
+            return [tg.multiply(g, 2.0)]
+
+        return tg.record_joint(x.array * 2.0, [x], vjp, selects=True)
+
+    x = variable(1.0, 2.0)
+    x.grad = tg.tensor([0.0, 0.0], dtype="float64")
+    before = doubled(x).sum()
+    with tg.tape.observed():
+        before.backward()  # also what was recorded unobserved
+        recorded = doubled(x).sum()
+        with tg.tape.observed():
+            pass
+        doubled(x).sum().backward()
+    recorded.backward()
+    assert seen == [(False, False), (False, False), (True, True)]
+    assert x.grad.tolist() == [6.0, 6.0]
+    with pytest.raises(ZeroDivisionError), tg.tape.observed():
+        raise ZeroDivisionError
+    assert not tg.tape.is_observed()
+
+
 def test_a_joint_op_that_adds_where_there_is_nothing_to_add_to_is_told() -> None:
     x = variable(1.0)
     out = tg.record_joint(x.numpy() * 1, [x], lambda g, wanted: [None], selects=True)
