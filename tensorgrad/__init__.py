@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tensorgrad import creation, info, linalg, ops, tree
 from tensorgrad.backward import grad
 from tensorgrad.check import check_grads
+from tensorgrad.cotangent import Scatter
 from tensorgrad.creation import *  # noqa: F403
 from tensorgrad.dtype import (
     as_dtype,
@@ -63,7 +64,7 @@ from tensorgrad.ops.reduce import *  # noqa: F403
 from tensorgrad.ops.shape import *  # noqa: F403
 from tensorgrad.ops.sorting import *  # noqa: F403
 from tensorgrad.random import Key
-from tensorgrad.tape import Scatter, is_recording, no_grad, record, record_joint
+from tensorgrad.tape import is_recording, no_grad, record, record_joint
 from tensorgrad.tensor import Tensor
 from tensorgrad.transforms import hessian, hvp, jacobian, jvp, recompute, value_and_grad, vjp
 

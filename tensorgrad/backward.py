@@ -1,7 +1,7 @@
 """Running the tape back: cotangents from outputs to everything below them.
 
-Each node is visited once, after all its consumers, by counting them first: no recursion, so a graph
-may be as deep as memory allows. What a node kept for its gradient is dropped as soon as it is done.
+Each node is visited once, after all its consumers, which are counted first. There is no recursion, so
+a graph may be as deep as memory allows. A node drops what it kept for its gradient as soon as it is done.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import numpy as np
 
 from tensorgrad.arguments import as_flag, as_number
 from tensorgrad.array import Array, device_of, module_of, own
+from tensorgrad.cotangent import Joint, Request, Scatter
 from tensorgrad.errors import DeviceError, DTypeError, GraphError, ShapeError, shown
 from tensorgrad.kernels.threads import finish
-from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, Joint, Node, Request, Scatter, data, is_observed, mode_set_to
+from tensorgrad.residuals import check_unwritten
+from tensorgrad.tape import BARE, FREED, NO_GRAD, RECORD, Node, data, is_observed, mode_set_to
 from tensorgrad.tensor import Tensor
-from tensorgrad.writes import check_unwritten, is_needed, written
+from tensorgrad.writes import is_needed, written
 
 __all__ = ["backward", "grad", "run_back_to"]
 
@@ -31,7 +33,7 @@ def backward(outputs: Sequence[Tensor], gradients: Sequence[Any], *, create_grap
             node.grad = node.grad_place
             _write(_written(node.grad), g)
         elif node.grad is None:
-            # A cotangent may be shared with other nodes; a leaf's gradient is its own array.
+            # Other nodes may share the cotangent; a leaf's gradient is its own array.
             node.grad = Tensor(_own_array(g), g.node if create_graph else None)
         elif create_graph:
             node.grad = node.grad + g
@@ -94,10 +96,10 @@ def run_back_to(
     keep_graph: bool = False,
     ends: Sequence[Node] = (),
 ) -> list[Any]:
-    """The cotangent of each of `nodes`: its own array, or with `create_graph` a Tensor; zeros where unreached.
+    """The cotangent of each of `nodes`: its own array, or with `create_graph` a Tensor; zeros if unreached.
 
-    `ends` are taken as independent: where one was computed from another, the other's cotangent leaves
-    that path out, and the graph below them is neither looked at nor freed.
+    The run stops at `ends`: where one was computed from another, the other's cotangent leaves that path
+    out, and the graph below them is neither visited nor freed.
     """
     found: dict[Node, Any] = {}
     _run_back(
@@ -163,15 +165,15 @@ def _run_back(
 ) -> None:
     """Carry cotangents from `seeds` to every node below, each node once all its consumers are done.
 
-    `deliver(node, g)` is called the moment the cotangent of a leaf (or of a node in `wanted`) is
-    final. With `wanted`, only paths that lead to it are followed, and freed.
+    `deliver(node, g)` is called as soon as the cotangent of a leaf is final. With `wanted`, it is called for
+    the nodes in `wanted` instead, and only paths that lead to them are followed, and freed.
     """
     consumers = _count_consumers(seeds, ends)
     check_unwritten(consumers)
     carriers = None if wanted is None else _leading_to(wanted, consumers, ends)
     useful = None if carriers is None or wanted is None else carriers | wanted
     sums: dict[Node, Any] = {}  # the cotangents of nodes still to come
-    owned: set[Node] = set()  # those whose sum is an array of our own: what came alone is shared
+    owned: set[Node] = set()  # the nodes whose sum is our own array; a single cotangent may be shared
     for node, g in seeds:
         g = (g if type(g) is Tensor else Tensor(g)) if create_graph else data(g)
         sums[node] = _sum(sums[node], g, False) if node in sums else g
@@ -180,7 +182,7 @@ def _run_back(
         while ready:
             node = ready.pop()
             g = sums.pop(node, None)
-            if g is None:  # on no path to what is wanted, as then nothing below it is either
+            if g is None:  # on no path to a wanted node, so nothing below is either
                 continue
             vjps = node.vjps
             if type(g) is Scatter and (node.hooks or vjps is not None):
@@ -194,7 +196,7 @@ def _run_back(
                 continue
             vjps = None
             _step_back(node, g, useful, create_graph, sums, owned, consumers, ready)
-            # Dropped before the parents' turn, so that what only this node kept is freed by then.
+            # Dropped before the parents' turn: what only this node kept is freed by then.
             g = None
             if not keep_graph:
                 node.parents, node.vjps, node.output = (), FREED, None
@@ -202,7 +204,7 @@ def _run_back(
 
 @contextmanager
 def _finished() -> Iterator[None]:
-    """What a vjp has left for later is done when a backward ends, however it ends."""
+    """On the way out, error or not, wait for the work that vjps have left to other threads."""
     try:
         yield
     finally:
@@ -219,24 +221,24 @@ def _step_back(
     consumers: dict[Node, int],
     ready: list[Node],
 ) -> None:
-    """Add to `sums` what the node's cotangent `g` contributes to each parent; note whose turn it is then.
+    """Add to `sums` what the node's cotangent `g` contributes to each parent, and to `ready` the parents that are next.
 
-    One loop in which nothing is called that need not be: a small op's backward is as short as its forward.
+    One loop with as few calls as possible, so that a small op's backward is as short as its forward.
     """
     vjps: Any = node.vjps
     output: Any = node.output
     if vjps is FREED:
         raise GraphError(
-            "backward: expected a graph that is still there, got one freed by an earlier backward: "
+            "backward: expected a graph that still exists, got one freed by an earlier backward: "
             "pass create_graph=True to the first one, or compute the outputs again"
         )
     if output is not None and create_graph:
         output = Tensor(output, node)
     if type(vjps) is Joint:
-        wanted = vjps.of_inputs(_wanted(node, useful, create_graph))
-        vjps = vjps.separate(node.op, vjps.vjp(g, wanted) if vjps.selects else vjps.vjp(g), wanted)
+        requests = vjps.at_inputs(_requests(node, useful, create_graph))
+        vjps = vjps.separate(node.op, vjps.vjp(g, requests) if vjps.selects else vjps.vjp(g), requests)
     for parent, vjp in zip(node.parents, vjps, strict=True):
-        if vjp is None:  # its result is in the leaf's gradient
+        if vjp is None:  # the joint vjp has written to the leaf's gradient
             parent.grad = parent.grad_place if parent.grad is None else parent.grad
         elif useful is None or parent in useful:
             result = vjp(g) if output is None else vjp(g, output)
@@ -246,7 +248,7 @@ def _step_back(
             except AttributeError:
                 _check_cotangent(parent, result, node)
             if (type(result) is Tensor) is not create_graph:
-                # Tensors throughout or arrays throughout: so a vjp sees which kind of backward this is.
+                # Tensors throughout or arrays throughout, so that a vjp sees which kind of backward this is.
                 result = result.array if type(result) is Tensor else Tensor(result)
             if parent not in sums:
                 sums[parent] = result
@@ -259,15 +261,16 @@ def _step_back(
             ready.append(parent)
 
 
-def _wanted(node: Node, useful: set[Node] | None, create_graph: bool) -> list[Request | None]:
-    """What a joint vjp is told of each parent: its gradient is a buffer if nobody is to see what is put into it."""
+def _requests(node: Node, useful: set[Node] | None, create_graph: bool) -> list[Request | None]:
+    """One request per parent, with the leaf's gradient buffer unless a hook or a tool must see the cotangent first."""
     if useful is not None:
         return [Request() if parent in useful else None for parent in node.parents]
     has_buffers = not create_graph and not is_observed()
-    return [_buffer(x, node) if has_buffers and x.vjps is None and not x.hooks else Request() for x in node.parents]
+    return [_for_leaf(x, node) if has_buffers and x.vjps is None and not x.hooks else Request() for x in node.parents]
 
 
-def _buffer(leaf: Node, node: Node) -> Request:
+def _for_leaf(leaf: Node, node: Node) -> Request:
+    """A request with the leaf's gradient, or its place, as the buffer; a place is overwritten once only."""
     if leaf.grad is not None:
         return Request(_written(leaf.grad))
     if leaf.grad_place is not None and node.parents.count(leaf) == 1:
@@ -276,14 +279,14 @@ def _buffer(leaf: Node, node: Node) -> Request:
 
 
 def _written(grad: Tensor) -> Array:
-    """The array of a leaf's gradient, which is about to be written to: another graph may have it as a constant."""
+    """The array of a leaf's gradient, reported as written: another graph may have recorded it as a constant."""
     if is_needed(grad):
         written(grad.array)
     return grad.array
 
 
 def _run_hooks(node: Node, g: Any) -> Any:
-    """The cotangent after the tensor's hooks: each sees a Tensor, and may return another in its place."""
+    """Call the node's hooks in turn: each sees the cotangent as a Tensor and may return another in its place."""
     with mode_set_to(RECORD if type(g) is Tensor else NO_GRAD):
         for hook in list(node.hooks.values()) if node.hooks else ():
             result = hook(_seen_by_hook(g))
@@ -300,7 +303,7 @@ def _run_hooks(node: Node, g: Any) -> Any:
 
 
 def _seen_by_hook(g: Any) -> Tensor:
-    """A cotangent as a Tensor that cannot be written to: other nodes may have the same array."""
+    """A cotangent as a Tensor that cannot be written to: other nodes may share its array."""
     array = data(g)
     if isinstance(array, np.ndarray):
         array = array.view()
@@ -309,7 +312,7 @@ def _seen_by_hook(g: Any) -> Tensor:
 
 
 def _leading_to(wanted: set[Node], nodes: Iterable[Node], ends: Set[Node]) -> set[Node]:
-    """Those of `nodes` with a path on to one of `wanted`; a freed one may have had one, and is to raise."""
+    """The nodes with a path to one of `wanted`. A freed node counts: it may have had one, and must raise."""
     carriers: set[Node] = set()
     for node in sorted(nodes, key=lambda node: node.serial):  # parents come before their children
         if node in ends:
@@ -321,7 +324,7 @@ def _leading_to(wanted: set[Node], nodes: Iterable[Node], ends: Set[Node]) -> se
 
 
 def _check_cotangent(node: Node, g: Any, source: Node | str) -> None:
-    """Refuse a cotangent `g` that is not of the node's shape and dtype."""
+    """Raise ShapeError or DTypeError if `g` has not the node's shape and dtype."""
     try:
         if g.dtype is node.dtype and g.shape == node.shape:
             return
@@ -358,12 +361,12 @@ def _add_into(buffer: Array, g: Any) -> None:
 
 
 def _own_array(g: Any) -> Array:
-    """The cotangent as an array that nobody else holds."""
+    """The cotangent as a new array, which nothing else holds."""
     return g.dense() if type(g) is Scatter else own(data(g).copy(), data(g))
 
 
 def _sum(x: Any, y: Any, x_is_own: bool) -> Any:
-    """The sum of two cotangents: a Tensor; or an array of our own, which is x if that is."""
+    """The sum of two cotangents: a Tensor, or our own array, which may be x if x is our own."""
     if type(x) is Tensor:
         return x + y
     if type(x) is Scatter or type(y) is Scatter:
@@ -378,11 +381,11 @@ def _sum(x: Any, y: Any, x_is_own: bool) -> Any:
     return own(x + y, x)
 
 
-_IN_PLACE_SIZE = 1024  # up to it, a new array costs NumPy less than an addition in place
+_IN_PLACE_SIZE = 1024  # up to this size, NumPy makes a new array faster than it adds in place
 
 
 def _count_consumers(seeds: list[tuple[Node, Any]], ends: Set[Node]) -> dict[Node, int]:
-    """How many edges lead from the graph between `seeds` and `ends` to each of its nodes."""
+    """The nodes between `seeds` and `ends`, each with the number of edges from its consumers there."""
     counts = {node: 0 for node, _ in seeds}
     stack = list(counts)
     while stack:

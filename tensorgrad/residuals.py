@@ -1,4 +1,4 @@
-"""What a node keeps for its gradient: the arrays that its vjps' closures reach.
+"""What a node keeps alive for its gradient: the arrays that its vjps' closures reach.
 
 Nothing is registered when an op is recorded, so this walks the functions themselves: their cells
 and default arguments, functions and partials inside those, and the containers that hold any of them.
@@ -9,21 +9,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from tensorgrad import writes
 from tensorgrad.array import Array, is_array
-from tensorgrad.tape import Joint, Node, Scatter, data
+from tensorgrad.cotangent import Joint, Scatter
+from tensorgrad.errors import GraphError
+from tensorgrad.tape import Node, data
 from tensorgrad.tensor import Tensor
 
-__all__ = ["owners", "residuals"]
+__all__ = ["check_unwritten", "owners", "residuals"]
 
 
 def residuals(node: Node) -> list[Array]:
-    """The distinct arrays that the node's vjps capture, and its output where they take it; none at a leaf."""
+    """The distinct arrays that the node's vjps capture, and its output if they take it; none at a leaf."""
     vjps = node.vjps.vjp if type(node.vjps) is Joint else node.vjps
     found: dict[int, Array] = {}
-    seen: set[int] = set()  # everything here is held by the node, so that no id is used twice meanwhile
+    seen: set[int] = set()  # ids stay unique: the node holds everything that is looked at
     stack: list[Any] = [vjps, node.output]
     while stack:
         x = stack.pop()
@@ -38,7 +41,7 @@ def residuals(node: Node) -> list[Array]:
 
 
 def owners(arrays: list[Array]) -> list[Array]:
-    """The distinct arrays whose memory these are or view: what is freed only once all of these are gone."""
+    """The distinct arrays that own the memory of `arrays`: it is freed only once all of these are gone."""
     found = {}
     for a in arrays:
         owner: Any = a
@@ -46,6 +49,22 @@ def owners(arrays: list[Array]) -> list[Array]:
             owner = owner.base
         found[id(owner)] = owner
     return list(found.values())
+
+
+def check_unwritten(nodes: Iterable[Node]) -> None:
+    """Raise GraphError if one of `nodes` keeps an array that was written after the node was recorded."""
+    latest = writes.latest()
+    older = [node for node in nodes if node.serial < latest and node.parents] if latest >= 0 else []
+    changes = writes.changes_since(min(node.serial for node in older)) if older else []
+    for node in older if changes else ():
+        kept = residuals(node)
+        for _, array, time in changes:
+            if node.serial < time and any(writes.overlap(array, other) for other in kept):
+                raise GraphError(
+                    f"backward: expected the values that {node.op} was computed from, but an array of shape "
+                    f"{array.shape} that its gradient needs was written to afterwards: use tensorgrad.index_update "
+                    "in place of the write, or write to a copy"
+                )
 
 
 def _held_by(x: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The tape: who was computed from what, and how a gradient reaches each input.
+"""The tape: which value was computed from which, and how a gradient reaches each input.
 
 Every op ends in `record`, which pairs its inputs with functions that carry a cotangent (the
 gradient of some scalar with respect to the op's output) back to each of them:
@@ -7,14 +7,14 @@ gradient of some scalar with respect to the op's output) back to each of them:
         a, b = operands("multiply", x, y)
         return record(a * b, (x, lambda g: multiply(g, y)), (y, lambda g: multiply(g, x)))
 
-These vector-Jacobian products ("vjps") are written with ordinary ops. An op computes when it is
-given arrays, and computes and records when it is given Tensors; so the same vjp serves every order:
-a first-order backward hands it arrays, `create_graph=True` hands it Tensors.
+These vector-Jacobian products ("vjps") are written with ordinary ops. Given arrays an op computes;
+given Tensors it computes and records. So the same vjp serves every order: a first-order backward
+hands it arrays, `create_graph=True` hands it Tensors.
 
-Nodes point to nodes, never to tensors, and hold no values; what an op keeps for its gradient is
-exactly what its vjps capture. (The one addition: a vjp that needs the op's own output takes it as
-a second argument. A closure over the output would be a reference cycle.) There are no cycles
-anywhere, so activations die by reference count while `backward.py` runs the tape back.
+Nodes point to nodes, never to tensors, and hold no values: an op keeps for its gradient exactly what
+its vjps capture. One exception: a vjp that needs the op's own output takes it as a second argument,
+because a closure over the output would be a reference cycle. There are no cycles anywhere, so
+activations die by reference count while `backward.py` runs the tape back.
 """
 
 from __future__ import annotations
@@ -28,47 +28,31 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.arguments import as_flag, check_function
-from tensorgrad.array import Array, is_array, module_of
+from tensorgrad.array import Array, is_array
+from tensorgrad.cotangent import Joint, Vjp
 from tensorgrad.errors import DTypeError, GraphError, shown
-from tensorgrad.kernels import kernels_for
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import now
 
 __all__ = [
-    "Node",
-    "Request",
-    "Scatter",
-    "data",
-    "is_last_backward",
-    "is_observed",
-    "is_recording",
-    "no_grad",
-    "observed",
-    "place_gradient",
-    "record",
-    "record_joint",
+    *("Node", "data", "is_last_backward", "is_observed", "is_recording", "no_grad", "observed"),
+    *("place_gradient", "record", "record_joint"),
 ]
 
-Vjp = Callable[..., Any]
 Hook = Callable[[Tensor], "Tensor | None"]
 
-FREED = ("freed",)  # the vjps of a node that a backward has been through
+FREED = ("freed",)  # in the place of a node's vjps, once a backward has freed it
 
 
 class Node:
-    """One recorded value: its parents, and the vjps that reach them. A leaf has neither, but a `grad`."""
+    """One recorded value: its parents, and the vjps that reach them. A leaf has neither, but has a `grad`.
+
+    `grad_place`, which only leaves have, is the Tensor that becomes `grad` when there is none yet: the first cotangent
+    overwrites it, so that a new sum starts without a pass that fills it with zeros (`place_gradient`).
+    """
 
     __slots__ = (
-        "__weakref__",
-        "dtype",
-        "grad",
-        "grad_place",
-        "hooks",
-        "output",
-        "parents",
-        "serial",
-        "shape",
-        "vjps",
+        *("__weakref__", "dtype", "grad", "grad_place", "hooks", "output", "parents", "serial", "shape", "vjps"),
     )
 
     def __init__(self, parents: Sequence[Node], vjps: Any, out: Array, output: Array | None = None) -> None:
@@ -77,9 +61,9 @@ class Node:
         self.shape = out.shape
         self.dtype = out.dtype
         self.serial = now()  # the order of creation
-        self.output = output  # only where the vjps take it
+        self.output = output  # only if the vjps take it
         self.grad: Tensor | None = None  # only at leaves
-        self.grad_place: Tensor | None = None  # that a leaf's grad is to be, whatever is in it before
+        self.grad_place: Tensor | None = None
         self.hooks: dict[int, Hook] | None = None
 
     @property
@@ -95,89 +79,14 @@ class Node:
         return str(getattr(vjp, "__qualname__", type(vjp).__name__)).split(".")[0].lstrip("_")
 
 
-class Request:
-    """That somebody wants the cotangent of an input of a joint vjp; which may put it into `buffer`, if there is one."""
-
-    __slots__ = ("accumulate", "buffer")
-
-    def __init__(self, buffer: Array | None = None, *, accumulate: bool = True) -> None:
-        self.buffer = buffer  # of the gradient of the input, a leaf
-        self.accumulate = accumulate  # whether to add to what is in the buffer, or to write over it
-
-
-class Joint:
-    """A vjp that returns the cotangents of all of an op's inputs at once."""
-
-    __slots__ = ("count", "kept", "selects", "vjp")
-
-    def __init__(self, vjp: Vjp, kept: tuple[int, ...], count: int, selects: bool) -> None:
-        self.vjp = vjp
-        self.kept = kept  # which of the returned cotangents belong to the node's parents
-        self.count = count  # how many are returned
-        self.selects = selects  # whether the vjp is told which are wanted, as `record_joint` says
-
-    def of_inputs(self, of_parents: Sequence[Request | None]) -> list[Request | None]:
-        """What there is one of for each parent, at the place of its input; None at the others."""
-        found: list[Request | None] = [None] * self.count
-        for position, value in zip(self.kept, of_parents, strict=True):
-            found[position] = value
-        return found
-
-    def separate(self, op: str, results: Sequence[Any], wanted: Sequence[Request | None]) -> list[Vjp | None]:
-        """For each parent a vjp that has its result already; None for one whose result is in its buffer."""
-        if not isinstance(results, (list, tuple)) or len(results) != self.count:
-            raise GraphError(
-                f"backward: expected the vjp of {op} to return a list of {self.count} cotangents, one for each input, "
-                f"got {shown(results)}: "
-                "return zeros for one without a gradient"
-            )
-        return [
-            None
-            if results[position] is None and (asked := wanted[position]) is not None and asked.buffer is not None
-            else lambda _, result=results[position]: result
-            for position in self.kept
-        ]
-
-
-class Scatter:
-    """A cotangent that is zero but for `values` at `index`: what slices and look-ups send back.
-
-    It is added into a buffer where one is there already, so k slices of one tensor cost one buffer
-    and k writes, not k buffers. With `repeats` the index may name an element more than once; `order`
-    is then its stable argsort, if that is known.
-    """
-
-    __slots__ = ("dtype", "index", "order", "repeats", "shape", "values")
-
-    def __init__(
-        self, shape: tuple[int, ...], index: Any, values: Array, *, repeats: bool, order: Array | None = None
-    ) -> None:
-        self.shape, self.dtype = shape, values.dtype
-        self.index, self.values, self.repeats, self.order = index, values, repeats, order
-
-    def add_to(self, buffer: Array) -> None:
-        if self.repeats:
-            kernels_for(buffer).scatter_add(buffer, self.index, self.values, self.order)
-        else:
-            buffer[self.index] += self.values
-
-    def dense(self) -> Array:
-        buffer: Array = module_of(self.values).zeros(self.shape, self.dtype)
-        if self.repeats:
-            self.add_to(buffer)
-        else:
-            buffer[self.index] = self.values
-        return buffer
-
-
 # --- recording ---------------------------------------------------------------------------------
 
 RECORD, NO_GRAD, BARE = "record", "no_grad", "bare"
 
 
 class _Thread(threading.local):
-    mode = RECORD  # bare: inside a first-order backward, where ops return arrays
-    is_last = False  # inside a backward that frees what it has been through
+    mode = RECORD  # BARE inside a first-order backward, where ops return arrays
+    is_last = False  # inside a backward that frees the graph it runs through
     is_observed = False  # inside `observed`
 
 
@@ -201,7 +110,7 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
         keep_output: the vjps take the op's output as a second argument.
     Returns: a Tensor if any input is one, else the array.
 
-    A custom op is written as the library's own are:
+    A custom op is written like the library's own:
 
         def cube(x):
             a = x.array if isinstance(x, Tensor) else x
@@ -229,8 +138,8 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
     if not parents or mode is NO_GRAD:
         return _unrecorded(out, [x for x, _ in edges])
     if len(parents) < len(edges):
-        _note_operands(x for x, _ in edges)
-    # In place of Node(...) and Tensor(...), two calls that every recorded op would wait for.
+        _mark_constants(x for x, _ in edges)
+    # Written out in place of Node(...) and Tensor(...): every recorded op would wait for those two calls.
     node = _new(Node)
     node.parents = parents
     node.vjps = vjps
@@ -248,10 +157,10 @@ def record(out: Any, *edges: tuple[Any, Vjp], keep_output: bool = False) -> Tens
 def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, selects: bool = False) -> Tensor:
     """`record` for an op whose gradients share their work: vjp returns one cotangent per input, in order.
 
-    With `selects` it is called as vjp(g, wanted), with a list of as many: None for an input whose cotangent nobody
-    asks for, in whose place it may return None; else a `Request`. The `buffer` of that is the gradient of an input that
-    is a leaf and has one, or a place for it, else None: the vjp may add the cotangent to it, or write it as
-    `accumulate` says, by itself or by other threads for later (`kernels.threads.run_later`), and return None.
+    With `selects` the vjp is called as vjp(g, requests), with one entry per input: None if nothing needs that input's
+    cotangent, so the vjp may return None for it; else a `Request`. If the input is a leaf with a gradient, or with a
+    place for one, the request may have a `buffer`: the vjp may write the cotangent there as `accumulate` says, at once
+    or later in other threads (`kernels.threads.run_later`), and return None.
     """
     if type(out) is not _ndarray:
         out = _value(out)
@@ -268,12 +177,12 @@ def record_joint(out: Any, inputs: Sequence[Any], vjp: Vjp, *, selects: bool = F
     if not kept or _thread.mode is NO_GRAD:
         return _unrecorded(out, inputs)
     if len(kept) < len(inputs):
-        _note_operands(inputs)
+        _mark_constants(inputs)
     return Tensor(out, Node([inputs[i].node for i in kept], Joint(vjp, kept, len(inputs), selects), out))
 
 
 def _value(out: Any) -> Any:
-    """An op's result as an array: a NumPy scalar is made one. Raises DTypeError for what is none."""
+    """An op's result as an array; a NumPy scalar is made one. Raises DTypeError for anything else."""
     if isinstance(out, np.generic):
         return np.asarray(out)
     if not is_array(out):
@@ -285,12 +194,12 @@ def _value(out: Any) -> Any:
 
 
 def _unrecorded(out: Any, inputs: Sequence[Any]) -> Tensor:
-    """The result of an op that no gradient goes through: a Tensor if an input was one."""
+    """The result of an op that carries no gradient: a Tensor if an input was one."""
     return Tensor(out) if any(type(x) is Tensor for x in inputs) else out
 
 
-def _note_operands(inputs: Iterable[Any]) -> None:
-    """Those without a gradient may be needed for that of another: who writes into them is to say so."""
+def _mark_constants(inputs: Iterable[Any]) -> None:
+    """Mark constant operands: another operand's gradient may read them, so later writes must be reported."""
     for x in inputs:
         if type(x) is Tensor and x.node is None:
             x.is_operand = True
@@ -302,37 +211,40 @@ def leaf(array: Array) -> Tensor:
 
 
 def place_gradient(x: Tensor, place: Tensor) -> None:
-    """From now on, where leaf `x` has no gradient yet, the first is written to `place`, which then is `x.grad`.
+    """From now on, whenever leaf `x` has no gradient, the next one is written to `place`, which becomes `x.grad`.
 
-    So `x.grad = None` starts a new sum without a pass over zeros. `place` is of the shape and dtype of x, without
-    history; of a backward with create_graph, which records the gradient, nothing is written to it.
+    So `x.grad = None` starts a new sum without a pass that fills it with zeros. `place` has the shape and dtype of x
+    and no history. A backward with create_graph does not use it: it records the gradient. Raises as `x.grad = place`.
     """
-    previous, x.grad = x.grad, place  # is checked so
+    previous, x.grad = x.grad, place  # checks x and place
     x.grad = previous
-    x.node.grad_place = place  # type: ignore[union-attr]  # it is a leaf, or x.grad would have been refused
+    x.node.grad_place = place  # type: ignore[union-attr]  # a leaf has a node
+
+
+# --- modes, of this thread ---------------------------------------------------------------------
 
 
 def is_recording() -> bool:
-    """Whether ops on Tensors that need a gradient are being recorded in this thread."""
+    """Whether ops on Tensors that need a gradient are recorded, in this thread."""
     return _thread.mode is RECORD
 
 
 def is_last_backward() -> bool:
-    """Whether the calling vjp runs for the last time and may overwrite arrays that it alone holds: never in `observed`."""
+    """Whether the calling vjp runs for the last time and may overwrite arrays that it alone holds."""
     return _thread.is_last and not _thread.is_observed
 
 
 def is_observed() -> bool:
-    """Whether a backward in this thread must let every cotangent be seen, as `observed` asks."""
+    """Whether this thread is inside `observed`."""
     return _thread.is_observed
 
 
 @contextmanager
 def observed() -> Iterator[None]:
-    """Within it, in this thread, a backward can be watched: vjps return every cotangent, and keep what they saved.
+    """Within it a backward shows all that it computes: each vjp returns its cotangents, and keeps what it saved.
 
-    Otherwise a joint vjp may add its result to a leaf's gradient by itself and return None, and the last backward
-    through a node may overwrite the arrays that the node keeps.
+    Otherwise a joint vjp may write to a leaf's gradient itself and return None, and the last backward through a node
+    may overwrite the arrays that the node keeps.
     """
     previous, _thread.is_observed = _thread.is_observed, True
     try:
@@ -343,7 +255,7 @@ def observed() -> Iterator[None]:
 
 @contextmanager
 def mode_set_to(mode: str, *, is_last: bool = False) -> Iterator[None]:
-    """Within it this thread's ops record, or do not, or return bare arrays."""
+    """Within it ops record, do not record, or return bare arrays."""
     previous = _thread.mode, _thread.is_last
     _thread.mode, _thread.is_last = mode, is_last
     try:

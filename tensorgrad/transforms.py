@@ -19,11 +19,12 @@ from typing import Any
 from tensorgrad.arguments import check_function
 from tensorgrad.array import Array, is_array, module_of
 from tensorgrad.backward import grad, run_back_to
+from tensorgrad.cotangent import Request
 from tensorgrad.dtype import is_float
 from tensorgrad.errors import DTypeError, GraphError, shown
 from tensorgrad.ops import reshape, stack
 from tensorgrad.ops.common import float_operand
-from tensorgrad.tape import Node, Request, is_recording, leaf, record, record_joint, recording
+from tensorgrad.tape import Node, is_recording, leaf, record, record_joint, recording
 from tensorgrad.tensor import Tensor
 from tensorgrad.tree import map_tensors, named_tensors, replace_tensors, walk
 from tensorgrad.writes import now

@@ -9,6 +9,7 @@ import numpy as np
 
 from tensorgrad.arguments import as_integer
 from tensorgrad.array import Array, device_of, is_array, module_of, to_device
+from tensorgrad.cotangent import Scatter
 from tensorgrad.errors import DTypeError, ShapeError, shown
 from tensorgrad.kernels import kernels_for
 from tensorgrad.ops.broadcast import sum_to
@@ -24,7 +25,7 @@ from tensorgrad.ops.common import (
 from tensorgrad.ops.elementwise import where
 from tensorgrad.ops.logic import constant
 from tensorgrad.sorted_ids import SortedIds
-from tensorgrad.tape import Scatter, data, record
+from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
 __all__ = [

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tensorgrad.array import is_array, module_of
+from tensorgrad.cotangent import Scatter
 from tensorgrad.dtype import is_float
 from tensorgrad.errors import NonFiniteError
 from tensorgrad.residuals import residuals
-from tensorgrad.tape import Scatter, data
+from tensorgrad.tape import data
 from tensorgrad.tools.watch import Call, Watcher, arrays_in, watching
 
 __all__ = ["find_non_finite"]

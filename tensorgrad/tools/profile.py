@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tensorgrad.array import is_array
+from tensorgrad.cotangent import Scatter
 from tensorgrad.residuals import owners, residuals
-from tensorgrad.tape import Scatter, data
+from tensorgrad.tape import data
 from tensorgrad.tools.text import bytes_text, count_text, table
 from tensorgrad.tools.watch import Call, Site, Watcher, arrays_in, watching
 from tensorgrad.tools.work import Work, work_of

@@ -23,7 +23,8 @@ import numpy as np
 
 from tensorgrad import backward, ops, tape
 from tensorgrad.array import is_array
-from tensorgrad.tape import Joint, Node, data
+from tensorgrad.cotangent import Joint
+from tensorgrad.tape import Node, data
 from tensorgrad.tensor import Tensor
 
 __all__ = ["Call", "Site", "Watcher", "arrays_in", "is_ours", "op_codes", "site_of", "watching"]

@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "tensorgrad"
 
 # Files that are all about gradients; and of others, the classes and functions that are.
-ENGINE = {"backward.py": None, "transforms.py": None, "tape.py": ("record", "record_joint", "Scatter")}
+ENGINE = {
+    "backward.py": None,
+    "transforms.py": None,
+    "cotangent.py": ("Scatter",),
+    "tape.py": ("record", "record_joint"),
+}
 # What reports, compares or only refuses has no gradient to be wrong.
 LEFT_OUT = ("_check_cotangent", "_output", "_leaves")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tensorgrad.array import Array
+from tensorgrad.cotangent import Request
 from tensorgrad.dtype import DType
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import gemm, kernels_for
@@ -15,7 +16,7 @@ from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands, r
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.shape import matrix_transpose
 from tensorgrad.rounding import rounded
-from tensorgrad.tape import Request, record_joint
+from tensorgrad.tape import record_joint
 from tensorgrad.tensor import Tensor
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tensorgrad.arguments import as_integer, as_number
 from tensorgrad.array import Array, device_of, is_array, module_of
+from tensorgrad.cotangent import Request
 from tensorgrad.errors import ShapeError
 from tensorgrad.ops.broadcast import reshape, sum_to
 from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
@@ -20,7 +21,7 @@ from tensorgrad.ops.linalg.operand import lapack, lapack_operand, matrix_operand
 from tensorgrad.ops.linalg.product import matmul
 from tensorgrad.ops.logic import constant
 from tensorgrad.ops.shape import matrix_transpose
-from tensorgrad.tape import Request, data, record, record_joint
+from tensorgrad.tape import data, record, record_joint
 from tensorgrad.tensor import Tensor
 
 _IF_SINGULAR = "add a multiple of the identity to it, or use pinv"

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tensorgrad.backward import run_back_to
-from tensorgrad.tape import Request, record
+from tensorgrad.cotangent import Request
+from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
 

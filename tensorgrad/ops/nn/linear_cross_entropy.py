@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tensorgrad.cotangent import Request
 from tensorgrad.errors import GraphError, ShapeError
 from tensorgrad.kernels import gemm
 from tensorgrad.ops.common import TensorLike, float_operand, operand, operands, row_shape, shape_of
@@ -17,7 +18,7 @@ from tensorgrad.ops.nn.cross_entropy import (
 )
 from tensorgrad.ops.nn.definition import definition_vjp
 from tensorgrad.rounding import rounded
-from tensorgrad.tape import Request, is_last_backward, record_joint
+from tensorgrad.tape import is_last_backward, record_joint
 from tensorgrad.tensor import Tensor
 
 __all__ = ["linear_cross_entropy"]

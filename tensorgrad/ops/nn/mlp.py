@@ -6,6 +6,7 @@ from typing import Any
 
 from tensorgrad.arguments import check_option
 from tensorgrad.array import Array
+from tensorgrad.cotangent import Request
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.ops.common import TensorLike, float_operand, operands, row_shape, shape_of
@@ -15,7 +16,7 @@ from tensorgrad.ops.linalg.operand import check_product_dtype, mixed_operands, r
 from tensorgrad.ops.nn.activation import gelu, relu, swiglu
 from tensorgrad.ops.nn.definition import definition_vjp
 from tensorgrad.rounding import rounded
-from tensorgrad.tape import Request, is_recording, record_joint
+from tensorgrad.tape import is_recording, record_joint
 from tensorgrad.tensor import Tensor
 
 __all__ = ["mlp"]

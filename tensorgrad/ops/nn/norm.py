@@ -8,6 +8,7 @@ from typing import Any
 
 from tensorgrad.arguments import as_integer, as_number, as_shape
 from tensorgrad.array import Array, module_of
+from tensorgrad.cotangent import Request
 from tensorgrad.dtype import finfo
 from tensorgrad.errors import ShapeError
 from tensorgrad.kernels import kernels_for
@@ -16,7 +17,7 @@ from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add, multiply, rsqrt, square, subtract
 from tensorgrad.ops.nn.definition import definition_vjp
 from tensorgrad.ops.reduce import mean
-from tensorgrad.tape import Request, record_joint
+from tensorgrad.tape import record_joint
 from tensorgrad.tensor import Tensor
 
 __all__ = [
