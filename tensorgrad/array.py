@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tensorgrad.allocator import guarded
 from tensorgrad.errors import DeviceError, shown
 
 __all__ = [
@@ -186,7 +187,5 @@ _prepared: Any = None  # the CuPy whose allocator has been wrapped
 def _prepare(cupy: Any) -> None:
     global _prepared
     if cupy is not _prepared:
-        from tensorgrad.memory import guarded  # which asks this module for CuPy
-
         cupy.cuda.set_allocator(guarded(cupy, cupy.cuda.get_allocator()))
         _prepared = cupy
