@@ -11,7 +11,7 @@ import numpy as np
 from tensorgrad.errors import DTypeError, shown
 
 __all__ = [
-    *("DType", "DTypeLike", "accumulation_dtype", "as_dtype", "is_float", "sum_dtype", "tolerance"),
+    *("DType", "DTypeLike", "accumulation_dtype", "as_dtype", "is_float", "sum_dtype"),
     *("bool_", "float16", "float32", "float64", "int8", "int16", "int32", "int64"),
     *("uint8", "uint16", "uint32", "uint64", "FInfo", "IInfo"),
     *("can_cast", "finfo", "iinfo", "isdtype", "result_type"),
@@ -29,10 +29,6 @@ float64, float32, float16 = np.dtype(np.float64), np.dtype(np.float32), np.dtype
 int64, int32, int16, int8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.int16), np.dtype(np.int8)
 uint64, uint32, uint16, uint8 = np.dtype(np.uint64), np.dtype(np.uint32), np.dtype(np.uint16), np.dtype(np.uint8)
 bool_ = np.dtype(np.bool_)
-
-# Largest relative error of one rounded result that tests accept, per dtype: a few units in the last place.
-_TOLERANCES = {"float64": 1e-14, "float32": 2e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
-
 
 # What names a dtype that tensors have; bfloat16 comes in addition, which is not NumPy's own.
 _KNOWN: dict[Any, DType] = {
@@ -80,14 +76,6 @@ def accumulation_dtype(dtype: DType) -> DType:
 def sum_dtype(dtype: DType) -> DType:
     """What sums and products of `dtype` are returned in: int64 for integers and bools, uint64 for unsigned ones."""
     return dtype if is_float(dtype) else uint64 if dtype.kind == "u" else int64
-
-
-def tolerance(dtype: DTypeLike) -> float:
-    """Relative error that a test accepts of one op in `dtype` against the exact value."""
-    name = as_dtype(dtype).name
-    if name not in _TOLERANCES:
-        raise DTypeError(f"tolerance: expected a float dtype, got {name}: integers are exact")
-    return _TOLERANCES[name]
 
 
 # --- the array API's functions of dtypes -------------------------------------------------------

@@ -35,10 +35,10 @@ from tensorgrad.verify.derivatives import (
     bend_by_differences,
     by_backward,
     by_differences,
-    joined,
+    flattened,
 )
 from tensorgrad.verify.findings import Findings, Names, elements
-from tensorgrad.verify.layout import EXPANDED, LAYOUTS, Layout
+from tensorgrad.verify.memory_layouts import EXPANDED, LAYOUTS, Layout
 
 __all__ = ["devices", "examine"]
 
@@ -198,7 +198,7 @@ class _Trial:
         true = np.asarray(self.case.expected(*(to_numpy(x).astype(np.float64) for x in inputs))).ravel()
         is_float = true.dtype.kind == "f"
         allowed = ROUNDINGS * EPS[self.dtype.name] * np.maximum(1, np.abs(true)) if is_float else np.zeros(true.shape)
-        self.compare("constant", "value", joined([out]), true.astype(np.float64), allowed, self.output)
+        self.compare("constant", "value", flattened([out]), true.astype(np.float64), allowed, self.output)
 
     def check_float64(self, inputs: list[Array]) -> None:
         """Every derivative against the truth, and against NumPy's on another device."""

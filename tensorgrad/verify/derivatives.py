@@ -46,7 +46,7 @@ def by_backward(f: Function, point: Sequence[Array], weights: Array) -> Derivati
     leaves = [leaf(x) for x in point]
     out = f(*leaves)
     weights = to_device(weights, out.device)
-    rows = [joined(grad(out, leaves, Tensor(g), keep_graph=True)) for g in one_hots(out.array)]
+    rows = [flattened(grad(out, leaves, Tensor(g), keep_graph=True)) for g in one_hots(out.array)]
     gradient = grad(out, leaves, Tensor(weights), keep_graph=True)
     cotangent = leaf(weights)
     recorded = grad(out, leaves, cotangent, create_graph=True)
@@ -55,18 +55,18 @@ def by_backward(f: Function, point: Sequence[Array], weights: Array) -> Derivati
         for g in one_hots(slope.array):
             if slope.requires_grad:
                 column, *row = grad(slope, [cotangent, *leaves], Tensor(g), keep_graph=True)
-                columns.append(joined([column]))
-                hessian.append(joined(row))
+                columns.append(flattened([column]))
+                hessian.append(flattened(row))
             else:  # f does not depend on this input
                 columns.append(np.zeros(out.array.size))
-                hessian.append(np.zeros(len(joined(leaves))))
+                hessian.append(np.zeros(len(flattened(leaves))))
     count, size = out.array.size, sum(x.size for x in point)
     return Derivatives(
-        value=joined([out]),
+        value=flattened([out]),
         by_vjp=np.reshape(rows, (count, size)),
         by_jvp=np.reshape(columns, (size, count)).T,
-        gradient=joined(gradient),
-        recorded=joined(recorded),
+        gradient=flattened(gradient),
+        recorded=flattened(recorded),
         hessian=np.reshape(hessian, (size, size)),
     )
 
@@ -75,11 +75,11 @@ def by_differences(f: Function, point: Sequence[Array], weights: Array) -> tuple
     """The Jacobian of f, from its values, and the Hessian of sum(f * weights), from its gradients."""
 
     def value(*xs: Array) -> Array:
-        return joined([f(*map(leaf, xs))])
+        return flattened([f(*map(leaf, xs))])
 
     def gradient(*xs: Array) -> Array:
         leaves = [leaf(x) for x in xs]
-        return joined(grad(f(*leaves), leaves, Tensor(weights)))
+        return flattened(grad(f(*leaves), leaves, Tensor(weights)))
 
     size = sum(x.size for x in point)
     jacobian = _columns(value, point)
@@ -108,14 +108,14 @@ def along(f: Function, point: Sequence[Array], weights: Array, tangents: Sequenc
     changes = [Tensor(np.zeros_like(data)) for data in (out.array, *point)]
     if pairs:
         changes = list(grad(outputs, [cotangent, *leaves], gradients))
-    return [joined([out]), joined(gradient), joined(changes[:1]), joined(changes[1:])]
+    return [flattened([out]), flattened(gradient), flattened(changes[:1]), flattened(changes[1:])]
 
 
 def bend_by_backward(f: Function, point: Sequence[Array], weights: Array, tangents: Sequence[Array]) -> Array:
     """The third order along a direction t, (N,): the gradient of t . c, where c is `_curvature`."""
     leaves = [leaf(x) for x in point]
     directions = [Tensor(to_device(t, device_of(x))) for t, x in zip(tangents, point, strict=True)]
-    return joined(_gradient_of_product(_curvature(f, leaves, weights, directions), directions, leaves))
+    return flattened(_gradient_of_product(_curvature(f, leaves, weights, directions), directions, leaves))
 
 
 def bend_by_differences(
@@ -126,7 +126,7 @@ def bend_by_differences(
 
     def curvature(h: float) -> Array:
         leaves = [leaf(np.asarray(x + h * t)) for x, t in zip(point, tangents, strict=True)]
-        return joined(_curvature(f, leaves, weights, directions))
+        return flattened(_curvature(f, leaves, weights, directions))
 
     return np.asarray(difference(curvature)), curvature(0.0)
 
@@ -154,6 +154,6 @@ def one_hots(like: Array) -> list[Array]:
     return [e.reshape(like.shape) for e in xp.eye(like.size, dtype=like.dtype)]
 
 
-def joined(tensors: Sequence[Tensor]) -> Array:
+def flattened(tensors: Sequence[Tensor]) -> Array:
     """All elements, one after the other, in float64 on the CPU."""
     return np.concatenate([np.zeros(0), *(to_numpy(t.array).ravel() for t in tensors)], dtype=np.float64)

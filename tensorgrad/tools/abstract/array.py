@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.array import ForeignArray
-from tensorgrad.errors import NoValueError
-from tensorgrad.tools.abstract import layout
 from tensorgrad.tools.abstract.meter import current
+from tensorgrad.tools.abstract.strides import copied_order, picked_shape, refuse_values, row_major
 
-__all__ = ["AbstractArray", "refuse_values"]
+__all__ = ["AbstractArray"]
 
 
 class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
@@ -38,7 +37,7 @@ class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
         self.base = base
         self.shape = shape
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self.strides = layout.row_major(shape, self.dtype.itemsize) if strides is None else strides
+        self.strides = row_major(shape, self.dtype.itemsize) if strides is None else strides
         if base is None:
             self._meter = current.get()
             self._cost = self._meter.allocated(self.nbytes)
@@ -95,7 +94,7 @@ class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
     def __getitem__(self, index: Any) -> AbstractArray:
         parts = index if isinstance(index, tuple) else (index,)
         if not all(_is_basic(part) for part in parts):
-            return AbstractArray(layout.picked_shape(self.shape, parts), self.dtype)
+            return AbstractArray(picked_shape(self.shape, parts), self.dtype)
         if len(parts) == self.ndim and all(isinstance(part, (int, np.integer)) for part in parts):
             self._at(parts)
             return AbstractArray((), self.dtype)
@@ -110,7 +109,7 @@ class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
         if any(isinstance(part, AbstractArray) and part.dtype == bool for part in parts):
             return  # how many elements that picks is not known
         is_basic = all(_is_basic(part) for part in parts)
-        shape = self._at(parts).shape if is_basic else layout.picked_shape(self.shape, parts)
+        shape = self._at(parts).shape if is_basic else picked_shape(self.shape, parts)
         value_shape: tuple[int, ...] = getattr(value, "shape", ())
         while len(value_shape) > len(shape) and value_shape[0] == 1:
             value_shape = value_shape[1:]
@@ -158,7 +157,7 @@ class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
         target = np.dtype(dtype)
         if not copy and target == self.dtype:
             return self
-        return AbstractArray(self.shape, target, layout.copied_order(self, target.itemsize))
+        return AbstractArray(self.shape, target, copied_order(self, target.itemsize))
 
     def copy(self, order: str = "C") -> AbstractArray:
         return AbstractArray(self.shape, self.dtype)
@@ -197,11 +196,3 @@ class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
 def _is_basic(part: Any) -> bool:
     """Whether an index is a view."""
     return part is None or part is ... or (isinstance(part, (slice, int, np.integer)) and not isinstance(part, bool))
-
-
-def refuse_values(what: str) -> NoValueError:
-    """The error for code that asks an array without values for some."""
-    return NoValueError(
-        f"{what}: expected an array with values, got one of tensorgrad.abstract(), which has a shape and a dtype only: "
-        "what depends on values cannot be run on shapes"
-    )

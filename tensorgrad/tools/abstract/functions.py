@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.array import is_concrete
-from tensorgrad.tools.abstract import layout
-from tensorgrad.tools.abstract.array import AbstractArray, refuse_values
+from tensorgrad.tools.abstract.array import AbstractArray
 from tensorgrad.tools.abstract.meter import current
+from tensorgrad.tools.abstract.strides import copied_order, kept_order, refuse_values, steps
 from tensorgrad.tools.flops import einsum_flops, linalg_flops, matmul_flops
 
 __all__ = ["functions"]
@@ -104,8 +104,8 @@ def _elementwise(ufunc: Any, inputs: Sequence[Any], *, out: Any = None, **option
 
 def _new(shape: tuple[int, ...], dtype: Any, operands: Iterable[Any]) -> AbstractArray:
     """A new array in the memory order of the operands."""
-    steps = [layout.steps(x, len(shape)) for x in operands if _shape(x)]
-    return AbstractArray(shape, dtype, layout.kept_order(shape, np.dtype(dtype).itemsize, steps))
+    found = [steps(x, len(shape)) for x in operands if _shape(x)]
+    return AbstractArray(shape, dtype, kept_order(shape, np.dtype(dtype).itemsize, found))
 
 
 def _where(condition: Any, *choices: Any) -> AbstractArray:
@@ -171,8 +171,8 @@ def _reduced(
     current.get().count(x.size)
     if out is not None:
         return out  # type: ignore[no-any-return]
-    steps = [0 if i in axes else abs(step) for i, step in enumerate(x.strides) if keepdims or i not in axes]
-    return AbstractArray(shape, found.dtype, layout.kept_order(shape, found.itemsize, [steps]))
+    kept = [0 if i in axes else abs(step) for i, step in enumerate(x.strides) if keepdims or i not in axes]
+    return AbstractArray(shape, found.dtype, kept_order(shape, found.itemsize, [kept]))
 
 
 def _reduced_at(x: Any, indices: Any, axis: int = 0, **options: Any) -> AbstractArray:
@@ -251,7 +251,7 @@ def _sizes(shape: Any) -> tuple[int, ...]:
 
 def _filled_like(x: Any, *args: Any, dtype: Any = None, **options: Any) -> AbstractArray:
     target = np.dtype(x.dtype if dtype is None else dtype)
-    return AbstractArray(x.shape, target, layout.copied_order(x, target.itemsize))
+    return AbstractArray(x.shape, target, copied_order(x, target.itemsize))
 
 
 def _take_along_axis(x: Any, indices: Any, axis: int = -1) -> AbstractArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from tensorgrad.tools.graph.layout import place
+from tensorgrad.tools.graph.placement import place
 
 __all__ = ["dot", "svg"]
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from tensorgrad import Key
-from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import Kernels, kernels_for
 from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.bfloat16 import to_float32
@@ -19,6 +18,7 @@ from tensorgrad.kernels.reference import blocks
 from tensorgrad.kernels.reference.attention import QUERY_BLOCK
 from tensorgrad.kernels.threads import threads
 from tensorgrad.random import RowKeys, as_pairs
+from tests.tensorgrad.tolerances import TOLERANCES
 
 BLOCK = blocks.BLOCK_ELEMENTS
 # (rows, width): one, none, a few; more rows than a block, ragged; rows wider than a block; one column.
@@ -47,7 +47,7 @@ def assert_close(got: np.ndarray, expected: Any, dtype: str, units: float = 4) -
     expected = np.asarray(expected)
     assert got.shape == expected.shape
     scale = max(1.0, np.abs(expected).max(initial=0.0))
-    assert np.abs(got - expected).max(initial=0.0) <= units * tolerance(dtype) * scale
+    assert np.abs(got - expected).max(initial=0.0) <= units * TOLERANCES[dtype] * scale
 
 
 def soft(x: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from tensorgrad.verify.cases import CASES
 from tensorgrad.verify.certificate import functions
 from tensorgrad.verify.checks import devices
 from tensorgrad.verify.derivatives import along
-from tensorgrad.verify.layout import LAYOUTS
+from tensorgrad.verify.memory_layouts import LAYOUTS
 
 # Of values and derivatives against the CPU's in the same dtype: relative, and absolute.
 NEAR = {"float64": (1e-7, 1e-9), "float32": (1e-3, 1e-4), "float16": (0.1, 0.05), "bfloat16": (0.5, 0.3)}

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.bfloat16 import is_bfloat16, to_float32
 from tensorgrad.kernels.packing import is_side_by_side
 from tensorgrad.kernels.threads import threads
 from tensorgrad.random import Key, RowKeys, as_pairs
+from tests.tensorgrad.tolerances import TOLERANCES
 
 compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
 vector = pytest.importorskip("tensorgrad.kernels.compiled.vector", exc_type=ImportError)
@@ -79,7 +79,7 @@ def test_rows_of_any_shape(rows: int, width: int, dtype: str) -> None:
             error = np.abs(got - want).max(initial=0.0)
             # Sums over all rows, and of squares, are rounded in another order.
             units = 8 + np.sqrt(rows * width) / 20
-            assert error <= units * tolerance(dtype) * max(1.0, np.abs(want).max(initial=0.0)), name
+            assert error <= units * TOLERANCES[dtype] * max(1.0, np.abs(want).max(initial=0.0)), name
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -292,7 +292,7 @@ def test_rope(shape: tuple[int, ...], dtype: str) -> None:
     for view in views:
         out, expected = compiled.rope(view, *tables), reference.rope(view, *tables)
         assert (out.dtype, out.strides) == (expected.dtype, expected.strides)
-        np.testing.assert_allclose(out, expected, rtol=0, atol=8 * tolerance(dtype))
+        np.testing.assert_allclose(out, expected, rtol=0, atol=8 * TOLERANCES[dtype])
 
 
 # --- compiling ---------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from tensorgrad.array import address_of
-from tensorgrad.dtype import tolerance
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.cuda.attention import tiled
@@ -23,10 +22,10 @@ from tensorgrad.kernels.packing import element_strides, joined
 from tensorgrad.random import Key, RowKeys, as_pairs
 from tests.cuda_shim import Shim, is_available
 from tests.tensorgrad.kernels.cuda.attention.inputs import attention_inputs, exact, memory_of_nan, rounded
+from tests.tensorgrad.tolerances import TOLERANCES
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs g++")
 
-BFLOAT16_TOLERANCE = 1.6e-2  # `tolerance` knows it only where the package ml_dtypes is installed
 SCALE = 0.21
 
 
@@ -51,7 +50,7 @@ def definition(
 
 
 def check(element: str, got: list[np.ndarray], wanted: list[np.ndarray]) -> None:
-    limit = tolerance(element) if element != "bfloat16" else BFLOAT16_TOLERANCE
+    limit = TOLERANCES[element]
     for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
         values = a if i == 1 else exact(a)
         assert values.shape == b.shape

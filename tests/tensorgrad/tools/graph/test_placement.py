@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tensorgrad.tools.graph.layout import place
+from tensorgrad.tools.graph.placement import place
 
 
 @given(st.integers(1, 30), st.integers(0, 2**32))

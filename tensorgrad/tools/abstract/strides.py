@@ -1,4 +1,4 @@
-"""Shapes and strides of results, as NumPy chooses them."""
+"""Shapes and strides of results, as NumPy chooses them; and the error where they depend on values."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tensorgrad.array import is_concrete
+from tensorgrad.errors import NoValueError
 
-__all__ = ["copied_order", "kept_order", "picked_shape", "row_major", "steps"]
+__all__ = ["copied_order", "kept_order", "picked_shape", "refuse_values", "row_major", "steps"]
 
 Shape = tuple[int, ...]
 
@@ -20,16 +21,16 @@ def row_major(shape: Shape, itemsize: int) -> Shape:
 
 
 def steps(x: Any, ndim: int) -> Shape:
-    """How far each of `ndim` axes steps through the memory of an operand that is broadcast to them."""
+    """The bytes by which each of `ndim` axes steps through an operand that is broadcast to them; 0 where it repeats."""
     own = (abs(stride) if n != 1 else 0 for stride, n in zip(x.strides, x.shape, strict=True))
     return (*(0,) * (ndim - x.ndim), *own)
 
 
 def kept_order(shape: Shape, itemsize: int, operands: Sequence[Sequence[int]]) -> Shape:
-    """The strides of a result that is made element by element: contiguous, in the order of the operands' `steps`.
+    """The strides of a result that is computed element by element: contiguous, in the order of the operands' `steps`.
 
-    The order that NumPy's iterator takes (`npyiter_find_best_axis_ordering`): sorted by insertion from
-    the last axis, by the operands' steps where they have any, the first that tells two axes apart deciding.
+    NumPy's iterator chooses the order (`npyiter_find_best_axis_ordering`): an insertion sort of the axes,
+    from the last one on, by the operands' steps; the first operand with different steps on two axes decides.
     """
     ndim = len(shape)
     order = list(range(ndim - 1, -1, -1))  # from the axis that varies fastest
@@ -47,13 +48,13 @@ def kept_order(shape: Shape, itemsize: int, operands: Sequence[Sequence[int]]) -
 
 
 def copied_order(x: Any, itemsize: int) -> Shape:
-    """The strides of a copy, or of an array like x: contiguous, the axes sorted by how far they step in x."""
+    """The strides of a copy, or of an array like x: contiguous, the axes sorted by their strides in x."""
     order = sorted(range(x.ndim - 1, -1, -1), key=lambda axis: abs(x.strides[axis]))
     return _contiguous(x.shape, itemsize, order)
 
 
 def _contiguous(shape: Shape, itemsize: int, order: Sequence[int]) -> Shape:
-    """The strides of an array without gaps; the axes in their order, from the one that varies fastest."""
+    """The strides of an array without gaps; `order` lists the axes from the one that varies fastest."""
     strides = [0] * len(shape)
     step = itemsize
     for axis in order:
@@ -65,11 +66,9 @@ def _contiguous(shape: Shape, itemsize: int, order: Sequence[int]) -> Shape:
 def picked_shape(shape: Shape, index: tuple[Any, ...]) -> Shape:
     """The shape of x[index] for x of `shape`, with integer arrays or masks in the index.
 
-    NumPy finds it on stand-ins: elements of a byte that all share one address, and zeros for indices
-    without values; axes after those that the index reaches are left out meanwhile.
+    NumPy finds it on stand-ins: an array of bytes at one address in place of x, without the axes that the
+    index does not reach, and zeros in place of indices without values.
     """
-    from tensorgrad.tools.abstract.array import refuse_values  # it needs this module
-
     reached = 0
     parts: list[Any] = []
     for part in index:
@@ -86,3 +85,11 @@ def picked_shape(shape: Shape, index: tuple[Any, ...]) -> Shape:
     reached = min(reached, len(shape))
     stand_in = np.broadcast_to(np.zeros((), np.int8), shape[:reached])
     return tuple(stand_in[tuple(parts)].shape) + shape[reached:]
+
+
+def refuse_values(what: str) -> NoValueError:
+    """The error for code that asks an array without values for some."""
+    return NoValueError(
+        f"{what}: expected an array with values, got one of tensorgrad.abstract(), which has a shape and a dtype only: "
+        "what depends on values cannot be run on shapes"
+    )
