@@ -13,7 +13,7 @@ from math import e, inf, nan, pi
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tensorgrad import creation, info, linalg, ops, tree
+from tensorgrad import creation, info, linalg, ops, transforms, tree
 from tensorgrad.backward import grad
 from tensorgrad.check import check_grads
 from tensorgrad.cotangent import Scatter
@@ -66,7 +66,7 @@ from tensorgrad.ops.sorting import *  # noqa: F403
 from tensorgrad.random import Key
 from tensorgrad.tape import is_recording, no_grad, record, record_joint
 from tensorgrad.tensor import Tensor
-from tensorgrad.transforms import hessian, hvp, jacobian, jvp, recompute, value_and_grad, vjp
+from tensorgrad.transforms import *  # noqa: F403
 
 __version__ = "0.1.0"
 
@@ -108,6 +108,7 @@ else:  # where it would let any name pass
 __all__ = [
     *ops.__all__,
     *creation.__all__,
+    *transforms.__all__,
     "ArgumentError",
     "DTypeError",
     "DeviceError",
@@ -137,8 +138,6 @@ __all__ = [
     "float64",
     "grad",
     "graph",
-    "hessian",
-    "hvp",
     "iinfo",
     "inf",
     "int16",
@@ -147,8 +146,6 @@ __all__ = [
     "int8",
     "is_recording",
     "isdtype",
-    "jacobian",
-    "jvp",
     "linalg",
     "memory_info",
     "nan",
@@ -157,7 +154,6 @@ __all__ = [
     "ops",
     "pi",
     "profile",
-    "recompute",
     "record",
     "record_joint",
     "result_type",
@@ -167,6 +163,4 @@ __all__ = [
     "uint32",
     "uint64",
     "uint8",
-    "value_and_grad",
-    "vjp",
 ]

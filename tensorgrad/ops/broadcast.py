@@ -18,13 +18,7 @@ from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "broadcast_arrays",
-    "broadcast_shapes",
-    "broadcast_to",
-    "reshape",
-    "sum",
-]
+__all__ = ["broadcast_arrays", "broadcast_shapes", "broadcast_to", "reshape", "sum"]
 
 
 def reshape(x: TensorLike, shape: Sequence[int], *, copy: bool | None = None) -> Tensor:

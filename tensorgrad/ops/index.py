@@ -28,15 +28,7 @@ from tensorgrad.sorted_ids import SortedIds
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "embedding",
-    "getitem",
-    "index_add",
-    "index_update",
-    "nonzero",
-    "take",
-    "take_along_axis",
-]
+__all__ = ["embedding", "getitem", "index_add", "index_update", "nonzero", "take", "take_along_axis"]
 
 
 def getitem(x: TensorLike, index: Any) -> Tensor:

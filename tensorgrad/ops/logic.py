@@ -10,27 +10,9 @@ from tensorgrad.ops.common import TensorLike, combined, operand, operands
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "bitwise_and",
-    "bitwise_invert",
-    "bitwise_left_shift",
-    "bitwise_or",
-    "bitwise_right_shift",
-    "bitwise_xor",
-    "equal",
-    "greater",
-    "greater_equal",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "less",
-    "less_equal",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "not_equal",
-]
+__all__ = ["equal", "greater", "greater_equal", "isfinite", "isinf", "isnan", "less", "less_equal", "not_equal"]
+__all__ += ["bitwise_and", "bitwise_invert", "logical_and", "logical_not", "logical_or", "logical_xor"]
+__all__ += ["bitwise_left_shift", "bitwise_or", "bitwise_right_shift", "bitwise_xor"]
 
 
 def constant(out: Any, *inputs: Any) -> Tensor:

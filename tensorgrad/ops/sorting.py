@@ -15,16 +15,7 @@ from tensorgrad.ops.logic import constant
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "argsort",
-    "searchsorted",
-    "sort",
-    "topk",
-    "unique_all",
-    "unique_counts",
-    "unique_inverse",
-    "unique_values",
-]
+__all__ = ["argsort", "searchsorted", "sort", "topk", "unique_all", "unique_counts", "unique_inverse", "unique_values"]
 
 
 def sort(x: TensorLike, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:

@@ -6,116 +6,15 @@ where dtypes differ, DeviceError where devices do. An inf or nan is a result lik
 own warnings about it stay as the caller has set them (`numpy.errstate`).
 """
 
-from tensorgrad.ops.convert import astype, to_device
-from tensorgrad.ops.elementwise.arithmetic import (
-    abs,
-    add,
-    divide,
-    multiply,
-    negative,
-    positive,
-    reciprocal,
-    sign,
-    square,
-    subtract,
-)
-from tensorgrad.ops.elementwise.choice import clip, maximum, minimum, nan_to_num, where
-from tensorgrad.ops.elementwise.error_function import erf, erfc
-from tensorgrad.ops.elementwise.exponential import (
-    exp,
-    exp2,
-    expm1,
-    log,
-    log1p,
-    log2,
-    log10,
-    logaddexp,
-    pow,
-    rsqrt,
-    sigmoid,
-    sqrt,
-)
-from tensorgrad.ops.elementwise.rounding import (
-    ceil,
-    copysign,
-    floor,
-    floor_divide,
-    nextafter,
-    remainder,
-    round,
-    signbit,
-    trunc,
-)
-from tensorgrad.ops.elementwise.trigonometry import (
-    acos,
-    acosh,
-    asin,
-    asinh,
-    atan,
-    atan2,
-    atanh,
-    cos,
-    cosh,
-    hypot,
-    sin,
-    sinh,
-    tan,
-    tanh,
-)
+from types import FunctionType
 
-__all__ = [
-    "abs",
-    "acos",
-    "acosh",
-    "add",
-    "asin",
-    "asinh",
-    "astype",
-    "atan",
-    "atan2",
-    "atanh",
-    "ceil",
-    "clip",
-    "copysign",
-    "cos",
-    "cosh",
-    "divide",
-    "erf",
-    "erfc",
-    "exp",
-    "exp2",
-    "expm1",
-    "floor",
-    "floor_divide",
-    "hypot",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "logaddexp",
-    "maximum",
-    "minimum",
-    "multiply",
-    "nan_to_num",
-    "negative",
-    "nextafter",
-    "positive",
-    "pow",
-    "reciprocal",
-    "remainder",
-    "round",
-    "rsqrt",
-    "sigmoid",
-    "sign",
-    "signbit",
-    "sin",
-    "sinh",
-    "sqrt",
-    "square",
-    "subtract",
-    "tan",
-    "tanh",
-    "to_device",
-    "trunc",
-    "where",
-]
+from tensorgrad.ops.convert import *  # noqa: F403
+from tensorgrad.ops.elementwise.arithmetic import *  # noqa: F403
+from tensorgrad.ops.elementwise.choice import *  # noqa: F403
+from tensorgrad.ops.elementwise.error_function import *  # noqa: F403
+from tensorgrad.ops.elementwise.exponential import *  # noqa: F403
+from tensorgrad.ops.elementwise.rounding import *  # noqa: F403
+from tensorgrad.ops.elementwise.trigonometry import *  # noqa: F403
+
+# Set where mypy does not look: it follows a star import only into a module that has no `__all__`.
+globals()["__all__"] = [name for name, value in globals().items() if isinstance(value, FunctionType)]

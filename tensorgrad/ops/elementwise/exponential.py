@@ -23,20 +23,7 @@ from tensorgrad.ops.elementwise.choice import where
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "exp",
-    "exp2",
-    "expm1",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "logaddexp",
-    "pow",
-    "rsqrt",
-    "sigmoid",
-    "sqrt",
-]
+__all__ = ["exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "logaddexp", "pow", "rsqrt", "sigmoid", "sqrt"]
 
 
 def exp(x: TensorLike) -> Tensor:

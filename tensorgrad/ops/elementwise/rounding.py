@@ -22,17 +22,7 @@ from tensorgrad.ops.logic import constant, detached, no_vjp
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "ceil",
-    "copysign",
-    "floor",
-    "floor_divide",
-    "nextafter",
-    "remainder",
-    "round",
-    "signbit",
-    "trunc",
-]
+__all__ = ["ceil", "copysign", "floor", "floor_divide", "nextafter", "remainder", "round", "signbit", "trunc"]
 
 
 def ceil(x: TensorLike) -> Tensor:

@@ -26,6 +26,8 @@ from tensorgrad.ops.shape import concat, matrix_transpose, tril
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
+__all__ = ["cholesky", "eigh", "eigvalsh", "qr", "svd", "svdvals"]
+
 _IF_NOT_FINITE = "look for nan and inf"
 
 

@@ -18,6 +18,8 @@ from tensorgrad.ops.shape import matrix_transpose
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
+__all__ = ["det", "slogdet"]
+
 
 class SlogdetResult(NamedTuple):
     """The determinant's sign, and the logarithm of its size."""

@@ -14,6 +14,8 @@ from tensorgrad.ops.linalg.operand import matrix_operand
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
+__all__ = ["diagonal", "trace"]
+
 
 def diagonal(x: TensorLike, *, offset: int = 0) -> Tensor:
     """The diagonals of the matrices in the last two axes, (..., M, N) to (..., K), as a copy.

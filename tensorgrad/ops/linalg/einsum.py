@@ -22,6 +22,8 @@ from tensorgrad.ops.shape import permute_dims
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
+__all__ = ["einsum"]
+
 _TERM = re.compile(r"[A-Za-z]*(\.\.\.)?[A-Za-z]*")
 
 

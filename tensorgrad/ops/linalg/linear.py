@@ -19,6 +19,8 @@ from tensorgrad.rounding import rounded
 from tensorgrad.tape import record_joint
 from tensorgrad.tensor import Tensor
 
+__all__ = ["linear"]
+
 
 def linear(
     x: TensorLike, weight: TensorLike, bias: TensorLike | None = None, *, product_dtype: str | None = None

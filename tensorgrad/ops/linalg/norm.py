@@ -22,6 +22,8 @@ from tensorgrad.ops.shape import permute_dims
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
+__all__ = ["matrix_norm", "norm", "vector_norm"]
+
 
 def vector_norm(x: TensorLike, *, axis: Axis = None, keepdims: bool = False, ord: float = 2) -> Tensor:  # noqa: A002
     """(sum of |x|^ord)^(1 / ord) over `axis` (None: over all elements).

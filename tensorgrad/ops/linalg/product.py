@@ -28,6 +28,8 @@ from tensorgrad.ops.shape import matrix_transpose, permute_dims, roll
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
+__all__ = ["cross", "kron", "matmul", "outer", "tensordot", "vecdot"]
+
 
 def matmul(x: TensorLike, y: TensorLike) -> Tensor:
     """The matrix product over the last two axes; leading axes broadcast.

@@ -24,6 +24,8 @@ from tensorgrad.ops.shape import matrix_transpose
 from tensorgrad.tape import data, record, record_joint
 from tensorgrad.tensor import Tensor
 
+__all__ = ["inv", "matrix_power", "matrix_rank", "pinv", "solve"]
+
 _IF_SINGULAR = "add a multiple of the identity to it, or use pinv"
 
 

@@ -17,6 +17,9 @@ from tensorgrad.ops.shape import split
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
+__all__ = ["celu", "elu", "gelu", "hardtanh", "leaky_relu", "logsigmoid", "mish", "relu", "relu6", "selu"]
+__all__ += ["silu", "softplus", "softsign", "swiglu"]
+
 # --- piecewise linear --------------------------------------------------------------------------
 
 

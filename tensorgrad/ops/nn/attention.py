@@ -28,6 +28,8 @@ from tensorgrad.random import Key, RowKeys
 from tensorgrad.tape import data, record, record_joint
 from tensorgrad.tensor import Tensor
 
+__all__ = ["rope", "scaled_dot_product_attention", "self_attention"]
+
 
 def scaled_dot_product_attention(
     q: TensorLike,

@@ -10,9 +10,7 @@ from tensorgrad.ops.linalg import matmul
 from tensorgrad.ops.shape import permute_dims
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "bilinear",
-]
+__all__ = ["bilinear"]
 
 
 def bilinear(x1: TensorLike, x2: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:

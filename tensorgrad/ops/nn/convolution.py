@@ -16,9 +16,7 @@ from tensorgrad.ops.shape import expand_dims, permute_dims, squeeze
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "conv1d",
-]
+__all__ = ["conv1d"]
 
 
 def conv1d(

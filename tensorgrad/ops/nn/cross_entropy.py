@@ -25,10 +25,7 @@ from tensorgrad.ops.shape import moveaxis, squeeze
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "cross_entropy",
-    "nll_loss",
-]
+__all__ = ["cross_entropy", "nll_loss"]
 
 
 def cross_entropy(

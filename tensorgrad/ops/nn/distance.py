@@ -15,12 +15,7 @@ from tensorgrad.ops.linalg import vector_norm
 from tensorgrad.ops.shape import expand_dims
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "cdist",
-    "cosine_similarity",
-    "normalize",
-    "pairwise_distance",
-]
+__all__ = ["cdist", "cosine_similarity", "normalize", "pairwise_distance"]
 
 
 def cosine_similarity(x1: TensorLike, x2: TensorLike, *, axis: int = 1, eps: float = 1e-8) -> Tensor:

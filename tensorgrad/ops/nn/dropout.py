@@ -13,6 +13,8 @@ from tensorgrad.random import Key, RowKeys, as_pairs
 from tensorgrad.tape import record
 from tensorgrad.tensor import Tensor
 
+__all__ = ["dropout"]
+
 
 def dropout(x: TensorLike, key: Key | RowKeys, *, rate: float) -> Tensor:
     """Zero each element with probability `rate`, and divide the others by 1 - rate.

@@ -13,9 +13,7 @@ from tensorgrad.ops.common import operand
 from tensorgrad.ops.logic import constant
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "one_hot",
-]
+__all__ = ["one_hot"]
 
 
 def one_hot(ids: Any, num_classes: int = -1) -> Tensor:

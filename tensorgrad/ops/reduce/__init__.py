@@ -4,27 +4,14 @@
 Raises ShapeError for an axis that is not there, or that is named twice.
 """
 
-from tensorgrad.ops.reduce.exponential import logsumexp
-from tensorgrad.ops.reduce.extrema import argmax, argmin, max, min
-from tensorgrad.ops.reduce.logical import all, any, count_nonzero
-from tensorgrad.ops.reduce.moments import mean, std, var
-from tensorgrad.ops.reduce.product import prod
-from tensorgrad.ops.reduce.running import cumulative_prod, cumulative_sum, diff
+from types import FunctionType
 
-__all__ = [
-    "all",
-    "any",
-    "argmax",
-    "argmin",
-    "count_nonzero",
-    "cumulative_prod",
-    "cumulative_sum",
-    "diff",
-    "logsumexp",
-    "max",
-    "mean",
-    "min",
-    "prod",
-    "std",
-    "var",
-]
+from tensorgrad.ops.reduce.exponential import *  # noqa: F403
+from tensorgrad.ops.reduce.extrema import *  # noqa: F403
+from tensorgrad.ops.reduce.logical import *  # noqa: F403
+from tensorgrad.ops.reduce.moments import *  # noqa: F403
+from tensorgrad.ops.reduce.product import *  # noqa: F403
+from tensorgrad.ops.reduce.running import *  # noqa: F403
+
+# Set where mypy does not look: it follows a star import only into a module that has no `__all__`.
+globals()["__all__"] = [name for name, value in globals().items() if isinstance(value, FunctionType)]

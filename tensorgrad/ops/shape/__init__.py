@@ -1,26 +1,11 @@
 """Ops that rearrange elements without changing them: views where NumPy can give one."""
 
-from tensorgrad.ops.shape.axes import expand_dims, matrix_transpose, moveaxis, permute_dims, squeeze
-from tensorgrad.ops.shape.joining import concat, split, stack, unstack
-from tensorgrad.ops.shape.order import flip, roll, tril, triu
-from tensorgrad.ops.shape.repetition import meshgrid, pad, repeat, tile
+from types import FunctionType
 
-__all__ = [
-    "concat",
-    "expand_dims",
-    "flip",
-    "matrix_transpose",
-    "meshgrid",
-    "moveaxis",
-    "pad",
-    "permute_dims",
-    "repeat",
-    "roll",
-    "split",
-    "squeeze",
-    "stack",
-    "tile",
-    "tril",
-    "triu",
-    "unstack",
-]
+from tensorgrad.ops.shape.axes import *  # noqa: F403
+from tensorgrad.ops.shape.joining import *  # noqa: F403
+from tensorgrad.ops.shape.order import *  # noqa: F403
+from tensorgrad.ops.shape.repetition import *  # noqa: F403
+
+# Set where mypy does not look: it follows a star import only into a module that has no `__all__`.
+globals()["__all__"] = [name for name, value in globals().items() if isinstance(value, FunctionType)]
