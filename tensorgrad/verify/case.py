@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ def _draw(domain: str, shape: Shape, rng: np.random.Generator) -> Any:
 
 
 class Table:
-    """The cases of one part of the library; `table.case(...)` adds one for each set of shapes."""
+    """The cases of one part of the library."""
 
     def __init__(self) -> None:
         self.cases: list[Case] = []
@@ -75,15 +76,35 @@ class Table:
         op: str,
         f: Callable[..., Any],
         expected: Callable[..., Any],
-        *shape_sets: tuple[Shape, ...],
-        label: str = "",
+        shapes: str,
+        *,
+        label: object = "",
         domain: str | tuple[str, ...] = "any",
         is_differentiable: bool = True,
-        same: Shape | None = None,
+        same: str | None = None,
+        **options: Any,
     ) -> None:
-        for shapes in shape_sets:
-            sizes = "-".join("x".join(map(str, shape)) or "scalar" for shape in shapes)
-            self.cases.append(Case(op, f"{op}:{label}{sizes}", f, expected, shapes, domain, is_differentiable, same))
+        """Add a case for each set of `shapes`, one shape per input: "3x4 4, 2x2 scalar" are two sets for two inputs.
+
+        Both functions get the `options`. They also label the cases, unless `label` does.
+        """
+        if options:
+            f, expected = partial(f, **options), partial(expected, **options)
+            label = label if label != "" else "-".join(map(str, options.values()))
+        for texts in map(str.split, shapes.split(",")):
+            name = f"{op}:{label}{'' if label == '' else '-'}{'-'.join(texts)}"
+            alone = None if same is None else as_shape(same)
+            sizes = tuple(map(as_shape, texts))
+            self.cases.append(Case(op, name, f, expected, sizes, domain, is_differentiable, alone))
+
+    def constant(self, op: str, f: Callable[..., Any], expected: Callable[..., Any], shapes: str, **more: Any) -> None:
+        """`case`, for a function whose result is a constant to gradients."""
+        self.case(op, f, expected, shapes, is_differentiable=False, **more)
+
+
+def as_shape(text: str) -> Shape:
+    """(2, 3) for "2x3", () for "scalar"."""
+    return () if text == "scalar" else tuple(map(int, text.split("x")))
 
 
 def beside(x: Tensor, constant: Any) -> Array:

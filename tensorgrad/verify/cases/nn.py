@@ -16,7 +16,7 @@ from tensorgrad.verify.cases.elementwise import UNARY
 __all__ = ["table"]
 
 table = Table()
-case = table.case
+case, constant = table.case, table.constant
 
 
 def soft(x: Array, axis: int = -1) -> Any:
@@ -25,39 +25,27 @@ def soft(x: Array, axis: int = -1) -> Any:
 
 
 for axis in (-1, 0, 1):
-    shapes = (((3, 4),), ((2, 1),), ((3, 0, 2),) if axis == 0 else ((0, 3),) if axis else ((3, 0, 1),))
-    case(
-        "softmax", lambda x, a=axis: tg.softmax(x, axis=a), lambda x, a=axis: soft(x, a), *shapes[:2], label=f"{axis}-"
-    )
-    case(
-        "log_softmax",
-        lambda x, a=axis: tg.log_softmax(x, axis=a),
-        lambda x, a=axis: np.log(soft(x, a)),
-        *shapes[:2],
-        label=f"{axis}-",
-    )
-case("softmax", tg.softmax, soft, ((0, 3),), ((2, 3, 2),))
-case("log_softmax", tg.log_softmax, lambda x: np.log(soft(x)), ((0, 3),), ((2, 3, 2),))
+    case("softmax", tg.softmax, soft, "3x4, 2x1", axis=axis)
+    case("log_softmax", tg.log_softmax, lambda x, axis: np.log(soft(x, axis)), "3x4, 2x1", axis=axis)
+case("softmax", tg.softmax, soft, "0x3, 2x3x2")
+case("log_softmax", tg.log_softmax, lambda x: np.log(soft(x)), "0x3, 2x3x2")
 KEY = tg.Key(3)
 for rate in (0.0, 0.4):
     case(
         "dropout",
-        lambda x, r=rate: tg.dropout(x, KEY, rate=r),
-        lambda x, r=rate: x * (KEY.uniform(x.shape) >= r) / (1 - r),
-        *UNARY,
-        label=f"{rate}-",
+        lambda x, rate: tg.dropout(x, KEY, rate=rate),
+        lambda x, rate: x * (KEY.uniform(x.shape) >= rate) / (1 - rate),
+        UNARY,
+        rate=rate,
     )
-for bias in (False, True):
-    case(
-        "bilinear",
-        tg.bilinear,
-        lambda x, y, w, b=0.0: np.stack([((x @ m) * y).sum(axis=-1) for m in w], axis=-1) + b,
-        *(
-            (*shapes, (2,)) if bias else shapes
-            for shapes in (((4, 3), (4, 2), (2, 3, 2)), ((3,), (2,), (2, 3, 2)), ((2, 0, 1), (2, 0, 2), (2, 1, 2)))
-        ),
-        label="bias-" if bias else "",
-    )
+
+
+def bilinear(x: Array, y: Array, w: Array, b: Any = 0.0) -> Any:
+    return np.stack([((x @ m) * y).sum(axis=-1) for m in w], axis=-1) + b
+
+
+case("bilinear", tg.bilinear, bilinear, "4x3 4x2 2x3x2, 3 2 2x3x2, 2x0x1 2x0x2 2x1x2")
+case("bilinear", tg.bilinear, bilinear, "4x3 4x2 2x3x2 2, 3 2 2x3x2 2, 2x0x1 2x0x2 2x1x2 2", label="bias")
 ACTIVATIONS: dict[str, Callable[[Array], Any]] = {
     "gelu": vector(lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2),
     "gelu_tanh": vector(lambda v: v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))) / 2),
@@ -66,31 +54,33 @@ ACTIVATIONS: dict[str, Callable[[Array], Any]] = {
         vector(lambda v: v / (1 + math.exp(-v)))(h[..., : h.shape[-1] // 2]) * h[..., h.shape[-1] // 2 :]
     ),
 }
-for name, activation in ACTIVATIONS.items():
+
+
+def two_layers(x: Array, up: Array, down: Array, b: Any = 0.0, c: Any = 0.0, *, activation: str) -> Any:
+    hidden = ACTIVATIONS[activation](np.einsum("...c,fc->...f", x, up) + b)
+    return np.einsum("...f,nf->...n", hidden, down) + c
+
+
+for name in ACTIVATIONS:
     rows = 2 if name == "swiglu" else 1
-    call = (
-        "mlp",
-        lambda *xs, a=name: tg.mlp(*xs, activation=a),
-        lambda x, up, down, b=0.0, c=0.0, a=activation: (
-            np.einsum("...f,nf->...n", a(np.einsum("...c,fc->...f", x, up) + b), down) + c
-        ),
-    )
-    case(*call, ((3, 2), (3 * rows, 2), (2, 3)), label=f"{name}-", same=None if rows == 2 else (2, 2))
-    case(*call, ((2, 1, 2), (2 * rows, 2), (3, 2), (2 * rows,), (3,)), label=f"{name}-biases-")
-    case(*call, ((2,), (2 * rows, 2), (1, 2), (2 * rows,)), label=f"{name}-bias-")
-    case(*call, ((0, 2), (2 * rows, 2), (1, 2)), ((2, 0), (2 * rows, 0), (1, 2)), label=f"{name}-none-")
-case(
+    for label, shapes in (
+        ("", f"3x2 {3 * rows}x2 2x3"),
+        ("-biases", f"2x1x2 {2 * rows}x2 3x2 {2 * rows} 3"),
+        ("-bias", f"2 {2 * rows}x2 1x2 {2 * rows}"),
+        ("-none", f"0x2 {2 * rows}x2 1x2, 2x0 {2 * rows}x0 1x2"),
+    ):
+        same = "2x2" if rows == 1 and not label else None
+        case("mlp", tg.mlp, two_layers, shapes, label=name + label, same=same, activation=name)
+constant(
     "one_hot",
     lambda x: tg.one_hot(tg.astype(x > 0, "int64"), 3),
     lambda x: np.stack([x <= 0, x > 0, np.zeros(x.shape)], axis=-1).astype(np.int64),
-    *UNARY,
-    is_differentiable=False,
+    UNARY,
 )
-case(
+constant(
     "one_hot",
     lambda x: tg.one_hot(tg.astype(x > -9, "uint8")),
     lambda x: np.stack([np.zeros(x.shape), np.ones(x.shape)], axis=-1).astype(np.int64),
-    ((3, 2),),
-    label="all-",
-    is_differentiable=False,
+    "3x2",
+    label="all",
 )

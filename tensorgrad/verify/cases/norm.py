@@ -27,68 +27,43 @@ def scaled(x: Array, eps: float, axes: int = 1) -> Any:
 
 
 for eps in (1e-5, 0.3):
-    case(
-        "layer_norm",
-        lambda x, w, b, e=eps: tg.layer_norm(x, w, b, eps=e),
-        lambda x, w, b, e=eps: normalised(x, e) * w + b,
-        ((3, 4), (4,), (4,)),
-        ((2, 3, 5), (5,), (5,)),
-        ((5,), (5,), (5,)),
-        ((0, 4), (4,), (4,)),
-        label=f"{eps}-",
-        same=(5,),
-    )
-case("layer_norm", tg.layer_norm, lambda x, w: normalised(x, 1e-5) * w, ((3, 4), (4,)), label="weight-", same=(5,))
-case("layer_norm", lambda x, w: tg.layer_norm(x, w, eps=0.1), lambda x, w: 0 * x * w, ((3, 1), (1,)), label="narrow-")
+    expected = lambda x, w, b, eps: normalised(x, eps) * w + b  # noqa: E731
+    case("layer_norm", tg.layer_norm, expected, "3x4 4 4, 2x3x5 5 5, 5 5 5, 0x4 4 4", same="5", eps=eps)
+case("layer_norm", tg.layer_norm, lambda x, w: normalised(x, 1e-5) * w, "3x4 4", label="weight", same="5")
+case("layer_norm", lambda x, w: tg.layer_norm(x, w, eps=0.1), lambda x, w: 0 * x * w, "3x1 1", label="narrow")
 case(
     "rms_norm",
     lambda x, w: tg.rms_norm(x, w, eps=0.01),
     lambda x, w: x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + 0.01) * w,
-    ((3, 4), (4,)),
-    ((2, 3, 5), (5,)),
-    ((1,), (1,)),
-    ((0, 2), (2,)),
-    same=(5,),
+    "3x4 4, 2x3x5 5, 1 1, 0x2 2",
+    same="5",
 )
-case(
-    "rms_norm",
-    tg.rms_norm,
-    lambda x, w: scaled(x, 2**-52) * w,
-    ((3, 4), (4,)),
-    label="default-",
-)
-case("rms_norm", lambda x: tg.rms_norm(x, eps=0.01), lambda x: scaled(x, 0.01), ((3, 4),), ((4,),), label="alone-")
-case("layer_norm", tg.layer_norm, lambda x: normalised(x, 1e-5), ((3, 4),), ((4,),), label="alone-")
-case(
-    "layer_norm",
-    lambda x, b: tg.layer_norm(x, bias=b),
-    lambda x, b: normalised(x, 1e-5) + b,
-    ((3, 4), (4,)),
-    label="bias-",
-)
+case("rms_norm", tg.rms_norm, lambda x, w: scaled(x, 2**-52) * w, "3x4 4", label="default")
+case("rms_norm", lambda x: tg.rms_norm(x, eps=0.01), lambda x: scaled(x, 0.01), "3x4, 4", label="alone")
+case("layer_norm", tg.layer_norm, lambda x: normalised(x, 1e-5), "3x4, 4", label="alone")
+case("layer_norm", lambda x, b: tg.layer_norm(x, bias=b), lambda x, b: normalised(x, 1e-5) + b, "3x4 4", label="bias")
 case(
     "layer_norm",
     tg.layer_norm,
     lambda x, w, b: normalised(x, 1e-5, 2) * w + b,
-    ((2, 3, 4), (3, 4), (3, 4)),
-    ((3, 4), (3, 4), (3, 4)),
-    label="axes-",
-    same=(3, 4),
+    "2x3x4 3x4 3x4, 3x4 3x4 3x4",
+    label="axes",
+    same="3x4",
 )
 case(
     "layer_norm",
     lambda x: tg.layer_norm(x, normalized_shape=(3, 4)),
     lambda x: normalised(x, 1e-5, 2),
-    ((2, 3, 4),),
-    label="shape-",
+    "2x3x4",
+    label="shape",
 )
 case(
     "rms_norm",
     lambda x, w: tg.rms_norm(x, w, normalized_shape=(3, 4), eps=0.1),
     lambda x, w: scaled(x, 0.1, 2) * w,
-    ((2, 3, 4), (3, 4)),
-    label="axes-",
-    same=(3, 4),
+    "2x3x4 3x4",
+    label="axes",
+    same="3x4",
 )
 for groups in (1, 2, 4):
 
@@ -97,39 +72,22 @@ for groups in (1, 2, 4):
         parts = [normalised(part.reshape(len(x), width), eps) for part in np.split(x, groups, axis=1)]
         return np.concatenate(parts, axis=1).reshape(x.shape)
 
-    case(
-        "group_norm",
-        lambda x, w, b, g=groups: tg.group_norm(x, g, w, b, eps=0.1),
-        lambda x, w, b, f=grouped: f(x, 0.1) * w.reshape(4, 1) + b.reshape(4, 1),
-        ((2, 4, 3), (4,), (4,)),
-        label=f"{groups}-",
-    )
-    case(
-        "group_norm",
-        lambda x, w, b, g=groups: tg.group_norm(x, g, w, b),
-        lambda x, w, b, f=grouped: f(x) * w.reshape(4, 1, 1) + b.reshape(4, 1, 1),
-        ((1, 4, 2, 3), (4,), (4,)),
-        ((0, 4, 2, 3), (4,), (4,)),
-        label=f"{groups}-",
-    )
+    for shapes, eps, ones in (("2x4x3 4 4", 0.1, (1,)), ("1x4x2x3 4 4, 0x4x2x3 4 4", 1e-5, (1, 1))):
+        case(
+            "group_norm",
+            lambda x, w, b, g=groups, e=eps: tg.group_norm(x, g, w, b, eps=e),
+            lambda x, w, b, f=grouped, e=eps, n=ones: f(x, e) * w.reshape(4, *n) + b.reshape(4, *n),
+            shapes,
+            label=groups,
+        )
 case(
     "group_norm",
     lambda x: tg.group_norm(x, 2, eps=0.1),
     lambda x: normalised(x.reshape(-1, 2), 0.1).reshape(x.shape),
-    ((3, 4),),
-    label="alone-",
+    "3x4",
+    label="alone",
 )
 case(
-    "group_norm",
-    lambda x, b: tg.group_norm(x, 1, None, b),
-    lambda x, b: normalised(x, 1e-5) + b,
-    ((3, 4), (4,)),
-    label="bias-",
+    "group_norm", lambda x, b: tg.group_norm(x, 1, None, b), lambda x, b: normalised(x, 1e-5) + b, "3x4 4", label="bias"
 )
-case(
-    "group_norm",
-    lambda x, w: tg.group_norm(x, 1, w),
-    lambda x, w: normalised(x, 1e-5) * w,
-    ((3, 4), (4,)),
-    label="weight-",
-)
+case("group_norm", lambda x, w: tg.group_norm(x, 1, w), lambda x, w: normalised(x, 1e-5) * w, "3x4 4", label="weight")

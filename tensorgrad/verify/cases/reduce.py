@@ -15,7 +15,7 @@ from tensorgrad.verify.case import Table
 __all__ = ["table"]
 
 table = Table()
-case = table.case
+case, constant = table.case, table.constant
 
 AXES = (None, 0, -1, (0, 2), (-1, 1), ())
 
@@ -47,17 +47,17 @@ def reduction(
     empty: bool = True,
     **options: Any,
 ) -> None:
-    f = getattr(tg, op)
     for axis in axes:
         for keepdims in (False, True):
             case(
                 op,
-                lambda x, a=axis, k=keepdims: f(x, axis=a, keepdims=k, **options),
-                lambda x, a=axis, k=keepdims: flat_axes(x, a, k, reduce_row),
-                ((2, 3, 4),),
-                *([((2, 1, 1),), ((2, 0, 3),)] if empty and not keepdims and axis == (-1, 1) else ()),
+                getattr(tg, op),
+                lambda x, axis, keepdims, **_: flat_axes(x, axis, keepdims, reduce_row),
+                "2x3x4, 2x1x1, 2x0x3" if empty and not keepdims and axis == (-1, 1) else "2x3x4",
                 domain=domain,
-                label=f"{axis}-{keepdims}-{options or ''}",
+                axis=axis,
+                keepdims=keepdims,
+                **options,
             )
 
 
@@ -67,64 +67,39 @@ reduction("var", row_var(0), axes=(None, 0, (-1, 1)), empty=False)
 reduction("var", row_var(1), axes=(None, -1), empty=False, correction=1)
 reduction("var", row_var(-2), axes=((0, -1),), empty=False, correction=-2)
 reduction("std", lambda v: math.sqrt(row_var(0)(v)), axes=(None, (0, 2)), empty=False)
-reduction("std", lambda v: math.sqrt(row_var(1.5)(v)), axes=(0, 1)[1:], empty=False, correction=1.5)
+reduction("std", lambda v: math.sqrt(row_var(1.5)(v)), axes=(1,), empty=False, correction=1.5)
 reduction("prod", math.prod)
 reduction("max", max, domain="distinct", empty=False)
 reduction("min", min, domain="distinct", empty=False)
 reduction("logsumexp", lambda v: math.log(math.fsum(math.exp(e) for e in v)), empty=False)
-case("prod", tg.prod, lambda x: np.array(math.prod(x)), ((7,),), ((1,),), ((0,),))
-case("sum", tg.sum, lambda x: x, ((),))
+case("prod", tg.prod, lambda x: np.array(math.prod(x)), "7, 1, 0")
+case("sum", tg.sum, lambda x: x, "scalar")
 for op, reduce_row in (("sum", math.fsum), ("prod", math.prod)):
     case(
         op,
         lambda x, op=op: tg.astype(getattr(tg, op)(x, axis=1, dtype="float64"), x.dtype),
         lambda x, r=reduce_row: flat_axes(x, 1, False, r),
-        ((2, 3),),
-        label="dtype-",
+        "2x3",
+        label="dtype",
     )
 for arg, pick in (("argmax", np.ndarray.argmax), ("argmin", np.ndarray.argmin)):
-    f = getattr(tg, arg)
     for axis in (None, 0, -1):
-        case(
-            arg,
-            lambda x, f=f, a=axis: f(x, axis=a),
-            lambda x, p=pick, a=axis: np.array(p(x, axis=a)),
-            ((2, 3),),
-            is_differentiable=False,
-            domain="distinct",
-            label=f"{axis}-",
-        )
-case(
-    "any",
-    lambda x: tg.any(x > 1, axis=1),
-    lambda x: (x > 1).sum(axis=1) > 0,
-    ((3, 4),),
-    ((3, 0),),
-    is_differentiable=False,
-)
-case(
-    "all",
-    lambda x: tg.all(x > 0, axis=0),
-    lambda x: (x > 0).sum(axis=0) == len(x),
-    ((3, 4),),
-    ((0, 3),),
-    is_differentiable=False,
-)
-case(
+        expected = lambda x, axis, pick=pick: np.array(pick(x, axis=axis))  # noqa: E731
+        constant(arg, getattr(tg, arg), expected, "2x3", domain="distinct", axis=axis)
+constant("any", lambda x: tg.any(x > 1, axis=1), lambda x: (x > 1).sum(axis=1) > 0, "3x4, 3x0")
+constant("all", lambda x: tg.all(x > 0, axis=0), lambda x: (x > 0).sum(axis=0) == len(x), "3x4, 0x3")
+constant(
     "count_nonzero",
     lambda x: tg.count_nonzero(x > 0, axis=1, keepdims=True),
     lambda x: np.array([[len(np.flatnonzero(row > 0))] for row in x]).reshape(-1, 1),
-    ((3, 4),),
-    ((0, 3),),
-    ((3, 0),),
-    is_differentiable=False,
+    "3x4, 0x3, 3x0",
 )
-case("count_nonzero", tg.count_nonzero, lambda x: np.array(x.size), ((2, 3),), ((),), is_differentiable=False)
+constant("count_nonzero", tg.count_nonzero, lambda x: np.array(x.size), "2x3, scalar")
 
 
-def running(x: Array, axis: int, reduce_row: Callable[[Array], float], initial: bool) -> Array:
-    """Of every beginning of each row along `axis`, the sum or the product."""
-    starts = range(0 if initial else 1, x.shape[axis] + 1)
+def running(x: Array, reduce_row: Callable[[Array], float], axis: int, include_initial: bool) -> Array:
+    """The sum or the product of every beginning of each row along `axis`."""
+    starts = range(0 if include_initial else 1, x.shape[axis] + 1)
     return np.stack([flat_axes(np.take(x, range(n), axis=axis), axis, False, reduce_row) for n in starts], axis=axis)
 
 
@@ -134,22 +109,20 @@ for op, reduce_row in (("cumulative_sum", math.fsum), ("cumulative_prod", math.p
         for initial in (False, True):
             case(
                 op,
-                lambda x, f=f, a=axis, i=initial: f(x, axis=a, include_initial=i),
-                lambda x, a=axis, r=reduce_row, i=initial: running(x, a, r, i),
-                ((3, 4),),
-                ((2, 5, 1),),
-                ((1, 1),),
-                *((((2, 0),), ((0, 2),)) if initial else ()),
-                label=f"{axis}-{initial}-",
+                f,
+                lambda x, r=reduce_row, **o: running(x, r, **o),
+                "3x4, 2x5x1, 1x1, 2x0, 0x2" if initial else "3x4, 2x5x1, 1x1",
+                axis=axis,
+                include_initial=initial,
             )
-    case(op, f, lambda x, r=reduce_row: running(x, 0, r, False), ((7,),), ((1,),), label="vector-")
-    case(op, lambda x, f=f: f(x, axis=1), lambda x: x, ((3, 0),), ((0, 3),), label="empty-")
+    case(op, f, lambda x, r=reduce_row: running(x, r, 0, False), "7, 1", label="vector")
+    case(op, lambda x, f=f: f(x, axis=1), lambda x: x, "3x0, 0x3", label="empty")
     case(
         op,
         lambda x, f=f: tg.astype(f(x, dtype="float64", include_initial=True), x.dtype),
-        lambda x, r=reduce_row: running(x, 0, r, True),
-        ((3,),),
-        label="dtype-",
+        lambda x, r=reduce_row: running(x, r, 0, True),
+        "3",
+        label="dtype",
     )
 
 
@@ -161,14 +134,13 @@ def differences(x: Array, n: int) -> Array:
 
 
 for n in (0, 1, 2, 3):
-    case("diff", lambda x, n=n: tg.diff(x, n=n), lambda x, n=n: differences(x, n), ((2, 4),), ((4,),), label=f"{n}-")
-case("diff", lambda x: tg.diff(x, axis=0), lambda x: x[1:] - x[:-1], ((3, 2),), ((1, 2),), ((0, 2),), label="rows-")
+    case("diff", tg.diff, differences, "2x4, 4", n=n)
+case("diff", lambda x: tg.diff(x, axis=0), lambda x: x[1:] - x[:-1], "3x2, 1x2, 0x2", label="rows")
 case(
     "diff",
     lambda x, y: tg.diff(x, prepend=y, append=x),
     lambda x, y: differences(np.concatenate([y, x, x], axis=-1), 1),
-    ((2, 3), (2, 2)),
-    ((2, 0), (2, 1)),
-    same=(2, 3),
-    label="joined-",
+    "2x3 2x2, 2x0 2x1",
+    same="2x3",
+    label="joined",
 )

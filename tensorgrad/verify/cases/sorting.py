@@ -13,7 +13,7 @@ from tensorgrad.verify.case import Table
 __all__ = ["table"]
 
 table = Table()
-case = table.case
+case, constant = table.case, table.constant
 
 
 def along(x: Array, axis: int, order_row: Any) -> Array:
@@ -32,65 +32,58 @@ for axis in (-1, 0):
         options: dict[str, Any] = {"axis": axis, "descending": descending, "stable": axis == 0}
         case(
             "sort",
-            lambda x, o=options: tg.sort(x, **o),
-            lambda x, o=options: along(x, o["axis"], lambda row: sorted(row, reverse=o["descending"])),
-            ((3, 4),),
-            ((5,),),
-            ((2, 1, 3),),
+            tg.sort,
+            lambda x, axis, descending, stable: along(x, axis, lambda row: sorted(row, reverse=descending)),
+            "3x4, 5, 2x1x3",
             domain="distinct",
-            label=f"{axis}-{descending}-",
+            label=f"{axis}-{descending}",
+            **options,
         )
-        case(
+        constant(
             "argsort",
-            lambda x, o=options: tg.argsort(x, **o),
-            lambda x, o=options: along(x, o["axis"], lambda row: indices_in_order(row, o["descending"])),
-            ((3, 4),),
-            ((5,),),
+            tg.argsort,
+            lambda x, axis, descending, stable: along(x, axis, lambda row: indices_in_order(row, descending)),
+            "3x4, 5",
             domain="distinct",
-            is_differentiable=False,
-            label=f"{axis}-{descending}-",
+            label=f"{axis}-{descending}",
+            **options,
         )
     for largest in (True, False):
         for k in (0, 2):
-            options = {"axis": axis, "largest": largest}
+            options = {"axis": axis, "largest": largest, "k": k}
             case(
                 "topk",
-                lambda x, k=k, o=options: tg.topk(x, k, **o)[0],
-                lambda x, k=k, o=options: along(x, o["axis"], lambda row: sorted(row, reverse=o["largest"])[:k]),
-                ((3, 4),),
-                ((5,),),
+                lambda x, **o: tg.topk(x, **o)[0],
+                lambda x, axis, largest, k: along(x, axis, lambda row: sorted(row, reverse=largest)[:k]),
+                "3x4, 5",
                 domain="distinct",
-                label=f"{axis}-{largest}-{k}-",
+                **options,
             )
-            case(
+            constant(
                 "topk",
-                lambda x, k=k, o=options: tg.topk(x, k, **o)[1],
-                lambda x, k=k, o=options: along(x, o["axis"], lambda row: indices_in_order(row, o["largest"])[:k]),
-                ((3, 4),),
+                lambda x, **o: tg.topk(x, **o)[1],
+                lambda x, axis, largest, k: along(x, axis, lambda row: indices_in_order(row, largest)[:k]),
+                "3x4",
                 domain="distinct",
-                is_differentiable=False,
-                label=f"indices-{axis}-{largest}-{k}-",
+                label=f"indices-{axis}-{largest}-{k}",
+                **options,
             )
-case("sort", tg.sort, lambda x: x, ((0,),), ((2, 0),), ((0, 3),), ((3, 1),))
+case("sort", tg.sort, lambda x: x, "0, 2x0, 0x3, 3x1")
 for side in ("left", "right"):
-    case(
+    constant(
         "searchsorted",
-        lambda x, v, s=side: tg.searchsorted(tg.sort(x), v, side=s),
-        lambda x, v: (v[..., None] > x).sum(axis=-1),
-        ((5,), (2, 3)),
-        ((0,), (2,)),
-        ((3,), ()),
-        is_differentiable=False,
-        label=f"{side}-",
+        lambda x, v, side: tg.searchsorted(tg.sort(x), v, side=side),
+        lambda x, v, side: (v[..., None] > x).sum(axis=-1),
+        "5 2x3, 0 2, 3 scalar",
+        side=side,
     )
-case(
+constant(
     "searchsorted",
     lambda x: tg.searchsorted(x, x, sorter=tg.argsort(x), side="right"),
     lambda x: (x[:, None] >= x).sum(axis=-1),
-    ((4,),),
+    "4",
     domain="distinct",
-    is_differentiable=False,
-    label="sorter-",
+    label="sorter",
 )
 
 
@@ -105,35 +98,24 @@ def occurrences(x: Array) -> list[tuple[float, list[int]]]:
     return [(v, [i for i, other in enumerate(row) if other == v]) for v in sorted(set(row))]
 
 
-case(
-    "unique_values",
-    lambda x: tg.unique_values(repeated(x)),
-    lambda x: np.array([v for v, _ in occurrences(x)]),
-    ((5,),),
-    ((0,),),
-    is_differentiable=False,
+constant(
+    "unique_values", lambda x: tg.unique_values(repeated(x)), lambda x: np.array([v for v, _ in occurrences(x)]), "5, 0"
 )
-case(
+constant(
     "unique_counts",
     lambda x: tg.unique_counts(repeated(x)).counts,
     lambda x: np.array([len(places) for _, places in occurrences(x)]),
-    ((5,),),
-    ((2, 3),),
-    is_differentiable=False,
+    "5, 2x3",
 )
-case(
+constant(
     "unique_inverse",
     lambda x: (u := tg.unique_inverse(repeated(x))).values[u.inverse_indices],
     lambda x: np.concatenate([x, x]),
-    ((5,),),
-    ((2, 3),),
-    is_differentiable=False,
+    "5, 2x3",
 )
-case(
+constant(
     "unique_all",
     lambda x: tg.unique_all(repeated(x)).indices,
     lambda x: np.array([places[0] for _, places in occurrences(x)]),
-    ((5,),),
-    ((2, 3),),
-    is_differentiable=False,
+    "5, 2x3",
 )

@@ -16,7 +16,7 @@ from tensorgrad.verify.case import Table, draw
 from tensorgrad.verify.checks import examine
 from tensorgrad.verify.findings import DERIVATIVES, Findings, elements
 
-SHAPES = ((2, 3), (3,))
+SHAPES = "2x3 3"
 
 
 def findings(f: Callable[..., Any], expected: Callable[..., Any] = np.multiply, **options: Any) -> Findings:
@@ -97,7 +97,7 @@ def test_a_small_wrong_element_does_not_hide_behind_a_large_right_one() -> None:
         sizes = np.array([1.0, 1e6, 1e-6]).astype(x.dtype)
         return tg.record(x.data * sizes, (x, lambda g: g * (sizes * np.array([1, 1, 1.1]).astype(x.dtype))))
 
-    failures = findings(wrong, lambda x: x * np.array([1.0, 1e6, 1e-6]), shapes=((3,),)).failures
+    failures = findings(wrong, lambda x: x * np.array([1.0, 1e6, 1e-6]), shapes="3").failures
     assert "vjp: output[2] by input[2]: expected 1e-06, got 1.1e-06" in failures[0]
 
 
@@ -109,8 +109,8 @@ def wrong_at_order(order: int, factor: float, x: Any) -> Any:
 
 @pytest.mark.parametrize(("order", "name"), [(1, "vjp"), (2, "second order"), (3, "third order")])
 def test_refuses_what_is_wrong_only_at_one_order(order: int, name: str) -> None:
-    assert not findings(lambda x: wrong_at_order(order, 1.0, x), np.exp, shapes=((3,),)).failures
-    failures = findings(lambda x: wrong_at_order(order, 1 + 1e-5, x), np.exp, shapes=((3,),)).failures
+    assert not findings(lambda x: wrong_at_order(order, 1.0, x), np.exp, shapes="3").failures
+    failures = findings(lambda x: wrong_at_order(order, 1 + 1e-5, x), np.exp, shapes="3").failures
     assert f"contiguous float64 on cpu, {name}: " in failures[0]
     earlier = {2: ("vjp:", "jvp:", "gradient:"), 3: ("vjp:", "jvp:", "gradient:", "second order:")}.get(order, ())
     assert not any(word in failure for failure in failures for word in earlier)
@@ -123,7 +123,7 @@ def test_refuses_a_linear_function_whose_gradient_has_no_gradient() -> None:
     def halfway(g: Any) -> Any:
         return tg.record(data(g) * 2, (g, lambda h: data(h) * 2))
 
-    failures = findings(double, lambda x: 2 * x, shapes=((3,),)).failures
+    failures = findings(double, lambda x: 2 * x, shapes="3").failures
     assert "third order: input[" in failures[0]
 
 
@@ -179,8 +179,8 @@ def test_refuses_one_tensor_as_every_input_where_that_is_wrong() -> None:
     def wrong(x: tg.Tensor, y: tg.Tensor) -> tg.Tensor:
         return x * y if x is not y else x * tg.asarray(y.data)
 
-    assert not findings(wrong, shapes=((2,), (2,))).failures
-    failures = findings(wrong, shapes=((2,), (2,)), same=(2,)).failures
+    assert not findings(wrong, shapes="2 2").failures
+    failures = findings(wrong, shapes="2 2", same="2").failures
     assert failures[0].startswith("wrong: case wrong:2-2 of one tensor, contiguous float64 on cpu, vjp: output[")
 
 
@@ -201,7 +201,7 @@ def test_refuses_a_warning() -> None:
 
 def test_a_constant_must_be_one_and_be_exact() -> None:
     def check(f: Callable[[tg.Tensor], Any]) -> list[str]:
-        return findings(f, np.sign, shapes=((3,),), is_differentiable=False).failures
+        return findings(f, np.sign, shapes="3", is_differentiable=False).failures
 
     assert not check(tg.sign)
     assert "expected a Tensor of shape (3,) that is a constant" in check(lambda x: x * 0 + tg.sign(x))[0]
@@ -270,7 +270,7 @@ def test_an_unknown_domain_is_refused() -> None:
 
 def test_ties_are_measured_too() -> None:
     """Where a choice has no differences, by the same numbers in plain memory."""
-    options: dict[str, Any] = {"shapes": ((2, 3),), "domain": "distinct"}
+    options: dict[str, Any] = {"shapes": "2x3", "domain": "distinct"}
 
     def largest(x: tg.Tensor, wrong: float) -> tg.Tensor:
         a = data(x)
@@ -289,7 +289,7 @@ def test_ties_are_measured_too() -> None:
 def test_an_input_that_changes_nothing_has_derivatives_of_zero() -> None:
     for found in (
         findings(lambda x, y: x * 2.0, lambda x, y: x * 2.0),
-        findings(lambda x: tg.matrix_power(x, 0), lambda x: np.eye(2), shapes=((2, 2),)),
+        findings(lambda x: tg.matrix_power(x, 0), lambda x: np.eye(2), shapes="2x2"),
     ):
         assert not found.failures
         assert all(found.worst[column] < 1e-9 for column in DERIVATIVES)
