@@ -1,4 +1,4 @@
-"""A table of pairs: `table.pair(op, theirs, shapes, ...)` adds one."""
+"""A table of pairs: `table.pair(op, shapes, ...)` adds one for `op` and PyTorch's spelling of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import tensorgrad as tg
 from tests.tensorgrad.oracle.compare import Pair
 from tests.tensorgrad.oracle.inputs import Shape
+from tests.tensorgrad.oracle.peers import PEERS
 
 
 class Table:
@@ -19,9 +20,9 @@ class Table:
     def pair(
         self,
         op: str,
-        theirs: Callable[..., Any],
         *shapes: tuple[Shape, ...],
-        ours: Callable[..., Any] | None = None,
+        of: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda f: f,
         **options: Any,
     ) -> None:
-        self.pairs.append(Pair(op, theirs, shapes, ours or getattr(tg, op), **options))
+        """The functions compared are `of(ours)` and `of(theirs)`: a function of the inputs and the named arguments."""
+        self.pairs.append(Pair(op, of(PEERS[op]), shapes, of(getattr(tg, op)), **options))

@@ -20,7 +20,7 @@ from gpt.model import GPT
 from tensorgrad import tape
 from tensorgrad.tree import named_tensors, replace_tensors
 from tensorgrad.verify.case import Case
-from tensorgrad.verify.cases import CASES as ALL_CASES
+from tests.tensorgrad.each import CASES_OF, each_case
 
 
 def here() -> int:
@@ -105,14 +105,7 @@ def planted(op: str, value: float, *, backward: bool) -> Iterator[Plant]:
         yield Plant(patch, op, value, backward=backward)
 
 
-CASES = [case for case in ALL_CASES if case.op in tg.ops.__all__]
-IDS = [f"{i}-{case.name}" for i, case in enumerate(CASES)]
-every_case = pytest.mark.parametrize("case", CASES, ids=IDS)
-every_differentiable = pytest.mark.parametrize(
-    "case",
-    [case for case in CASES if case.is_differentiable],
-    ids=[name for name, case in zip(IDS, CASES, strict=True) if case.is_differentiable],
-)
+DIFFERENTIABLE = {op: found for op, cases in CASES_OF.items() if (found := [c for c in cases if c.is_differentiable])}
 
 
 class Program:
@@ -160,35 +153,33 @@ def is_caught(case: Case, value: float, *, backward: bool) -> bool:
 BAD = (math.nan, math.inf, -math.inf)
 
 
-@every_case
 @pytest.mark.untraced
-def test_planted_forward(case: Case) -> None:
-    is_caught(case, BAD[len(case.name) % 3], backward=False)
+@pytest.mark.parametrize("op", CASES_OF)
+def test_planted_forward(op: str) -> None:
+    each_case(lambda case: is_caught(case, BAD[len(case.name) % 3], backward=False), CASES_OF[op])
 
 
-@every_differentiable
 @pytest.mark.untraced
-def test_planted_backward(case: Case) -> None:
-    is_caught(case, BAD[len(case.name) % 3], backward=True)
+@pytest.mark.parametrize("op", DIFFERENTIABLE)
+def test_planted_backward(op: str) -> None:
+    each_case(lambda case: is_caught(case, BAD[len(case.name) % 3], backward=True), DIFFERENTIABLE[op])
 
 
-# What these record first they divide by: an inf there makes a finite 0.
+# These divide by what they record first: an inf there gives a finite 0.
 DIVIDE = ("normalize", "softsign")
 # It records nothing.
 NO_TENSOR = ("broadcast_shapes",)
 
 
-@pytest.mark.parametrize("op", sorted({case.op for case in CASES if case.is_differentiable} - {*NO_TENSOR}))
-def test_of_every_op_some_case_is_caught(op: str) -> None:
-    """Else the two tests above would prove nothing of it."""
-    cases = [case for case in CASES if case.op == op and case.is_differentiable]
+@pytest.mark.parametrize("op", sorted(DIFFERENTIABLE.keys() - {*NO_TENSOR}))
+def test_every_op_has_a_case_that_is_caught(op: str) -> None:
+    """Without one the two tests above would prove nothing about the op."""
     for backward in (False, True):
         for value in BAD if backward or op not in DIVIDE else BAD[:1]:
-            assert any(is_caught(case, value, backward=backward) for case in cases), (value, backward)
+            assert any(is_caught(case, value, backward=backward) for case in DIFFERENTIABLE[op]), (value, backward)
 
 
-@every_case
-def test_what_is_right_passes(case: Case) -> None:
+def passes(case: Case) -> None:
     leaves = [tg.tensor(a, requires_grad=True) for a in case.inputs()]
     with tg.find_non_finite():
         out = case.f(*leaves)
@@ -196,6 +187,11 @@ def test_what_is_right_passes(case: Case) -> None:
             for g in tg.grad(out, leaves, np.ones_like(out.numpy()), create_graph=True):
                 if g.requires_grad:
                     tg.grad(g.sum(), leaves, keep_graph=True)
+
+
+@pytest.mark.parametrize("op", CASES_OF)
+def test_what_is_right_passes(op: str) -> None:
+    each_case(passes, CASES_OF[op])
 
 
 # --- programs ----------------------------------------------------------------------------------

@@ -10,9 +10,8 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.verify.case import Case
-from tensorgrad.verify.cases import CASES as ALL_CASES
+from tests.tensorgrad.each import CASES_OF, each_case
 
-CASES = [case for case in ALL_CASES if case.op in tg.ops.__all__]
 # Cases whose results have a shape that depends on values: they are refused.
 NEED_VALUES = (
     "getitem:where-",  # a mask computed from x
@@ -46,9 +45,8 @@ def run(case: Case, dtype: str, *, create_graph: bool) -> Any:
     return found
 
 
-@pytest.mark.parametrize("create_graph", [False, True], ids=["first", "second"])
-@pytest.mark.parametrize("case", CASES, ids=[f"{i}-{case.name}" for i, case in enumerate(CASES)])
-def test_shapes_and_dtypes(case: Case, create_graph: bool) -> None:
+def compare(case: Case, create_graph: bool) -> None:
+    """The case on shapes gives the shapes and dtypes that it gives on data, and leaves no memory behind."""
     dtype = "float64" if create_graph else "float32"
     real = run(case, dtype, create_graph=create_graph)
     with tg.abstract() as meter:
@@ -58,6 +56,12 @@ def test_shapes_and_dtypes(case: Case, create_graph: bool) -> None:
         else:
             assert run(case, dtype, create_graph=create_graph) == real
     assert meter.live_bytes == 0 or case.name.startswith(NEED_VALUES)
+
+
+@pytest.mark.parametrize("create_graph", [False, True], ids=["first", "second"])
+@pytest.mark.parametrize("op", CASES_OF)
+def test_shapes_and_dtypes(op: str, create_graph: bool) -> None:
+    each_case(lambda case: compare(case, create_graph), CASES_OF[op])
 
 
 X = (3, 4)
