@@ -7,7 +7,6 @@ from typing import Any
 
 from tensorgrad.arguments import as_flag, as_number, as_size
 from tensorgrad.array import Array, device_of, module_of
-from tensorgrad.array import Array, module_of
 from tensorgrad.cotangent import Request
 from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 from tensorgrad.kernels import kernels_for
@@ -23,8 +22,6 @@ from tensorgrad.ops.nn.norm import rms_norm_definition
 from tensorgrad.ops.nn.softmax import softmax_definition
 from tensorgrad.ops.shape import concat, matrix_transpose, permute_dims, split
 from tensorgrad.random import Key, RowKeys, as_pairs, from_pairs
-from tensorgrad.tape import Request, data, record, record_joint
-from tensorgrad.random import Key, RowKeys
 from tensorgrad.tape import data, record, record_joint
 from tensorgrad.tensor import Tensor
 
