@@ -1,14 +1,13 @@
-"""The configuration of a run: frozen values with units in their names, checked when they are made.
+"""The configuration of a run, and of sampling: frozen values that are checked when they are made.
 
-A `TrainConfig` holds everything that decides what a run computes, in five groups: the model, the
-tokenizer, the data, the optimizer, and (at its own level) the run itself. The same names are used
-everywhere: `config.model.num_layers` in Python, `num_layers` under `[model]` in a TOML file,
-`--model.num-layers` on the command line. Every run folder keeps its resolved configuration as
-`config.toml`; `gpt/config_file.py` reads and writes it.
+A `TrainConfig` decides everything that a run computes. Its own fields are about the run; four groups
+are about the model, the tokenizer, the data and the optimizer. A field has one name everywhere:
+`config.model.num_layers` in Python, `num_layers` under `[model]` in a TOML file, `--model.num-layers`
+on the command line. A run folder keeps its configuration in `config.toml` (see gpt/config_file.py).
 
-A value that cannot work is refused here, before anything is read or written, with its dotted name,
-what was expected and what to do. 0 often means "choose for me"; the comment beside the field says
-what is chosen, and a property (`kv_heads`, `ffn_width`, `micro_batch`) gives the number in force.
+A value that cannot work raises a UserError here, before anything is read or written. 0 often means
+"choose for me"; the comment beside the field says what is chosen, and a property (`kv_heads`,
+`ffn_width`, `micro_batch`) gives the number.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from gpt.errors import UserError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["DataConfig", "ModelConfig", "OptimConfig", "TokenizerConfig", "TrainConfig"]
+__all__ = ["DataConfig", "ModelConfig", "OptimConfig", "Sampling", "TokenizerConfig", "TrainConfig"]
 
 _FFN_MULTIPLE = 64
 _MAX_THREADS = 1024
@@ -31,27 +30,27 @@ _MAX_THREADS = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Architecture of a decoder-only transformer: GPT-2, Llama, and what lies between."""
+    """Architecture of a decoder-only transformer: GPT-2, Llama, or something between."""
 
-    vocab_size: int = 0  # ids the model knows; 0: as many as the tokenizer has, more: padded
+    vocab_size: int = 0  # ids the model knows; 0: as many as the tokenizer has; more than that: padded
     context_length: int = 256  # tokens that a prediction can look back on
     num_layers: int = 6  # blocks of attention and MLP
     num_heads: int = 4  # attention heads; they share model_dim
     num_kv_heads: int = 0  # heads of keys and values; 0: num_heads
     model_dim: int = 256  # width of the residual stream
     ffn_dim: int = 0  # width inside the MLP; 0: 4 model_dim, with swiglu 8/3 model_dim rounded up to 64s
-    positions: Literal["learned", "sinusoidal", "rope"] = "rope"  # how a token knows its place
+    positions: Literal["learned", "sinusoidal", "rope"] = "rope"  # how position is encoded
     norm: Literal["layer_norm", "rms_norm"] = "rms_norm"  # before attention, MLP and head
-    norm_eps: float = 1e-5  # added to the variance (mean square) in the norms
+    norm_eps: float = 1e-5  # added to the variance or mean square
     activation: Literal["gelu", "gelu_tanh", "swiglu", "relu_squared"] = "swiglu"  # inside the MLP
-    has_bias: bool = False  # biases in linears and layer norms
+    has_bias: bool = False  # biases in linear layers and layer norms
     is_head_tied: bool = True  # the output matrix is the token embedding
     dropout: float = 0.0  # of embeddings, attention weights and each residual branch
-    ngram_length: int = 1  # embeddings of up to so many neighbouring tokens together; 1: of each token alone
-    ngram_rows: int = 2048  # rows of the table for each n from 2 on, which n-grams share by their hash
+    ngram_length: int = 1  # longest n-gram with an embedding; 1: only single tokens have one
+    ngram_rows: int = 2048  # rows of the table for each n > 1, shared by n-grams of one hash
     rope_theta: float = 10000.0  # base of the rotary wavelengths
-    qk_norm: bool = False  # queries and keys rms-normalised per head, without parameters
-    logit_soft_cap: float = 0.0  # logits become cap * tanh(logits / cap); 0: left alone
+    qk_norm: bool = False  # rms-normalise queries and keys per head, without parameters
+    logit_soft_cap: float = 0.0  # logits become cap * tanh(logits / cap); 0: unchanged
 
     def __post_init__(self) -> None:
         _check_types(self, ModelConfig, "model")
@@ -91,14 +90,14 @@ class ModelConfig:
 
     @property
     def kv_heads(self) -> int:
-        """K: `num_kv_heads`, or `num_heads` where that is 0."""
+        """K: `num_kv_heads`, or `num_heads` if that is 0."""
         return self.num_kv_heads or self.num_heads
 
     @property
     def ffn_width(self) -> int:
-        """F: `ffn_dim`, or the default for the activation where that is 0.
+        """F: `ffn_dim`, or the activation's default if that is 0.
 
-        SwiGLU has three matrices where the others have two, so 8/3 of the model's width gives both
+        SwiGLU has three matrices and the others have two: 8/3 and 4 times the model's width give both
         the same number of parameters (Shazeer 2020, arXiv:2002.05202).
         """
         if self.ffn_dim:
@@ -109,8 +108,8 @@ class ModelConfig:
 
     @property
     def num_parameters(self) -> int:
-        """Exact number of parameters; a tied head is counted once. Needs `vocab_size`."""
-        embeddings = (self._known_vocab_size + (self.ngram_length - 1) * self.ngram_rows) * self.model_dim
+        """The exact number of parameters; a tied head counts once. Needs `vocab_size`."""
+        embeddings = (self.known_vocab_size + (self.ngram_length - 1) * self.ngram_rows) * self.model_dim
         if self.positions == "learned":
             embeddings += self.context_length * self.model_dim
         has_norm_bias = self.norm == "layer_norm" and self.has_bias
@@ -118,24 +117,22 @@ class ModelConfig:
         head = 0 if self.is_head_tied else self._head_matrix
         return embeddings + self.num_layers * (self._block_matrices + self._block_biases) + norms + head
 
-    def flops_per_token(self, context_length: int | None = None) -> int:
-        """Floating-point operations of training on one token, forward and backward.
+    def flops_per_token(self) -> int:
+        """Floating-point operations to train on one token, forward and backward.
 
             6 N + 12 L H D T
 
-        N is the number of weights in matrix products: those of the blocks and of the output head
-        (tied or not), without the embedding lookup, norms and biases. Each costs a multiplication
-        and an addition forward, and twice that backward. The second term is the two products of
-        attention over the whole context of T tokens; that half of them is masked is not deducted,
-        nor is recomputation added. Source: PaLM (arXiv:2204.02311), appendix B, there to define
-        the utilisation of a machine ("model FLOPs").
+        N counts the weights in matrix products: the blocks' and the output head's (tied or not),
+        without embedding lookup, norms and biases. Each costs a multiplication and an addition
+        forward, and twice that backward. The second term is attention's two products over the whole
+        context of T tokens: the masked half is not deducted, and recomputation is not added.
+        Source: PaLM (arXiv:2204.02311), appendix B, which defines a machine's utilisation so.
         """
-        context = self.context_length if context_length is None else context_length
         weights = self.num_layers * self._block_matrices + self._head_matrix
-        return 6 * weights + 12 * self.num_layers * self.model_dim * context
+        return 6 * weights + 12 * self.num_layers * self.model_dim * self.context_length
 
     def with_vocabulary(self, num_tokens: int) -> ModelConfig:
-        """This model for a tokenizer of `num_tokens` ids: `vocab_size` filled in, or checked."""
+        """This configuration for a tokenizer of `num_tokens` ids: `vocab_size` filled in, or checked."""
         if self.vocab_size and self.vocab_size < num_tokens:
             raise UserError(
                 f"model.vocab_size: expected at least the tokenizer's {num_tokens} ids, "
@@ -144,17 +141,18 @@ class ModelConfig:
         return replace(self, vocab_size=self.vocab_size or num_tokens)
 
     @property
-    def _known_vocab_size(self) -> int:
+    def known_vocab_size(self) -> int:
+        """V: `vocab_size`; a UserError if the tokenizer has yet to decide it."""
         if not self.vocab_size:
             raise UserError(
                 "model.vocab_size: expected the number of ids, got 0 (the tokenizer decides): "
-                "use with_vocabulary(tokenizer.vocab_size) first"
+                "use config.with_vocabulary(tokenizer.vocab_size) first"
             )
         return self.vocab_size
 
     @property
     def _head_matrix(self) -> int:
-        return self._known_vocab_size * self.model_dim
+        return self.known_vocab_size * self.model_dim
 
     @property
     def _block_matrices(self) -> int:
@@ -180,7 +178,7 @@ class TokenizerConfig:
     """How text becomes ids."""
 
     kind: Literal["bytes", "characters", "bpe"] = "bpe"  # bpe is trained on the training text
-    vocab_size: int = 4096  # ids of bpe, bytes and <|endoftext|> included; other kinds: as many as needed
+    vocab_size: int = 4096  # ids of bpe, with bytes and <|endoftext|>; the other kinds need no number
 
     def __post_init__(self) -> None:
         _check_types(self, TokenizerConfig, "tokenizer")
@@ -189,7 +187,7 @@ class TokenizerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """The text, and what is kept from training to judge it."""
+    """The text, and the share of it that is held out to evaluate the model."""
 
     paths: tuple[str, ...] = ()  # files, folders or - ; none: the prose of this Python installation
     holdout: float = 0.1  # share of the text that is held out
@@ -202,20 +200,20 @@ class DataConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """AdamW with decoupled weight decay, or Muon beside it, and the learning rate (see gpt/optim/schedule.py)."""
+    """AdamW, or Muon and AdamW, and the schedule of the learning rate (see gpt/optim/schedule.py)."""
 
-    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the blocks' matrices, AdamW for the rest
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: Muon for the blocks' matrices, AdamW for the rest
     learning_rate: float = 1e-3  # at its peak
-    muon_learning_rate: float = 0.02  # of muon's matrices, at its peak
-    muon_momentum: float = 0.95  # decay of their gradients' running mean
-    min_learning_rate_ratio: float = 0.1  # learning rate at the end, as a share of the peak
+    muon_learning_rate: float = 0.02  # for muon's matrices, at its peak
+    muon_momentum: float = 0.95  # decay of their gradient's running mean
+    min_learning_rate_ratio: float = 0.1  # the last learning rate, as a share of the peak
     schedule: Literal["cosine", "warmup_stable_decay", "constant"] = "cosine"  # after the warm-up
     warmup_steps: int = 100  # steps of linear warm-up
     decay_steps: int = 0  # final decay of warmup_stable_decay, in steps; 0: the last fifth of the run
     beta1: float = 0.9  # decay of the gradient's running mean
     beta2: float = 0.99  # decay of the squared gradient's running mean
     eps: float = 1e-8  # added to the root of the second moment
-    weight_decay: float = 0.1  # of matrices; biases and norms do not decay
+    weight_decay: float = 0.1  # for matrices; biases and norms do not decay
     clip_norm: float = 1.0  # largest global gradient norm; 0: no clipping
 
     def __post_init__(self) -> None:
@@ -237,7 +235,7 @@ class TrainConfig:
     """A whole training run."""
 
     steps: int = 1000  # optimizer steps
-    batch_size: int = 16  # sequences in an optimizer step
+    batch_size: int = 16  # sequences per optimizer step
     micro_batch_size: int = 0  # sequences in memory at once, a divisor of batch_size; 0: all of them
     time_limit_s: float = 0.0  # stop after this many seconds, at the end of a step; 0: never
     eval_interval_steps: int = 250  # steps between evaluations on held-out text; 0: only at the end
@@ -248,9 +246,9 @@ class TrainConfig:
     seed: int = 0  # of initialisation, data order and dropout
     precision: Literal["float32", "float64", "bf16", "fp16"] = "float32"  # bf16, fp16: mixed precision
     device: str = "cpu"  # where the arrays live: cpu, cuda, or cuda:N for GPU number N
-    threads: int = 0  # on the CPU, on which no result depends; 0: one per core
-    require_fast: bool = False  # on a GPU: fail where a slower library would have to stand in for the fast one
-    cuda_graph: bool = False  # on a GPU: record the whole step once and launch it as one; bitwise the same
+    threads: int = 0  # on the CPU; results do not depend on it; 0: one per core
+    require_fast: bool = False  # on a GPU: fail rather than use a slower library
+    cuda_graph: bool = False  # on a GPU: record the step once, then launch it as one; bitwise the same
     recompute: bool = False  # compute each block again in backward: less memory, more time
     model: ModelConfig = field(default_factory=ModelConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -281,13 +279,8 @@ class TrainConfig:
 
     @property
     def micro_batch(self) -> int:
-        """`micro_batch_size`, or `batch_size` where that is 0."""
+        """`micro_batch_size`, or `batch_size` if that is 0."""
         return self.micro_batch_size or self.batch_size
-
-    @property
-    def accumulation_steps(self) -> int:
-        """Micro-batches whose gradients one optimizer step adds up."""
-        return self.batch_size // self.micro_batch
 
     @property
     def tokens_per_step(self) -> int:
@@ -295,8 +288,34 @@ class TrainConfig:
         return self.batch_size * self.model.context_length
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen, and when to stop."""
+
+    max_tokens: int = 200  # at most this many new tokens
+    temperature: float = 0.8  # divides the logits; 0: always the likeliest token; 1: draw as the model says
+    top_k: int = 0  # draw from the k likeliest tokens; 0: from all
+    top_p: float = 1.0  # draw from the likeliest tokens that together have this probability
+    min_p: float = 0.0  # drop tokens less likely than this share of the likeliest one's probability
+    stop: tuple[str, ...] = ()  # end before the first of these texts
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise UserError(f"max_tokens: expected 1 or more, got {self.max_tokens}: raise it")
+        if not 0 <= self.temperature < math.inf:
+            raise UserError(f"temperature: expected a number from 0 on, got {self.temperature}: 0.8 is usual")
+        if self.top_k < 0:
+            raise UserError(f"top_k: expected 0 (all tokens) or more, got {self.top_k}: raise it")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p: expected a share in (0, 1], got {self.top_p}: 1 keeps all tokens")
+        if not 0 <= self.min_p <= 1:
+            raise UserError(f"min_p: expected a share in [0, 1], got {self.min_p}: 0 keeps all tokens")
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise UserError(f"stop: expected texts that are not empty, got {self.stop!r}: leave it out for none")
+
+
 def _check_types(config: DataclassInstance, declared: type, group: str = "") -> None:
-    """Every field that `declared` declares has its type. An int may be a float; a bool is no number."""
+    """Raise UserError unless each field of `declared` has its type. A float may be an int; a bool is no number."""
     for name, hint in get_type_hints(declared).items():
         value = getattr(config, name)
         if get_origin(hint) is Literal:

@@ -1,7 +1,7 @@
-"""A configuration as text: read from TOML and from plain values, written back, put together.
+"""Configurations from presets, TOML files and single values, and back to TOML.
 
-The precedence, weakest first: preset, TOML file, single values (the command line's). Names are
-refused unless they are a field's, with the nearest one that is.
+Single values (from the command line) override a TOML file, which overrides a preset. An unknown name
+raises a UserError that suggests the most similar field.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +21,7 @@ from gpt.presets import preset
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["dotted_names", "from_dict", "from_toml", "load_config", "to_dict", "to_toml"]
+__all__ = ["dotted_names", "from_dict", "from_toml", "load_config", "to_toml"]
 
 _Config = TypeVar("_Config", bound="DataclassInstance")
 
@@ -29,25 +29,20 @@ _Config = TypeVar("_Config", bound="DataclassInstance")
 def load_config(
     preset_name: str = "default", toml_path: Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> TrainConfig:
-    """A preset, a TOML file over it, and `overrides` (dotted name -> value) over both."""
+    """A preset, overridden by a TOML file, overridden by `overrides` (dotted name -> value)."""
     config = preset(preset_name)
     if toml_path is not None:
         config = from_toml(toml_path, config)
     return from_dict(_nested(overrides or {}), config)
 
 
-def to_dict(config: DataclassInstance) -> dict[str, Any]:
-    """Nested plain values, ready for JSON; `from_dict` is the way back."""
-    return asdict(config)
-
-
 def from_dict(values: Mapping[str, Any], base: TrainConfig | None = None) -> TrainConfig:
-    """`base` (by default `TrainConfig()`) with nested `values` put over it. UserError on an unknown name."""
+    """`base` (default: `TrainConfig()`), overridden by nested `values`. UserError for an unknown name."""
     return _merge(base or TrainConfig(), values, "")
 
 
 def to_toml(config: TrainConfig) -> str:
-    """The whole configuration as TOML: the run's own fields, then one table per group."""
+    """The whole configuration as TOML: the run's own fields, then a table for each group."""
     groups = {item.name: getattr(config, item.name) for item in fields(config)}
     lines = [f"{name} = {_toml_value(value)}" for name, value in groups.items() if not is_dataclass(value)]
     for name, group in groups.items():
@@ -58,7 +53,7 @@ def to_toml(config: TrainConfig) -> str:
 
 
 def from_toml(source: Path | str, base: TrainConfig | None = None) -> TrainConfig:
-    """`base` with the values of a TOML file (a `Path`) or of a TOML text (a `str`) put over it."""
+    """`base`, overridden by the values in a TOML file (a `Path`) or in TOML text (a `str`)."""
     where = f"{source}: " if isinstance(source, Path) else ""
     try:
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
@@ -72,7 +67,7 @@ def from_toml(source: Path | str, base: TrainConfig | None = None) -> TrainConfi
 
 
 def dotted_names(config: DataclassInstance, prefix: str = "") -> Iterator[str]:
-    """Every name that can be set: `steps`, `model.num_layers`, ..."""
+    """The dotted name of every field: `steps`, `model.num_layers`, ..."""
     for item in fields(config):
         value = getattr(config, item.name)
         if is_dataclass(value) and not isinstance(value, type):
@@ -104,7 +99,7 @@ def _merge(base: _Config, values: Mapping[str, Any], prefix: str) -> _Config:
 
 
 def _nearest(unknown: str, is_group: bool) -> str:
-    """The known name most like `unknown`: as a whole, and in its last part (the group may be wrong)."""
+    """The known name most similar to `unknown`, as a whole and in the last part (the group may be wrong)."""
     names = list(dotted_names(TrainConfig()))
     if is_group:
         names = sorted({name.partition(".")[0] for name in names if "." in name})
@@ -122,7 +117,7 @@ def _toml_value(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, str):
-        # JSON's strings are TOML's basic strings, except that TOML wants DEL escaped.
+        # A JSON string is a TOML basic string, except that TOML wants DEL escaped.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 

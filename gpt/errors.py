@@ -1,7 +1,7 @@
-"""The one error that users of gpt meet: what was expected, what was got, what to do."""
+"""The one error for mistakes of a user of gpt."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something that the user gave is wrong; the message says what was expected, what was got, what to do."""
+    """Something that the user gave is wrong. The message says: expected ..., got ...: do this."""

@@ -1,7 +1,4 @@
-"""Whole configurations by name.
-
-Each preset says only where it differs from `TrainConfig()`.
-"""
+"""Whole configurations by name. A preset gives only what differs from `TrainConfig()`."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ __all__ = ["PRESETS", "preset"]
 
 
 def default() -> TrainConfig:
-    """A Llama of 2.7 M parameters with QK-norm, sized to learn 2 MB of text in minutes on two CPU cores.
+    """A Llama of 2.7 M parameters with QK-norm, to learn 2 MB of text in minutes on two CPU cores.
 
-    Two layers learn as much from so little text as four do, in a little more than half of the time, and Muon
-    far more than AdamW (benchmarks/ablation.py). It is still a model that `transformers` has (Qwen3), so
-    without tables of n-grams, which would help.
+    On so little text two layers learn as much as four, in little more than half the time, and Muon far
+    more than AdamW (benchmarks/ablation.py). `transformers` has this model (Qwen3); tables of n-grams
+    would help, but it has no model with them.
     """
     return TrainConfig(
         steps=600,
@@ -33,7 +30,6 @@ def default() -> TrainConfig:
         optim=OptimConfig(
             optimizer="muon",
             learning_rate=4e-3,
-            muon_learning_rate=0.02,
             muon_momentum=0.9,
             min_learning_rate_ratio=0.0,
             schedule="warmup_stable_decay",
@@ -47,37 +43,17 @@ def default() -> TrainConfig:
 def shakespeare_char() -> TrainConfig:
     """nanoGPT's `config/train_shakespeare_char.py`: characters, 10.7 M parameters, for a GPU.
 
-    Deliberately nanoGPT's numbers, so that losses compare; the evaluation differs: it reads all the
-    held-out text in order, where nanoGPT averages over batches drawn at random.
+    These are nanoGPT's numbers, so that losses compare. The evaluation differs: it reads all held-out
+    text in order, whereas nanoGPT averages over random batches.
     """
     return TrainConfig(
         steps=5000,
         batch_size=64,
-        eval_interval_steps=250,
         checkpoint_interval_steps=500,
         model=ModelConfig(
-            context_length=256,
-            num_layers=6,
-            num_heads=6,
-            model_dim=384,
-            positions="learned",
-            norm="layer_norm",
-            activation="gelu",
-            has_bias=False,
-            is_head_tied=True,
-            dropout=0.2,
+            num_heads=6, model_dim=384, positions="learned", norm="layer_norm", activation="gelu", dropout=0.2
         ),
         tokenizer=TokenizerConfig(kind="characters"),
-        optim=OptimConfig(
-            learning_rate=1e-3,
-            min_learning_rate_ratio=0.1,
-            schedule="cosine",
-            warmup_steps=100,
-            beta1=0.9,
-            beta2=0.99,
-            weight_decay=0.1,
-            clip_norm=1.0,
-        ),
     )
 
 
@@ -95,8 +71,8 @@ def shakespeare_char_cpu() -> TrainConfig:
 def shakespeare_char_cpu_fast() -> TrainConfig:
     """As many parameters as `shakespeare-char-cpu`, which learn as much from a fourteenth of the text.
 
-    Half of them are in tables of n-grams, which cost no products; with those two layers are enough.
-    The other half is trained by Muon. benchmarks/ablation.py measures what each of the options brings.
+    Half of them are in tables of n-grams, which cost no matrix products and make two layers enough.
+    Muon trains the other half. benchmarks/ablation.py measures the effect of each option.
     """
     base = shakespeare_char_cpu()
     return replace(
@@ -116,32 +92,20 @@ def shakespeare_char_cpu_fast() -> TrainConfig:
             ngram_rows=1024,
         ),
         optim=OptimConfig(
-            optimizer="muon",
-            learning_rate=6e-3,
-            muon_learning_rate=0.02,
-            muon_momentum=0.7,
-            warmup_steps=5,
-            beta2=0.98,
-            weight_decay=0.0,
+            optimizer="muon", learning_rate=6e-3, muon_momentum=0.7, warmup_steps=5, beta2=0.98, weight_decay=0.0
         ),
     )
 
 
 def llama_nano() -> TrainConfig:
-    """A small Llama in full dress: RoPE, RMSNorm, SwiGLU, grouped key-value heads, no biases, own head."""
+    """A small Llama with all of its parts: RoPE, RMSNorm, SwiGLU, grouped key-value heads, untied head."""
     return TrainConfig(
         steps=5000,
-        batch_size=16,
         model=ModelConfig(
-            context_length=512,
-            num_layers=8,
-            num_heads=8,
-            num_kv_heads=2,
-            model_dim=384,
-            is_head_tied=False,
+            context_length=512, num_layers=8, num_heads=8, num_kv_heads=2, model_dim=384, is_head_tied=False
         ),
         tokenizer=TokenizerConfig(kind="bpe", vocab_size=8192),
-        optim=OptimConfig(learning_rate=1e-3, warmup_steps=200, beta2=0.95),
+        optim=OptimConfig(warmup_steps=200, beta2=0.95),
     )
 
 
@@ -167,13 +131,7 @@ def gpt2_1558m() -> TrainConfig:
 
 
 def _gpt2(
-    *,
-    num_layers: int,
-    num_heads: int,
-    model_dim: int,
-    learning_rate: float,
-    steps: int,
-    micro_batch_size: int,
+    *, num_layers: int, num_heads: int, model_dim: int, learning_rate: float, steps: int, micro_batch_size: int
 ) -> TrainConfig:
     """One of GPT-2's sizes (Radford et al. 2019, table 2) with llm.c's training: 0.5 M tokens a step.
 
@@ -183,7 +141,6 @@ def _gpt2(
         steps=steps,
         batch_size=512,
         micro_batch_size=micro_batch_size,
-        eval_interval_steps=250,
         eval_batches=20,
         checkpoint_interval_steps=1000,
         model=ModelConfig(
@@ -196,19 +153,9 @@ def _gpt2(
             norm="layer_norm",
             activation="gelu_tanh",
             has_bias=True,
-            is_head_tied=True,
         ),
         tokenizer=TokenizerConfig(kind="bpe", vocab_size=50_257),
-        optim=OptimConfig(
-            learning_rate=learning_rate,
-            min_learning_rate_ratio=0.0,
-            schedule="cosine",
-            warmup_steps=700,
-            beta1=0.9,
-            beta2=0.95,
-            weight_decay=0.1,
-            clip_norm=1.0,
-        ),
+        optim=OptimConfig(learning_rate=learning_rate, min_learning_rate_ratio=0.0, warmup_steps=700, beta2=0.95),
     )
 
 
@@ -226,7 +173,7 @@ PRESETS: Mapping[str, Callable[[], TrainConfig]] = {
 
 
 def preset(name: str) -> TrainConfig:
-    """The preset of that name; UserError with the nearest name if there is none."""
+    """The preset of that name. UserError, with the most similar name, if there is none."""
     if name not in PRESETS:
         nearest = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)[0]
         names = ", ".join(PRESETS)

@@ -1,12 +1,10 @@
 """A checkpoint is a folder that is also a Hugging Face model folder.
 
-    config.json, model.safetensors    the model (see gpt/checkpoint/hub.py)
-    tokenizer.json                    and tokenizer_config.json
-    training.json                     step, configuration: what a resumed run needs,
-    training.safetensors              and the optimizer's state
+    config.json, model.safetensors           the model (see gpt/checkpoint/hub.py)
+    tokenizer.json, tokenizer_config.json    the tokenizer
+    training.json, training.safetensors      for a resumed run: step, configuration, the optimizer's state
 
-It appears complete or not at all: written beside its place under a temporary name, forced to the
-disk, then renamed. Nothing in it can run code when it is loaded.
+A checkpoint appears complete or not at all (see gpt/atomic.py). Loading one runs no code from it.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from gpt.atomic import replaced_atomically
 from gpt.checkpoint.hub import OWN_LAYOUT, family, from_hub, misfits, to_hub
 from gpt.checkpoint.tensor_file import read_tensors, write_tensors
 from gpt.config import ModelConfig, TrainConfig
-from gpt.config_file import from_dict, to_dict
+from gpt.config_file import from_dict
 from gpt.data.tokenizer import Tokenizer, load_tokenizer
 from gpt.errors import UserError
 from gpt.model import GPT
@@ -46,7 +44,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "encoder.json")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A model, the tokenizer that was beside it (None: there was none), and the model's configuration."""
+    """A model, the tokenizer beside it (None if there was none), and the model's configuration."""
 
     model: GPT
     tokenizer: Tokenizer | None
@@ -55,7 +53,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """What a checkpoint holds besides the model, as it was given to `save_checkpoint`."""
+    """The rest of a checkpoint, as it was given to `save_checkpoint`."""
 
     config: TrainConfig
     arrays: dict[str, Array]
@@ -63,7 +61,7 @@ class TrainingState:
 
 
 def checkpoint_folder(run_dir: Path, step: int) -> Path:
-    """Where a run's checkpoint after `step` updates is."""
+    """The path of a run's checkpoint after `step` updates."""
     return run_dir / "checkpoints" / f"step-{step:08d}"
 
 
@@ -72,7 +70,7 @@ def checkpoints(run_dir: Path) -> list[Path]:
     newest_of_step: dict[int, Path] = {}
     for path in sorted((run_dir / "checkpoints").glob("*step-*"), reverse=True):
         match = _STEP_FOLDER.fullmatch(path.name)
-        # A checkpoint that was just being replaced is under its old name; it counts if nothing took its place.
+        # A crash while a checkpoint is replaced may leave it under its `.old` name only: then that one counts.
         if match and path.is_dir() and path.name.startswith(".") == bool(match[2]):
             newest_of_step.setdefault(int(match[1]), path)
     return [newest_of_step[step] for step in sorted(newest_of_step)]
@@ -87,25 +85,25 @@ def save_checkpoint(
     arrays: Mapping[str, Array],
     values: Mapping[str, Any],
 ) -> None:
-    """Write a checkpoint; one that is there already is replaced, and stays whole until then.
+    """Write a checkpoint. An older one in `folder` stays whole until the new one replaces it.
 
     Args:
-        arrays, values: what a resumed run needs, in any names; `values` as JSON has them.
-    Raises: UserError: the folder is there and no checkpoint. OSError: the disk is full, ...
+        arrays, values: what a resumed run needs, under any names; `values` must fit into JSON.
+    Raises: UserError: the folder exists and is no checkpoint. OSError: the disk is full, ...
     """
     if folder.exists() and not (folder / "config.json").is_file() and (folder.is_file() or any(folder.iterdir())):
         raise UserError(f"{folder}: expected a new folder or a checkpoint to replace, got another: name another")
     with replaced_atomically(folder) as temporary:
         _write_model(temporary, model, tokenizer)
         write_tensors(temporary / "training.safetensors", arrays)
-        _write_json(temporary / "training.json", {"config": to_dict(config), "values": dict(values)})
+        _write_json(temporary / "training.json", {"config": asdict(config), "values": dict(values)})
 
 
 def load(folder: str | Path, *, dtype: str | Precision | None = None) -> Loaded:
-    """The model in a run folder (its newest checkpoint), a checkpoint, or a Hugging Face model folder.
+    """The model of a run folder (its newest checkpoint), a checkpoint, or a Hugging Face model folder.
 
-    Args:    dtype: of the parameters, or a precision (gpt/model/precision.py); None: as saved, at least float32.
-    Raises:  UserError: no such folder, files missing or malformed, a model of another kind.
+    Args:    dtype: the parameters' dtype, or a precision (gpt/model/precision.py); None: as saved, at least float32.
+    Raises:  UserError: no such folder, missing or malformed files, an unsupported model.
     """
     folder = _model_folder(Path(folder))
     values = _read_json(folder / "config.json")
@@ -124,7 +122,7 @@ def load(folder: str | Path, *, dtype: str | Precision | None = None) -> Loaded:
 
 
 def load_training_state(folder: str | Path) -> TrainingState:
-    """What a run needs to go on, from a run folder (its newest checkpoint) or a checkpoint."""
+    """The state of a run to resume, from a run folder (its newest checkpoint) or a checkpoint."""
     folder = _model_folder(Path(folder))
     content = _read_json(folder / "training.json")
     try:
@@ -143,11 +141,11 @@ def export(source: str | Path, folder: str | Path) -> None:
     if family(loaded.config) == OWN_LAYOUT:
         nearest = min(("llama", "gpt2"), key=lambda name: len(misfits(loaded.config, name)))
         raise UserError(
-            f"export: expected a model that transformers has, got one that is almost {nearest}, "
-            f"but for {', '.join(misfits(loaded.config, nearest))}: train one with those values"
+            f"export: expected a model that transformers has, got one that differs from {nearest} "
+            f"in {', '.join(misfits(loaded.config, nearest))}: train one with those values"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"export: expected a new folder, got {folder}, which is there: name another")
+        raise UserError(f"export: expected a new folder, got {folder}, which exists: name another")
     with replaced_atomically(folder) as temporary:
         _write_model(temporary, loaded.model, loaded.tokenizer)
 
@@ -178,7 +176,7 @@ def _model_folder(folder: Path) -> Path:
 
 
 def _read_weights(folder: Path) -> dict[str, Array]:
-    """The arrays of model.safetensors, or of the parts that a large model is cut into."""
+    """The arrays of model.safetensors, or of the several files of a large model."""
     index_file = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").is_file():
         return read_tensors(folder / "model.safetensors")

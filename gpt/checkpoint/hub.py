@@ -1,10 +1,9 @@
-"""Models as Hugging Face's `transformers` lays them out on disk: GPT-2, Llama, and Qwen3 for QK-norm.
+"""Models in the layouts of Hugging Face's `transformers`: GPT-2, Llama, and Qwen3 for QK-norm.
 
-A layout is the values of config.json and named arrays. `to_hub` and `from_hub` are the two ways
-through one table, `_entries`, which pairs each of our parameters with its place in the layout: GPT-2
-keeps matrices as (in, out), Llama splits our fused products. What a layout lacks but its users need
-not know (no biases in GPT-2, one dropout rate in Llama) is an extra key in config.json; a model that
-fits no family has a layout of its own, in our names, that only this library reads.
+A layout is config.json and named arrays. One table, `_entries`, pairs each of our parameters with its
+place in the layout, for `to_hub` and `from_hub` alike: GPT-2 stores matrices as (in, out), and Llama
+splits our fused products. An option that a layout lacks (GPT-2 without biases, Llama's dropout) is an
+extra key in config.json. A model that fits no family is stored under our names, for this library only.
 """
 
 from __future__ import annotations
@@ -26,34 +25,33 @@ from tensorgrad.tree import named_tensors, replace_tensors
 __all__ = ["OWN_LAYOUT", "family", "from_hub", "misfits", "to_hub"]
 
 OWN_LAYOUT = "tensorgrad-gpt"
-"""The model_type of a model that fits no family."""
+"""The model_type in config.json of a model that fits no family."""
 
 _GPT2_ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu", "relu_squared": "relu2"}
-_LLAMA_NEEDS: dict[str, tuple[Any, ...]] = {
-    "positions": ("rope",),
-    "norm": ("rms_norm",),
-    "activation": ("swiglu",),
-    "logit_soft_cap": (0,),
-    "ngram_length": (1,),
+# The values of our fields that a family can have.
+_ANY_NEEDS: dict[str, tuple[Any, ...]] = {"logit_soft_cap": (0,), "ngram_length": (1,)}
+_GPT2_NEEDS = {"positions": ("learned",), "norm": ("layer_norm",), "activation": tuple(_GPT2_ACTIVATIONS)}
+_LLAMA_NEEDS = {"positions": ("rope",), "norm": ("rms_norm",), "activation": ("swiglu",)}
+_NEEDS = {
+    "gpt2": {**_GPT2_NEEDS, "qk_norm": (False,), **_ANY_NEEDS},
+    "llama": {**_LLAMA_NEEDS, **_ANY_NEEDS, "qk_norm": (False,)},
+    "qwen3": {**_LLAMA_NEEDS, **_ANY_NEEDS, "qk_norm": (True,), "has_bias": (False,)},
 }
-_NEEDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "gpt2": {
-        "positions": ("learned",),
-        "norm": ("layer_norm",),
-        "activation": tuple(_GPT2_ACTIVATIONS),
-        "qk_norm": (False,),
-        "logit_soft_cap": (0,),
-        "ngram_length": (1,),
-    },
-    "llama": {**_LLAMA_NEEDS, "qk_norm": (False,)},
-    "qwen3": {**_LLAMA_NEEDS, "qk_norm": (True,), "has_bias": (False,)},
+# Our sizes, and their names in config.json.
+_GPT2_SIZES = {
+    **{"vocab_size": "vocab_size", "context_length": "n_positions", "num_layers": "n_layer"},
+    **{"num_heads": "n_head", "model_dim": "n_embd"},
 }
-# Not parameters: tables that old files hold besides.
+_LLAMA_SIZES = {
+    **{"vocab_size": "vocab_size", "context_length": "max_position_embeddings", "num_layers": "num_hidden_layers"},
+    **{"num_heads": "num_attention_heads", "model_dim": "hidden_size", "ffn_dim": "intermediate_size"},
+}
+# Tables in old files that are not parameters.
 _BUFFERS = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
 
 def misfits(config: ModelConfig, model_type: str) -> list[str]:
-    """Why a model does not fit a family: "positions=sinusoidal (needs learned)"; empty if it fits."""
+    """Why a model does not fit a family, such as "positions=sinusoidal (needs learned)"; empty if it fits."""
     found = [
         f"{name}={getattr(config, name)} (needs {' or '.join(map(str, values))})"
         for name, values in _NEEDS[model_type].items()
@@ -65,14 +63,14 @@ def misfits(config: ModelConfig, model_type: str) -> list[str]:
 
 
 def family(config: ModelConfig) -> str:
-    """The model_type that a model of this configuration is saved as."""
+    """The model_type under which a model of this configuration is saved."""
     return next((name for name in _NEEDS if not misfits(config, name)), OWN_LAYOUT)
 
 
 def to_hub(model: GPT, *, end_of_text_id: int | None = None) -> tuple[dict[str, Any], dict[str, Array]]:
     """The values of config.json, and the arrays by their names in the layout.
 
-    Args:    end_of_text_id: the tokenizer's, for programs that generate.
+    Args:    end_of_text_id: the tokenizer's, which programs that generate read from config.json.
     """
     config, model_type = model.config, family(model.config)
     ours = {name: to_numpy(x.array) for name, x in named_tensors(model).items()}
@@ -100,14 +98,14 @@ def from_hub(
 ) -> tuple[GPT, ModelConfig]:
     """The model of a config.json and its arrays.
 
-    Args:    dtype: of the parameters, or a precision's name; None: float64 if the arrays are, else float32.
-    Raises:  UserError: another model_type, an option that this model lacks, a missing, superfluous
+    Args:    dtype: the parameters' dtype, or a precision; None: float64 if all arrays are, else float32.
+    Raises:  UserError: an unknown model_type, an option that this model lacks, a missing, unexpected
              or wrongly shaped array.
     """
     model_type = values.get("model_type")
     tensors = {name: array for name, array in tensors.items() if not name.endswith(_BUFFERS)}
     if model_type == "gpt2":
-        # OpenAI's own files have no prefix, as they hold the model without its head.
+        # OpenAI's own files hold the model without its head, and their names have no prefix.
         tensors = {name if _has_prefix(name) else f"transformer.{name}": x for name, x in tensors.items()}
         config = _gpt2_config(values, tensors)
     elif model_type in ("llama", "qwen3"):
@@ -144,11 +142,11 @@ class _Entry:
 
     ours: str
     theirs: tuple[str, ...]
-    rows: tuple[int, ...] = ()  # of each of `theirs`, where there are several
+    rows: tuple[int, ...] = ()  # in each of `theirs`, if there are several
     is_transposed: bool = False
 
     def joined(self, tensors: dict[str, Array], shape: tuple[int, ...] | None) -> Array:
-        """Our array, taken out of `tensors`; of any shape where `shape` is None."""
+        """Our array, taken out of `tensors`. `shape` None: we have no such parameter, any shape will do."""
         if shape is None:
             return tensors.pop(self.theirs[0])
         if self.is_transposed:
@@ -220,7 +218,7 @@ def _llama_entries(config: ModelConfig) -> Iterator[_Entry]:
 
 
 def _qk_norms(config: ModelConfig) -> list[str]:
-    """Qwen3's weights after QK-norm; ours has none, which is as if they were ones."""
+    """The names of Qwen3's QK-norm weights. Our QK-norm has none, which equals weights of one."""
     layers = range(config.num_layers)
     return [f"model.layers.{layer}.self_attn.{letter}_norm.weight" for layer in layers for letter in "qk"]
 
@@ -228,17 +226,11 @@ def _qk_norms(config: ModelConfig) -> list[str]:
 def _gpt2_values(config: ModelConfig) -> dict[str, Any]:
     return {
         "architectures": ["GPT2LMHeadModel"],
-        "vocab_size": config.vocab_size,
-        "n_positions": config.context_length,
-        "n_embd": config.model_dim,
-        "n_layer": config.num_layers,
-        "n_head": config.num_heads,
+        **{theirs: getattr(config, ours) for ours, theirs in _GPT2_SIZES.items()},
         "n_inner": config.ffn_width,
         "activation_function": _GPT2_ACTIVATIONS[config.activation],
         "layer_norm_epsilon": config.norm_eps,
-        "resid_pdrop": config.dropout,
-        "embd_pdrop": config.dropout,
-        "attn_pdrop": config.dropout,
+        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
         "tie_word_embeddings": config.is_head_tied,
         "has_bias": config.has_bias,
     }
@@ -252,14 +244,10 @@ def _gpt2_config(values: Mapping[str, Any], tensors: Mapping[str, Array]) -> Mod
     if activation not in ours_by_theirs:
         known = ", ".join(ours_by_theirs)
         raise UserError(f"config.json: expected activation_function one of {known}, got {activation!r}")
-    # The key says that the zero biases in the file were not trained; somebody may have trained them since.
+    # has_bias false says that the file's biases are untrained zeros. Trust it only if they are still zeros.
     has_bias = values.get("has_bias", True) or any(x.any() for name, x in tensors.items() if name.endswith(".bias"))
     return ModelConfig(
-        vocab_size=_value(values, "vocab_size"),
-        context_length=_value(values, "n_positions"),
-        num_layers=_value(values, "n_layer"),
-        num_heads=_value(values, "n_head"),
-        model_dim=_value(values, "n_embd"),
+        **{ours: _value(values, theirs) for ours, theirs in _GPT2_SIZES.items()},
         ffn_dim=values.get("n_inner") or 0,
         positions="learned",
         norm="layer_norm",
@@ -275,17 +263,13 @@ def _llama_values(config: ModelConfig, model_type: str) -> dict[str, Any]:
     architectures = {"llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
     return {
         "architectures": [architectures[model_type]],
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.context_length,
-        "hidden_size": config.model_dim,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
+        **{theirs: getattr(config, ours) for ours, theirs in _LLAMA_SIZES.items()},
         "num_key_value_heads": config.kv_heads,
         "head_dim": config.head_dim,
         "intermediate_size": config.ffn_width,
         "hidden_act": "silu",
         "rms_norm_eps": config.norm_eps,
-        # Before version 5 transformers read the first of these, since then the second.
+        # transformers before version 5 reads the first of these, later versions the second.
         "rope_theta": config.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
         "attention_bias": config.has_bias,
@@ -305,13 +289,8 @@ def _llama_config(values: Mapping[str, Any], model_type: str) -> ModelConfig:
     else:
         _refuse_unless(values, attention_bias=False)
     config = ModelConfig(
-        vocab_size=_value(values, "vocab_size"),
-        context_length=_value(values, "max_position_embeddings"),
-        num_layers=_value(values, "num_hidden_layers"),
-        num_heads=_value(values, "num_attention_heads"),
+        **{ours: _value(values, theirs) for ours, theirs in _LLAMA_SIZES.items()},
         num_kv_heads=values.get("num_key_value_heads") or 0,
-        model_dim=_value(values, "hidden_size"),
-        ffn_dim=_value(values, "intermediate_size"),
         positions="rope",
         norm="rms_norm",
         norm_eps=values.get("rms_norm_eps", 1e-6),
@@ -345,14 +324,14 @@ def _value(values: Mapping[str, Any], name: str) -> Any:
 
 
 def _refuse_unless(values: Mapping[str, Any], **expected: Any) -> None:
-    """Refuse options that would change the computation in a way that this model cannot."""
+    """Raise UserError for an option that would change the computation and that this model lacks."""
     for name, value in expected.items():
         if values.get(name, value) != value:
             raise UserError(f"config.json: expected {name} = {value}, got {values[name]!r}: not supported")
 
 
 def _present(entries: Iterator[_Entry], config: ModelConfig, tensors: Mapping[str, Array]) -> Iterator[_Entry]:
-    """The entries, each checked to be there: before anything of the configuration's size is made."""
+    """The entries, after a check that their tensors exist, before any array of the model's size is made."""
     for entry in entries:
         for name in entry.theirs:
             if name not in tensors:
@@ -364,7 +343,7 @@ def _present(entries: Iterator[_Entry], config: ModelConfig, tensors: Mapping[st
 
 
 def _taken(tensors: dict[str, Array], name: str, shape: tuple[int, ...]) -> Array:
-    """The array of that name, removed from `tensors`."""
+    """Remove the array `name` from `tensors` and return it. UserError unless it has this shape."""
     if name not in tensors:
         raise UserError(f"{name}: expected this tensor, got none: is the file complete?")
     array = tensors.pop(name)

@@ -1,4 +1,4 @@
-"""Named arrays in a `.safetensors` file: a JSON header and raw numbers, nothing that could run code."""
+"""Named arrays in a `.safetensors` file: a JSON header and raw numbers, without any code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DTYPES = {
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
-    """Write arrays under their names. The metadata is what `transformers` wants to see.
+    """Write arrays under their names, with the metadata that `transformers` expects.
 
     Raises:  OSError: the disk is full, ...
     """
@@ -30,15 +30,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Array]) -> None:
     contiguous = {name: np.asarray(to_numpy(array), order="C") for name, array in tensors.items()}
     try:
         save_file(contiguous, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # of its own kind, whatever the system said
+    except SafetensorError as error:  # the library's own error, for every error of the system
         size_bytes = sum(array.nbytes for array in contiguous.values())
         raise OSError(f"{path}: expected room for {size_bytes:,} bytes, got: {error}: make some") from None
 
 
 def read_tensors(path: Path) -> dict[str, Array]:
-    """All arrays by name; bfloat16, which NumPy lacks, as float32.
+    """All arrays by name; bfloat16, which NumPy lacks, becomes float32.
 
-    Raises:  UserError: no such file, a truncated or malformed one, a dtype that is not supported.
+    Raises:  UserError: a missing, truncated or malformed file, an unsupported dtype.
     """
     from safetensors import SafetensorError, deserialize
 

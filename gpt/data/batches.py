@@ -1,17 +1,17 @@
 """Token shards -> batches.
 
-A batch is a pure function of (key, step): there is no iterator and no state to save, so a resumed
+A batch is a pure function of (key, step). There is no iterator and no state to save, so a resumed
 run, another micro-batch size or another number of ranks trains on exactly the same samples.
 
-One epoch, of N tokens and contexts of T tokens: the documents are put into a random order and joined
-into a stream, which is cut into windows of T + 1 tokens that overlap by one, from a random offset
-on; the windows are put into a random order. Sample s is window s mod W of epoch s div W, where W,
-the number of windows, is the same in every epoch.
+In each epoch the documents, in a random order, form one stream of tokens. From a random offset on,
+the stream is cut into windows of T + 1 tokens that overlap by one, and the windows are put into a
+random order. Every epoch has the same number of windows, W: sample s is window s mod W of epoch
+s div W.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from gpt.data.tokenizer import Tokenizer
 from gpt.errors import UserError
 from tensorgrad.random import Key
 
-__all__ = ["IGNORED_TARGET", "EvalBatch", "TokenData"]
+__all__ = ["IGNORED_TARGET", "EvalBatch", "TokenData", "scored_windows"]
 
 IGNORED_TARGET = -100
 """The target of a position that is not scored."""
@@ -35,35 +35,31 @@ Ids = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class EvalBatch:
-    """Consecutive windows of held-out text; targets that are not to be scored are IGNORED_TARGET.
-
-    `num_tokens` targets are scored; they stand for `num_bytes` bytes of text. Bits per byte is the
-    sum of their losses in nats, over all batches, divided by ln 2 and by the sum of `num_bytes`.
-    """
+    """Consecutive windows of a text. Targets that are not scored are IGNORED_TARGET."""
 
     ids_BT: Ids
     targets_BT: Ids
-    num_tokens: int
-    num_bytes: int
+    num_tokens: int  # scored targets
+    num_bytes: int  # bytes of text that they stand for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Epoch:
-    """The random order of one epoch; a place is a position in its stream of documents."""
+    """The random order of one epoch. A place is a position in its stream of tokens."""
 
     document_order: Ids
-    document_places: Ids  # where each document of the order begins
-    window_places: Ids  # where each window begins, in the order of the samples
+    document_places: Ids  # where each document begins, in that order
+    window_places: Ids  # where each sample's window begins
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenData:
-    """Tokenised documents, and the batches made of them. Opened by `TokenData.open`."""
+    """Tokenised documents, and the batches made from them. Use `TokenData.open`."""
 
     shards: Shards
     token_lengths_bytes_V: NDArray[np.int64]
     end_of_text_id: int | None
-    # A cache, not state: what is in it changes how long a batch takes, never what it holds.
+    # A cache, not state: it changes how long a batch takes, never its content.
     _epochs: dict[tuple[Key, int, int], _Epoch] = field(default_factory=dict, init=False, repr=False)
 
     @staticmethod
@@ -77,12 +73,12 @@ class TokenData:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of all documents, ends of text included."""
+        """Tokens of all documents, with their ends of text."""
         return self.shards.manifest.num_tokens
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the documents' text in UTF-8."""
+        """Bytes of all documents' text in UTF-8."""
         return self.shards.manifest.num_bytes
 
     @property
@@ -90,7 +86,7 @@ class TokenData:
         return self.shards.manifest.num_documents
 
     def windows_per_epoch(self, context_length: int) -> int:
-        """Samples in an epoch: the windows that fit whichever of T offsets is drawn, and one at least.
+        """Samples in an epoch, at least 1: the windows that fit at every offset that may be drawn.
 
         Raises:  UserError: the data are shorter than one context.
         """
@@ -107,10 +103,10 @@ class TokenData:
         return self.samples(key, step * batch_size, batch_size, context_length)
 
     def samples(self, key: Key, first_sample: int, count: int, context_length: int) -> tuple[Ids, Ids]:
-        """Inputs (B, T), and targets (B, T), one token on, of `count` samples from `first_sample` on.
+        """Inputs (B, T) and targets (B, T), one token later, of `count` samples from `first_sample` on.
 
-        A sample is a function of the key and of its own number only, so any rank can make any part
-        of a batch. The first sample of an epoch costs the set-up of its order.
+        A sample depends on the key and its own number alone, so any rank can make any part of a
+        batch. The first sample of an epoch also pays for drawing the epoch's order.
 
         Raises:  UserError: the data are shorter than one context.
         """
@@ -130,12 +126,12 @@ class TokenData:
         return tokens_BT[:, :-1], tokens_BT[:, 1:]
 
     def _tokens(self, positions: Ids) -> Ids:
-        """The tokens there. UserError if they are none of the tokenizer's: the disk has lost them."""
+        """The tokens at these positions. UserError if the tokenizer has no such ids: the file is damaged."""
         tokens = self.shards.tokens(positions)
         if tokens.max() >= len(self.token_lengths_bytes_V):
             raise UserError(
-                f"expected tokens in 0 .. {len(self.token_lengths_bytes_V) - 1}, got {tokens.max()}, "
-                "as the shards are damaged: tokenise the text again"
+                f"expected tokens in 0 .. {len(self.token_lengths_bytes_V) - 1}, got {tokens.max()} "
+                "from damaged shards: tokenise the text again"
             )
         return tokens
 
@@ -147,7 +143,7 @@ class TokenData:
         document_order = documents_key.permutation(self.num_documents)
         lengths = np.diff(self.shards.document_starts)[document_order]
         windows = self.windows_per_epoch(context_length)
-        # Between one and two contexts there is one window, which begins wherever it fits.
+        # A text of less than two contexts has one window, which may begin wherever it fits.
         offsets = min(context_length, self.num_tokens - windows * context_length)
         offset = int(offset_key.integers(0, offsets))
         window_places = offset + context_length * windows_key.permutation(windows)
@@ -157,33 +153,62 @@ class TokenData:
         self._epochs[key, epoch, context_length] = made
         return made
 
-    def sequential_windows(
-        self, context_length: int, batch_size: int, *, stride: int | None = None
-    ) -> Iterator[EvalBatch]:
-        """The data in order, every token predicted exactly once: for evaluation.
+    def sequential_windows(self, context_length: int, batch_size: int) -> Iterator[EvalBatch]:
+        """The data in order, in windows that do not overlap: every token is predicted exactly once.
 
-        An end of text stands before the first token, so that it is predicted too; without an
-        end-of-text id (characters) it is not. With a `stride` below `context_length`, windows
-        overlap and only the last `stride` targets of each are scored, with more context. Every
-        batch has the shape (batch_size, context_length); what fills up the last is not scored.
+        An end of text stands before the first token, so that the first token is predicted too; with a
+        tokenizer without an end of text (characters) it is not. Every batch has the shape
+        (batch_size, context_length): the last one is filled up with targets that are not scored.
         """
-        stride = context_length if stride is None else stride
-        if not 1 <= stride <= context_length:
-            raise UserError(f"expected a stride in 1 .. {context_length}, the context, got {stride}: lower it")
-        lead = [] if self.end_of_text_id is None else [self.end_of_text_id]
-        # Places count in the stream that `lead` begins; its targets are at 1 .. num_places - 1.
-        num_places = len(lead) + self.num_tokens
-        if num_places < 2:
-            raise UserError("expected a text of at least 2 tokens to evaluate, got 1: give more text")
-        num_windows = 1 + max(0, -(-(num_places - 1 - context_length) // stride))
-        for first in range(0, num_windows, batch_size):
-            window_B1 = np.arange(first, first + batch_size)[:, None]
-            places_BT = window_B1 * stride + np.arange(context_length + 1)
-            tokens_BT = self._tokens(np.clip(places_BT - len(lead), 0, self.num_tokens - 1))
-            if first == 0:
-                tokens_BT[0, : len(lead)] = lead
-            is_new_BT = (window_B1 == 0) | (np.arange(context_length) >= context_length - stride)
-            is_scored_BT = is_new_BT & (places_BT[:, 1:] < num_places) & (window_B1 < num_windows)
-            targets_BT = np.where(is_scored_BT, tokens_BT[:, 1:], IGNORED_TARGET)
-            num_bytes = int(self.token_lengths_bytes_V[targets_BT[is_scored_BT]].sum())
-            yield EvalBatch(tokens_BT[:, :-1], targets_BT, int(is_scored_BT.sum()), num_bytes)
+        end_id = self.end_of_text_id
+
+        def after_the_end(places: Ids) -> Ids:
+            return np.where(places == 0, end_id or 0, self._tokens(np.maximum(places - 1, 0)))
+
+        return scored_windows(
+            self._tokens if end_id is None else after_the_end,
+            self.num_tokens + (end_id is not None),
+            self.token_lengths_bytes_V,
+            context_length=context_length,
+            stride=context_length,
+            batch_size=batch_size,
+            is_padded=True,
+        )
+
+
+def scored_windows(
+    tokens_at: Callable[[Ids], Ids],
+    num_tokens: int,
+    token_lengths_bytes_V: NDArray[np.int64],
+    *,
+    context_length: int,
+    stride: int,
+    batch_size: int,
+    is_padded: bool,
+) -> Iterator[EvalBatch]:
+    """Windows that begin every `stride` tokens and together score each token but the first exactly once.
+
+    With a stride below `context_length`, windows overlap, and each but the first scores only its last
+    `stride` targets: these are predicted from at least context_length - stride tokens before them.
+
+    Args:
+        tokens_at: the tokens at places in 0 .. num_tokens - 1, in the shape of the places.
+        is_padded: whether to fill up every batch to (batch_size, context_length).
+    Raises: UserError: fewer than 2 tokens.
+    """
+    assert 1 <= stride <= context_length, stride
+    if num_tokens < 2:
+        raise UserError(f"expected a text of at least 2 tokens to evaluate, got {num_tokens}: give more text")
+    num_windows = 1 + max(0, -(-(num_tokens - 1 - context_length) // stride))
+    width = context_length if is_padded else min(context_length, num_tokens - 1)
+    for first in range(0, num_windows, batch_size):
+        end = first + batch_size if is_padded else min(first + batch_size, num_windows)
+        window_B1 = np.arange(first, end)[:, None]
+        # The last window may reach past the end: what it reads there is not scored.
+        places_BT = window_B1 * stride + np.arange(width + 1)
+        tokens_BT = tokens_at(np.minimum(places_BT, num_tokens - 1))
+        is_new_BT = (window_B1 == 0) | (np.arange(width) >= context_length - stride)
+        is_scored_BT = is_new_BT & (places_BT[:, 1:] < num_tokens) & (window_B1 < num_windows)
+        targets_BT = np.where(is_scored_BT, tokens_BT[:, 1:], IGNORED_TARGET)
+        num_bytes = int(token_lengths_bytes_V[targets_BT[is_scored_BT]].sum())
+        yield EvalBatch(tokens_BT[:, :-1], targets_BT, int(is_scored_BT.sum()), num_bytes)

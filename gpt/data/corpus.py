@@ -1,11 +1,11 @@
-"""Where documents come from: files, folders, standard input, or the Python installation itself.
+"""Documents from files, folders, standard input, or the Python installation itself.
 
-Training needs text, and a first run should need no download. Every Python installation has about
-two megabytes of English about programming: the docstrings of the standard library and the
-language reference behind `help()`. `read_corpus([])` reads them from their sources without
-importing a module; `read_corpus(paths)` reads the user's own text.
+`read_corpus(paths)` reads the user's text. `read_corpus([])` makes a first run possible without a
+download: every Python installation has about two megabytes of English about programming, in the
+docstrings of the standard library and in the language reference behind `help()`. They are read from
+source files; no module is imported.
 
-`split_documents` then sets a part of the corpus aside, which no model is trained on.
+`split_documents` holds a part of the corpus out of training.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from pathlib import Path
 from gpt.errors import UserError
 
 TEXT_SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".jsonl")
-"""Files that are read out of a folder. A file named by itself is read whatever its suffix."""
+"""The files that are read from a folder. A file that is named directly may have any suffix."""
 
 MIN_STDLIB_BYTES = 200_000
-"""With fewer bytes of docstrings than this (an installation without sources), only the topics are used."""
+"""With fewer bytes of docstrings (an installation without sources), only the help topics are used."""
 
 MIN_DOCUMENTS_TO_HOLD_OUT_WHOLE = 20
 
@@ -41,7 +41,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text that stands by itself: a file, a line of a .jsonl file, the docstrings of a module."""
+    """One text: a file, a line of a .jsonl file, or the docstrings of a module."""
 
     name: str
     text: str
@@ -49,11 +49,11 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """The documents, and what to print about where they come from.
+    """The documents, and a description of their origin.
 
-    `size_bytes` and `sha256` are those of the documents' UTF-8 text, one after the other: for one
-    well-formed file, what `sha256sum` prints. `replaced_sequences` counts what was not valid
-    UTF-8 and became U+FFFD.
+    `size_bytes` and `sha256` describe the UTF-8 text of all documents, one after another; for a single
+    well-formed file, `sha256sum` prints the same. `replaced_sequences` counts the byte sequences that
+    were not valid UTF-8 and became U+FFFD.
     """
 
     documents: tuple[Document, ...]
@@ -66,7 +66,7 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What to train on, what to evaluate on, and the rule that told them apart, in words."""
+    """The texts to train on, the texts to evaluate on, and the rule that divided them, in words."""
 
     train: tuple[str, ...]
     heldout: tuple[str, ...]
@@ -76,22 +76,34 @@ class Split:
 def read_corpus(paths: Sequence[str] = ()) -> Corpus:
     """The documents in `paths`: files, folders (recursively), "-" (standard input); if none, Python's own.
 
-    A .jsonl file holds one document a line, under the key "text"; any other file is one document.
+    A .jsonl file has one document per line, under the key "text"; any other file is one document.
     Text is UTF-8; a byte-order mark is dropped, "\\r\\n" becomes "\\n", and sequences that are not
     UTF-8 become U+FFFD and are counted.
 
-    Raises:  UserError: a path that is missing, empty, not text, or (.jsonl) malformed.
+    Raises:  UserError: a path that is missing, empty or not text, or a malformed line of .jsonl.
     """
-    return _read_paths(paths) if paths else _read_python_prose()
+    if not paths:
+        return _read_python_prose()
+    documents: list[Document] = []
+    file_count = replaced = 0
+    for path in paths:
+        for name, data in _files(path):
+            text, count = _decode(data, name)
+            documents += _documents(text, name)
+            file_count += 1
+            replaced += count
+    if not documents:
+        raise UserError(f"expected text, got only empty files in {', '.join(paths)}: give files with text")
+    return _corpus(documents, ", ".join(paths), file_count, replaced)
 
 
 def split_documents(corpus: Corpus, holdout: float = 0.1) -> Split:
     """Hold out about the share `holdout` of the text's bytes.
 
-    With 20 documents or more, whole documents are held out: those whose SHA-256, read as a number
-    in [0, 1), is below `holdout`. A document so stays on its side when others come or go. With
-    fewer documents, or where that leaves less than half or more than twice the share that was
-    asked for, the end of each document is held out: its characters from int(n * (1 - holdout)) on.
+    With 20 documents or more, a whole document is held out if its SHA-256, read as a number in
+    [0, 1), is below `holdout`. Adding or removing other documents does not move it. With fewer
+    documents, or if the held-out share would be less than half or more than twice `holdout`, the end
+    of each document is held out: its characters from int(n * (1 - holdout)) on.
     """
     if not 0.0 < holdout < 1.0:
         raise UserError(f"holdout: expected a share between 0 and 1, got {holdout}: use for instance 0.1")
@@ -140,22 +152,8 @@ def _count(number: int, noun: str) -> str:
 # The user's own text
 
 
-def _read_paths(paths: Sequence[str]) -> Corpus:
-    documents: list[Document] = []
-    file_count = replaced = 0
-    for path in paths:
-        for name, data in _files(path):
-            text, count = _decode(data, name)
-            documents += _documents(text, name)
-            file_count += 1
-            replaced += count
-    if not documents:
-        raise UserError(f"expected text, got only empty files in {', '.join(paths)}: give files with text")
-    return _corpus(documents, ", ".join(paths), file_count, replaced)
-
-
 def _files(path: str) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file that `path` stands for."""
+    """The name and content of each file that `path` means."""
     if path == "-":
         yield "standard input", _not_empty(sys.stdin.buffer.read(), "standard input")
     elif os.path.isdir(path):
@@ -191,12 +189,12 @@ def _not_empty(data: bytes, name: str) -> bytes:
 
 
 def _decode(data: bytes, name: str) -> tuple[str, int]:
-    """The text of `data`, and how many of its sequences are not UTF-8."""
+    """The text of `data`, and the number of its byte sequences that are not UTF-8."""
     controls = len(data) - len(data.translate(None, _CONTROL_BYTES))
     if b"\0" in data or controls > _MAX_BAD_SHARE * len(data):
         raise UserError(f"expected UTF-8 text, got a binary file, {name}: leave it out, or convert it to UTF-8")
     text = data.decode("utf-8", errors="replace")
-    # A U+FFFD of the text itself is valid, and always decodes as itself.
+    # A U+FFFD in the file is valid text, not a replacement.
     replaced = text.count("\ufffd") - data.count(b"\xef\xbf\xbd")
     if replaced > _MAX_BAD_SHARE * len(text):
         raise UserError(
@@ -228,7 +226,7 @@ def _json_text(line: str, where: str) -> str:
         raise UserError(
             f'expected an object with a string under "text", got {line[:60]!r} in {where}: correct the line'
         )
-    # JSON can spell half of a surrogate pair, which is no character and has no UTF-8.
+    # JSON can spell half of a surrogate pair, which has no UTF-8.
     return _SURROGATE.sub("\ufffd", text).replace("\r\n", "\n")
 
 
@@ -243,7 +241,7 @@ _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 
 def _read_python_prose() -> Corpus:
-    """The docstrings of the standard library, one document a module, and the topics of `help()`."""
+    """The docstrings of the standard library, one document per module, and the topics of `help()`."""
     root = Path(sysconfig.get_path("stdlib"))
     documents, file_count = [], 0
     seen: set[str] = set()
@@ -264,7 +262,7 @@ def _read_python_prose() -> Corpus:
 
 
 def _docstrings(path: Path) -> list[str]:
-    """The cleaned docstrings of a source file, in the order of the source; none if it does not parse."""
+    """The cleaned docstrings of a source file, in its order; none if it does not parse."""
     found = []
     pending: list[ast.AST | None] = [_parse(path)]
     while pending:
@@ -273,7 +271,7 @@ def _docstrings(path: Path) -> list[str]:
             docstring = ast.get_docstring(node, clean=False)
             if docstring:
                 found.append(_clean(docstring))
-        # Statements only: most of a tree are expressions, which have no docstrings.
+        # Only statements: expressions are most of a tree, and have no docstrings.
         blocks = (getattr(node, name, ()) for name in ("body", "handlers", "cases", "orelse", "finalbody"))
         pending += reversed([statement for block in blocks for statement in block])
     return found
@@ -281,7 +279,7 @@ def _docstrings(path: Path) -> list[str]:
 
 def _parse(path: Path) -> ast.Module | None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes in other people's string literals
+        warnings.simplefilter("ignore")  # invalid escapes in string literals
         try:
             return ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError, RecursionError):
@@ -289,19 +287,19 @@ def _parse(path: Path) -> ast.Module | None:
 
 
 def _clean(docstring: str) -> str:
-    """Without indentation, trailing blanks and interactive examples, which are transcripts, not prose."""
+    """The docstring without indentation, trailing blanks and interactive examples, which are no prose."""
     text = _SURROGATE.sub("\ufffd", inspect.cleandoc(docstring))
     text = _DOCTEST.sub("", "\n".join(line.rstrip() for line in text.split("\n")))
     return _BLANK_LINES.sub("\n\n", text).strip()
 
 
 def _is_prose(text: str) -> bool:
-    """Four words at least, and mostly letters: not "a == b", not a table of numbers."""
+    """Whether the text has at least four words and mostly letters, unlike "a == b" or a table of numbers."""
     return len(_WORD.findall(text)) >= 4 and len(_NOT_LETTER.findall(text)) <= 0.3 * len(text)
 
 
 def _is_new(text: str, seen: set[str]) -> bool:
-    """True the first time. Texts that differ only in case, digits or white space count as one."""
+    """True the first time. Texts that differ only in case, digits or white space count as equal."""
     key = re.sub(r"\d+", "0", " ".join(text.lower().split()))
     if key in seen:
         return False
@@ -310,7 +308,7 @@ def _is_new(text: str, seen: set[str]) -> bool:
 
 
 def _topics(root: Path) -> list[tuple[str, str]]:
-    """Name and text of each help topic: the dictionary literal `topics` of pydoc_data/topics.py, sorted."""
+    """The sorted name and text of each help topic, from the dictionary in pydoc_data/topics.py."""
     tree = _parse(root / "pydoc_data" / "topics.py")
     for node in tree.body if tree else []:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):

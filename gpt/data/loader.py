@@ -1,38 +1,39 @@
-"""A thread that makes what the next steps need while the present one runs.
+"""A thread that makes the inputs of the next steps while the present step runs.
 
-What it makes is a pure function of the step, so it has no state to save: a resumed run starts a
-loader at its own step. What goes wrong in the thread is raised where the result is asked for.
+Each result is a pure function of its step, so there is no state to save: a resumed run starts a loader
+at its own step. An exception in the thread is raised by `next`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Generic, TypeVar
 
 __all__ = ["AHEAD", "Loader"]
 
-AHEAD = 2  # results made before they are asked for: one is not enough where steps differ in length
+AHEAD = 2  # results made in advance: one is not enough if steps differ in length
 
 Made = TypeVar("Made")
 
 
 class _End:
-    """Stands after the last result, with what ended the thread early, if something did."""
+    """Follows the last result, with the exception that ended the thread early, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
-class Loader(Generic[Made]):
-    """make(step) for each of `steps`, in order, made by a thread that lives as long as the `with` block.
+class Loader(AbstractContextManager["Loader[Made]"], Generic[Made]):
+    """make(step) for each of `steps`, in order, in a thread that lives as long as the `with` block.
 
-    with Loader(make, range(10)) as loader:
-        first = loader.next()
+        with Loader(make, range(10)) as loader:
+            first = loader.next()
 
-    To ask for the next result is to be done with the one before: no more than `AHEAD` others are in use then.
+    A call of `next` says that the previous result is no longer used. At most `AHEAD` further results
+    exist at any time.
     """
 
     def __init__(self, make: Callable[[int], Made], steps: Iterable[int]) -> None:
@@ -47,21 +48,19 @@ class Loader(Generic[Made]):
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._is_stopped = True
         self._room.release()
         self._thread.join()
 
     def next(self) -> Made:
-        """The result for the next step. Raises what `make` raised; StopIteration after the last step."""
+        """The next step's result. Raises what `make` raised, or StopIteration after the last step."""
         if not self._is_first:
             self._room.release()
         self._is_first = False
         made = self._made.get()
         if isinstance(made, _End):
-            self._made.put(made)  # it is still the end when asked again
+            self._made.put(made)  # for the next call
             raise made.error or StopIteration
         return made
 

@@ -1,7 +1,7 @@
-"""Token shards on disk: .npy files that are read through a memory map, and a manifest beside them.
+"""Token shards on disk: .npy files that are read through a memory map, and a manifest.
 
 A data set called "train" is `train-00000.npy`, `train-00001.npy`, ... (the tokens of all documents,
-one after the other), `train-documents.npy` (where each document begins) and `train.json`.
+one after another), `train-documents.npy` (where each document begins) and `train.json` (the manifest).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BATCH_CHARACTERS = 1 << 22
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What the manifest says about the shards. Every shard but the last has `shard_tokens` tokens."""
+    """The manifest's fields. Every shard but the last has `shard_tokens` tokens."""
 
     num_tokens: int
     num_documents: int
@@ -45,14 +45,14 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shards:
-    """An open data set; `document_starts` ends with the number of tokens."""
+    """An open data set. `document_starts` ends with the number of tokens."""
 
     manifest: Manifest
     arrays: tuple[NDArray[Any], ...]
     document_starts: NDArray[np.int64]
 
     def tokens(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The tokens at these positions, in the shape of `positions`."""
+        """The tokens at `positions`, in the same shape."""
         if len(self.arrays) == 1:
             return self.arrays[0][positions].astype(np.int64)
         tokens = np.empty(positions.shape, np.int64)
@@ -64,21 +64,14 @@ class Shards:
 
 
 def write_shards(
-    texts: Iterable[str],
-    tokenizer: Tokenizer,
-    folder: str | Path,
-    name: str,
-    *,
-    shard_tokens: int = SHARD_TOKENS,
+    texts: Iterable[str], tokenizer: Tokenizer, folder: str | Path, name: str, *, shard_tokens: int = SHARD_TOKENS
 ) -> Manifest:
-    """Tokenise `texts` into the data set `name` of `folder`; one of the same name is replaced.
+    """Tokenise `texts` into the data set `name` of `folder`, replacing one of the same name.
 
-    Each document is followed by the end-of-text id, if the tokenizer has one. The files are written
-    to a temporary folder, synced, and moved in place, the manifest last: what can be opened is
-    complete.
+    The end-of-text id, if the tokenizer has one, follows each document. The files are written to a
+    temporary folder, synced, and moved into place, the manifest last: a data set that opens is complete.
 
-    Raises:  UserError: no tokens at all, or a text that the tokenizer cannot encode; the folder is
-             as it was then.
+    Raises:  UserError: no tokens, or a text that the tokenizer cannot encode. The folder is unchanged.
     """
     assert name.isidentifier(), name
     assert shard_tokens >= 1, shard_tokens
@@ -103,7 +96,7 @@ def write_shards(
 
 
 def open_shards(folder: str | Path, name: str, tokenizer: Tokenizer) -> Shards:
-    """The data set that `write_shards` wrote, memory-mapped.
+    """The data set that `write_shards` wrote, as memory maps.
 
     Raises:  UserError: a file is missing or has the wrong size, or another tokenizer wrote it.
     """
@@ -118,14 +111,14 @@ def open_shards(folder: str | Path, name: str, tokenizer: Tokenizer) -> Shards:
     starts = _open_array(folder / f"{name}-documents.npy", "int64", manifest.num_documents + 1)
     if starts[0] != 0 or starts[-1] != manifest.num_tokens or (np.diff(starts) < 0).any():
         raise UserError(
-            f"expected where documents begin, from 0 to {manifest.num_tokens}, in {folder / f'{name}-documents.npy'}, "
+            f"expected document starts, from 0 to {manifest.num_tokens}, in {folder / f'{name}-documents.npy'}, "
             "got other numbers: tokenise the text again"
         )
     return Shards(manifest, tuple(arrays), starts)
 
 
 class _ShardWriter:
-    """Takes tokens in any portions, and writes them in shards of the same size."""
+    """Takes tokens in portions of any size, and writes them in shards of one size."""
 
     def __init__(self, folder: Path, name: str, tokenizer: Tokenizer, shard_tokens: int) -> None:
         self.folder, self.name, self.shard_tokens = folder, name, shard_tokens
@@ -180,7 +173,7 @@ def _write_arrays(texts: Iterable[str], tokenizer: Tokenizer, writer: _ShardWrit
 
 
 def _text_batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts in groups of some four million characters, so that the tokenizer works on many at a time."""
+    """Texts in groups of about four million characters, so that the tokenizer works on many at a time."""
     batch: list[str] = []
     size = 0
     for text in texts:
@@ -201,7 +194,7 @@ def _save(path: Path, array: NDArray[Any]) -> None:
     try:
         np.save(path, array, allow_pickle=False)
         sync(path)
-    except OSError as error:  # NumPy's may say neither where nor why
+    except OSError as error:  # NumPy's own may name neither file nor reason
         raise OSError(f"{path}: expected room for {array.nbytes:,} bytes, got: {error}: make some") from None
 
 

@@ -1,8 +1,8 @@
 """Text -> token ids and back: bytes, characters, or byte-level BPE.
 
-All three are models of the library `tokenizers`, which does the work and reads and writes
-`tokenizer.json`; `Tokenizer` adds what training needs: user text that is never read as a special
-token, errors that name the character or the id, and the bytes that each id stands for.
+The library `tokenizers` does the work, and reads and writes `tokenizer.json`. `Tokenizer` adds what
+training needs: it never reads special tokens out of a user's text, its errors name the character or
+the id, and it knows the bytes that each id stands for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 END_OF_TEXT = "<|endoftext|>"
 
-# How the families that `load_tokenizer` reads call the token between two documents: GPT-2, Llama 3, Llama 2.
+# The token between two documents in the families that `load_tokenizer` reads: GPT-2, Llama 3, Llama 2.
 _END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>")
 
 _PIECE_CHARACTERS = 1 << 16
@@ -35,9 +35,9 @@ _PIECE_END = re.compile(r"[^\W\d_](?= )")
 
 
 class Tokenizer:
-    """Text to ids and back. Made by `byte_tokenizer`, `character_tokenizer`, `train_bpe`, `load_tokenizer`.
+    """Text to ids and back. See `byte_tokenizer`, `character_tokenizer`, `train_bpe`, `load_tokenizer`.
 
-    Special tokens stand for no text: `decode` leaves them out, and `token_bytes` gives b"".
+    Special tokens stand for no text: `decode` leaves them out, and `token_bytes` returns b"" for them.
     """
 
     def __init__(self, library: LibraryTokenizer) -> None:
@@ -53,12 +53,12 @@ class Tokenizer:
 
     @cached_property
     def end_of_text_id(self) -> int | None:
-        """The id that follows each document, or None where the vocabulary has none (characters)."""
+        """The id that follows each document; None if the vocabulary has none (characters)."""
         special_ids = {token.content: token_id for token_id, token in self._added_tokens.items() if token.special}
         return next((special_ids[name] for name in _END_OF_TEXT_NAMES if name in special_ids), None)
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """The ids of `text`. "<|endoftext|>" in it is ordinary text, unless `allow_special`.
+        """The ids of `text`. Without `allow_special`, "<|endoftext|>" in it is ordinary text.
 
         Raises:  UserError: a character that the vocabulary cannot write.
         """
@@ -72,7 +72,7 @@ class Tokenizer:
             self._library.encode_special_tokens = True
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
-        """The ids of each text, on all cores. Equal to `encode` of each.
+        """The ids of each text, as `encode` gives them, computed on all cores.
 
         Raises:  UserError: a character that the vocabulary cannot write.
         """
@@ -83,7 +83,7 @@ class Tokenizer:
         return [np.concatenate([next(ids) for _ in group]) for group in pieces]
 
     def _encode_pieces(self, pieces: list[str]) -> list[NDArray[np.uint32]]:
-        """In groups: the library gives one core to one piece, and needs many times the memory of the ids."""
+        """The ids of each piece, in groups: the library needs many times the memory of the ids."""
         ids: list[NDArray[np.uint32]] = []
         for start in range(0, len(pieces), _PIECES_PER_CALL):
             group = pieces[start : start + _PIECES_PER_CALL]
@@ -92,7 +92,7 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`; bytes that are no UTF-8 become U+FFFD.
+        """The text of `ids`; bytes that are not UTF-8 become U+FFFD.
 
         Raises:  UserError: an id out of the vocabulary.
         """
@@ -105,12 +105,12 @@ class Tokenizer:
 
     @cached_property
     def token_lengths_bytes_V(self) -> NDArray[np.int64]:
-        """`len(token_bytes(id))` for every id: sums of it turn a loss per token into bits per byte."""
+        """`len(token_bytes(id))` for every id, to turn a loss per token into bits per byte."""
         return np.array([len(data) for data in self._bytes_by_id], np.int64)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of what each id stands for: equal for tokenizers whose ids mean the same."""
+        """SHA-256 of the bytes of every id: equal for tokenizers whose ids mean the same."""
         digest = hashlib.sha256(f"{self.end_of_text_id}".encode())
         for data in self._bytes_by_id:
             digest.update(len(data).to_bytes(4) + data)
@@ -119,8 +119,8 @@ class Tokenizer:
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json` into `folder`, and `tokenizer_config.json` for `transformers`.
 
-        Without the latter `transformers` guesses a class from the model beside it, and that of GPT-2
-        reads the ids of characters wrongly.
+        Without the second, `transformers` guesses a class from the model beside it, and GPT-2's class
+        decodes the ids of characters wrongly.
         """
         config = {"tokenizer_class": "PreTrainedTokenizerFast"}
         if self.end_of_text_id is not None:
@@ -129,7 +129,7 @@ class Tokenizer:
         Path(folder, "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def _check(self, text: str) -> None:
-        """Raise for what the library would reject obscurely, or drop without a word."""
+        """Raise UserError for text that the library would reject with an obscure error, or drop silently."""
         try:
             text.encode()
         except UnicodeEncodeError as error:
@@ -163,7 +163,7 @@ class Tokenizer:
 
     @cached_property
     def _alphabet(self) -> frozenset[str] | None:
-        """The characters that can be written, where neither bytes nor an unknown token replace the others."""
+        """The characters with an id; None if bytes or an unknown token stand for all others."""
         model = self._layout["model"]
         if _has_part(self._layout, "ByteLevel") or model.get("byte_fallback") or model.get("unk_token") is not None:
             return None
@@ -171,7 +171,7 @@ class Tokenizer:
 
     @cached_property
     def _is_piecewise(self) -> bool:
-        """Whether a long text may be cut: not where the start of a text is marked, as in SentencePiece."""
+        """Whether a long text may be cut into pieces: not if the text's start is marked, as in SentencePiece."""
         return self._layout["normalizer"] is None and not _has_part(self._layout, "Metaspace")
 
     @cached_property
@@ -184,7 +184,7 @@ class Tokenizer:
         return table
 
     def _ordinary_bytes(self, token: str) -> bytes:
-        """The bytes of a token, as the decoder writes it: byte-level, byte fallback, or plain text."""
+        """The bytes that the decoder writes for a token: byte-level, byte fallback, or plain text."""
         if _has_part(self._layout["decoder"], "ByteLevel") and _BYTE_OF_CHARACTER.keys() >= set(token):
             return bytes(_BYTE_OF_CHARACTER[character] for character in token)
         if _has_part(self._layout["decoder"], "ByteFallback") and re.fullmatch("<0x[0-9A-F]{2}>", token):
@@ -195,65 +195,59 @@ class Tokenizer:
 
 
 class StreamDecoder:
-    """Ids in, text out, one at a time, without ever giving out a part of a character."""
+    """Ids in, text out, one id at a time, and never a part of a character."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def feed(self, token_id: int) -> str:
-        """The characters that are complete with this id; "" while one is not."""
+        """The characters that this id completes; "" if it completes none."""
         return self._decoder.decode(self._tokenizer.token_bytes(token_id))
 
     def finish(self) -> str:
-        """What is left: U+FFFD if the ids ended within a character, otherwise ""."""
+        """The rest: U+FFFD if the ids ended inside a character, otherwise ""."""
         return self._decoder.decode(b"", final=True)
 
 
 def byte_tokenizer() -> Tokenizer:
-    """One id a byte of UTF-8, 0 .. 255, and 256 for the end of a text."""
-    from tokenizers import Tokenizer as LibraryTokenizer
-    from tokenizers import decoders, models, pre_tokenizers
+    """One id per byte of UTF-8, 0 .. 255, and 256 for the end of a text."""
+    import tokenizers
 
-    library = LibraryTokenizer(models.BPE(dict(_BYTE_OF_CHARACTER), []))
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    library.decoder = decoders.ByteLevel()
+    library = _byte_level(tokenizers.models.BPE(dict(_BYTE_OF_CHARACTER), []), use_regex=False)
     library.add_special_tokens([_special(END_OF_TEXT)])
     return Tokenizer(library)
 
 
 def character_tokenizer(texts: Iterable[str]) -> Tokenizer:
-    """One id a character: the sorted distinct characters of `texts`, and nothing else, so no end of text.
+    """One id per character: the sorted distinct characters of `texts`. There is no end of text.
 
     Source: the vocabulary of nanoGPT's data/shakespeare_char.
     """
-    from tokenizers import Tokenizer as LibraryTokenizer
-    from tokenizers import decoders, models
+    import tokenizers
 
     characters = sorted(set().union(*texts))
     if not characters:
         raise UserError("expected text to take the characters from, got none: give a text that is not empty")
-    library = LibraryTokenizer(models.BPE({character: i for i, character in enumerate(characters)}, []))
-    library.decoder = decoders.Fuse()
+    vocabulary = {character: i for i, character in enumerate(characters)}
+    library = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, []))
+    library.decoder = tokenizers.decoders.Fuse()
     return Tokenizer(library)
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE with GPT-2's pre-tokenization, learnt from `texts`; id 0 is the end of a text.
+    """Byte-level BPE with GPT-2's pre-tokenization, learned from `texts`; id 0 is the end of a text.
 
-    A small text may have fewer merges to learn than `vocab_size` asks for: see `Tokenizer.vocab_size`.
+    A small text may give fewer merges than `vocab_size` asks for; `Tokenizer.vocab_size` is the number.
     """
-    from tokenizers import Tokenizer as LibraryTokenizer
-    from tokenizers import decoders, models, pre_tokenizers, trainers
+    import tokenizers
 
     if vocab_size < 257:
         raise UserError(f"expected a vocabulary of at least 257 (256 bytes, end of text), got {vocab_size}: raise it")
-    library = LibraryTokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    library.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
+    library = _byte_level(tokenizers.models.BPE())
+    trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=vocab_size,
-        min_frequency=2,  # what occurs once saves nothing
+        min_frequency=2,  # a merge that occurs once saves nothing
         special_tokens=[_special(END_OF_TEXT)],
         initial_alphabet=sorted(_BYTE_OF_CHARACTER),
         show_progress=False,
@@ -265,27 +259,41 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokenizer in `folder`: tokenizer.json, or GPT-2's vocab.json and merges.txt.
 
-    OpenAI published the latter two as encoder.json and vocab.bpe; those names are read as well.
+    OpenAI's names for the latter two, encoder.json and vocab.bpe, are read as well.
 
     Raises:  UserError: none of them is there, or one is malformed.
     """
-    from tokenizers import Tokenizer as LibraryTokenizer
-    from tokenizers import decoders, models, pre_tokenizers
+    import tokenizers
 
     folder = Path(folder)
     if (folder / "tokenizer.json").is_file():
-        return Tokenizer(_read(LibraryTokenizer.from_file, folder / "tokenizer.json"))
+        return Tokenizer(_read(tokenizers.Tokenizer.from_file, folder / "tokenizer.json"))
     for vocabulary, merges in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
         if (folder / vocabulary).is_file() and (folder / merges).is_file():
-            library = LibraryTokenizer(_read(models.BPE.from_file, folder / vocabulary, folder / merges))
-            library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-            library.decoder = decoders.ByteLevel()
+            library = _byte_level(_read(tokenizers.models.BPE.from_file, folder / vocabulary, folder / merges))
             if library.token_to_id(END_OF_TEXT) is not None:
                 library.add_special_tokens([_special(END_OF_TEXT)])
             return Tokenizer(library)
     raise UserError(
         f"expected a tokenizer (tokenizer.json, or vocab.json and merges.txt), got none in {folder}: check the folder"
     )
+
+
+def _byte_level(model: Any, *, use_regex: bool = True) -> LibraryTokenizer:
+    """A library tokenizer of bytes, with GPT-2's pre-tokenization if `use_regex`."""
+    import tokenizers
+
+    library = tokenizers.Tokenizer(model)
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
+    library.decoder = tokenizers.decoders.ByteLevel()
+    return library
+
+
+def required(tokenizer: Tokenizer | None) -> Tokenizer:
+    """The tokenizer that was loaded beside a model; UserError if there was none."""
+    if tokenizer is None:
+        raise UserError("expected a model with a tokenizer, got none beside it: put its tokenizer.json there")
+    return tokenizer
 
 
 def _read(reader: Any, *paths: Path) -> Any:
@@ -304,7 +312,7 @@ def _special(content: str) -> Any:
 
 
 def _has_part(layout: object, kind: str) -> bool:
-    """Whether a component of this type is anywhere in a (nested) description."""
+    """Whether a nested description has a component of this type."""
     if isinstance(layout, dict):
         return layout.get("type") == kind or any(_has_part(value, kind) for value in layout.values())
     return isinstance(layout, list) and any(_has_part(value, kind) for value in layout)
@@ -313,8 +321,8 @@ def _has_part(layout: object, kind: str) -> bool:
 def _pieces(text: str) -> Iterator[str]:
     """`text`, cut into pieces between a letter and a space.
 
-    There every pre-tokenization that we read (GPT-2's, Llama 3's) cuts as well, whatever stands
-    before and behind, so that the ids of the pieces are the ids of the text.
+    Every pre-tokenization that we read (GPT-2's, Llama 3's) also cuts there, whatever the text before
+    and after it. So the ids of the pieces are the ids of the text.
     """
     start = 0
     while start < len(text):

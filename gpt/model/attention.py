@@ -1,7 +1,7 @@
-"""The block's first half: each token looks at those before it.
+"""The block's first half: causal self-attention.
 
-Queries, keys and values come from one product. Keys and values may have fewer heads than queries,
-each then serving a group of them (Ainslie et al., "GQA", 2023).
+One product makes queries, keys and values. There may be fewer key-value heads than query heads; each
+then serves a group of query heads (Ainslie et al., "GQA", 2023).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["Attention"]
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Causal self-attention."""
+    """Each token attends to itself and the tokens before it."""
 
     qkv: Linear  # ((H + 2 K) D, C): the rows of all query heads, then key heads, then value heads
     out: Linear  # (C, H D)
@@ -55,7 +55,7 @@ class Attention:
         key_end = self.num_heads + self.num_kv_heads
         heads_BTJD = self.qkv(x_BTC).reshape(batch, time, key_end + self.num_kv_heads, -1)
         if cache is None:
-            # What the product left is read there, and its gradient is written as one.
+            # The fused op reads queries, keys and values out of the product, and writes one gradient for it.
             out_BTHD = tensorgrad.self_attention(
                 heads_BTJD,
                 num_heads=self.num_heads,

@@ -1,4 +1,4 @@
-"""One layer: attention and MLP, each normalised before and added to the residual stream after."""
+"""One layer: attention, then the MLP. Each reads the normalised residual stream and adds to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Block"]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """x + attention(norm(x)), then the same with the MLP."""
+    """x = x + attention(norm(x)); x = x + mlp(norm(x)). With dropout, also on what each adds."""
 
     attention_norm: Norm
     attention: Attention

@@ -1,4 +1,4 @@
-"""Keys and values of the tokens so far, so that each new token costs one token's work."""
+"""The keys and values of all tokens so far, so that a new token costs the work of one."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["KVCache", "LayerCache"]
 
 @dataclass(frozen=True, slots=True)
 class LayerCache:
-    """One layer's part of a cache, about to take the keys and values of new tokens at `positions`."""
+    """One layer's part of a cache, ready for the keys and values of new tokens at `positions`."""
 
     keys_BKSD: Array
     values_BKSD: Array
     positions: Positions
-    length: int  # S: keys that the longest sequence has, the new ones included
-    mask: Array | None  # which of them each new token may see; None: all, or as `is_causal` says
+    length: int  # S: keys of the longest sequence, the new ones included
+    mask: Array | None  # keys that each new token may see; None: all, or as `is_causal` says
     is_causal: bool
 
     def append(self, k_BKTD: Tensor, v_BKTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the new keys and values in their place; returns all of them, (B, K, S, D)."""
+        """Write the new keys and values at their positions. Returns all keys and all values, (B, K, S, D)."""
         for buffer_BKSD, new_BKTD in ((self.keys_BKSD, k_BKTD.array), (self.values_BKSD, v_BKTD.array)):
             if isinstance(self.positions, slice):
                 buffer_BKSD[:, :, self.positions] = new_BKTD
@@ -41,12 +41,12 @@ class LayerCache:
 
 @dataclass(frozen=True, slots=True)
 class KVCache:
-    """Buffers for B sequences of up to `context_length` tokens; each sequence has a length of its own."""
+    """Buffers for B sequences of up to `context_length` tokens. The sequences may differ in length."""
 
     keys: tuple[Array, ...]  # per layer (B, K, context_length, D)
     values: tuple[Array, ...]
-    ids_BS: NDArray[np.int64]  # the tokens themselves, where the model has n-grams; else (B, 0)
-    lengths_B: NDArray[np.int64]  # tokens that each sequence has
+    ids_BS: NDArray[np.int64]  # the tokens, if the model has n-grams; else (B, 0)
+    lengths_B: NDArray[np.int64]  # tokens in each sequence
 
     @classmethod
     def empty(cls, config: ModelConfig, batch_size: int, dtype: str, device: str = "cpu") -> KVCache:
@@ -60,11 +60,11 @@ class KVCache:
         )
 
     def row(self, index: int) -> KVCache:
-        """One sequence's part: a view, so what is added to it is in this cache too."""
+        """One sequence's part, as a view: tokens added to it are added to this cache."""
         return self._rows(slice(index, index + 1))
 
     def select(self, rows: list[int]) -> KVCache:
-        """A copy with these sequences only."""
+        """A copy of these sequences."""
         return self._rows(rows)
 
     def _rows(self, rows: slice | list[int]) -> KVCache:
@@ -77,7 +77,7 @@ class KVCache:
         return rows if isinstance(rows, slice) else to_device(np.array(rows, np.int64), device_of(self.keys[0]))
 
     def put(self, rows: list[int], part: KVCache) -> None:
-        """Write the sequences of `part` back to where `select` took them."""
+        """Write the sequences of `part`, which `select(rows)` made, back into these rows."""
         index = self._index(rows)
         for mine, theirs in zip((*self.keys, *self.values), (*part.keys, *part.values), strict=True):
             mine[index] = theirs
@@ -85,7 +85,7 @@ class KVCache:
         self.lengths_B[rows] = part.lengths_B
 
     def begin(self, batch_size: int, num_new: int) -> list[LayerCache]:
-        """The layers' parts, to take `num_new` tokens more of each sequence. UserError if they do not fit."""
+        """The layers' parts, ready for `num_new` more tokens of each sequence. UserError if they do not fit."""
         capacity = self.keys[0].shape[2]
         if batch_size != len(self.lengths_B):
             raise UserError(
@@ -95,7 +95,7 @@ class KVCache:
         if length > capacity:
             raise UserError(
                 f"cache: expected at most {capacity} tokens (the context length), got {length}: "
-                "begin anew with the last of them"
+                "start a new cache with the last tokens"
             )
         positions: Positions = slice(length - num_new, length)
         mask: Array | None = None
@@ -114,12 +114,12 @@ class KVCache:
         ]
 
     def last_ids(self, count: int) -> NDArray[np.int64]:
-        """The last `count` tokens of each sequence, (B, count), -1 for those that it does not have."""
+        """The last `count` tokens of each sequence, (B, count), -1 before its first."""
         places_BN = self.lengths_B[:, None] + np.arange(-count, 0)
         return np.where(places_BN < 0, -1, np.take_along_axis(self.ids_BS, np.maximum(places_BN, 0), axis=1))
 
     def advance(self, ids_BT: Array) -> None:
-        """Count the new tokens, once every layer has taken theirs."""
+        """Count the new tokens, after every layer has appended their keys and values."""
         num_new = ids_BT.shape[1]
         if self.ids_BS.size:
             np.put_along_axis(self.ids_BS, self.lengths_B[:, None] + np.arange(num_new), to_numpy(ids_BT), axis=1)

@@ -1,4 +1,4 @@
-"""Dropout at one rate, with a stream of random numbers for each place in the model."""
+"""Dropout at one rate, with independent random numbers for each place in the model."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Dropout"]
 
 @dataclass(frozen=True, slots=True)
 class Dropout:
-    """Zeroes each element with probability `rate`, and divides the others by 1 - rate."""
+    """Sets each element to zero with probability `rate`, and divides the others by 1 - rate."""
 
     rate: float
     key: Key | RowKeys
 
     def at(self, place: int) -> Dropout:
-        """The dropout of a part of this place, with masks of its own."""
+        """The dropout for part number `place` of this place, with its own masks."""
         return replace(self, key=self.key.fold_in(place))
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -1,12 +1,15 @@
-"""Token ids -> vectors, with what the tokens before and the positions add to them."""
+"""Token ids -> vectors: a row for each token, and optionally for each n-gram and each position."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 import tensorgrad
 from gpt.config import ModelConfig
+from gpt.errors import UserError
 from gpt.model.initializer import INIT_STD, Initializer
 from gpt.model.ngrams import ngram_rows
 from gpt.model.positions import Positions, sinusoids
@@ -14,20 +17,20 @@ from tensorgrad import Tensor
 from tensorgrad.array import Array
 from tensorgrad.sorted_ids import SortedIds, plain
 
-__all__ = ["Embedding"]
+__all__ = ["Embedding", "check_ids"]
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """A vector for each token, and where the configuration says so, one for each n-gram and each position.
+    """A vector for each token, to which the configuration may add one for each n-gram and each position.
 
-    The tables of n-grams cost a lookup each and no product: what the last few tokens say together is
-    learned without a layer's help.
+    A table of n-grams costs one lookup and no matrix product. It lets the model learn what a few
+    neighbouring tokens mean together without spending a layer on it.
     """
 
     tokens: Tensor  # (V, C)
     ngrams: tuple[Tensor, ...]  # (ngram_rows, C) each, for n = 2, 3, ...
-    positions: Tensor | None  # (context_length, C), where they are learned
+    positions: Tensor | None  # (context_length, C) if learned
     has_sinusoids: bool
     context_length: int
 
@@ -36,7 +39,7 @@ class Embedding:
         table_shape = (config.context_length, config.model_dim)
         return cls(
             tokens=make.at(0).normal((config.vocab_size, config.model_dim), INIT_STD),
-            # Zeros: most n-grams are rare, and what was drawn for them would stay as noise.
+            # Zeros: most n-grams are rare, and random values for them would stay as noise.
             ngrams=tuple(
                 make.constant((config.ngram_rows, config.model_dim), 0.0) for _ in range(2, config.ngram_length + 1)
             ),
@@ -46,7 +49,10 @@ class Embedding:
         )
 
     def __call__(self, ids_BT: Array | SortedIds, positions: Positions, before_BN: Array | None = None) -> Tensor:
-        """`before_BN`: the last ids before these, for the n-grams, -1 where there are none; None: a text begins."""
+        """The vectors (B, T, C).
+
+        Args:    before_BN: for the n-grams, the ids before these, -1 before a text; None: every text begins here.
+        """
         x_BTC = tensorgrad.embedding(self.tokens, ids_BT)
         for length, vectors in enumerate(self.ngrams, start=2):
             rows_BT = ngram_rows(plain(ids_BT), before_BN, length, vectors.shape[0])
@@ -59,3 +65,13 @@ class Embedding:
             # The factor brings the tokens to the scale of the sinusoids (Vaswani et al. 2017, section 3.4).
             return x_BTC * math.sqrt(width) + table[positions]
         return x_BTC
+
+
+def check_ids(ids: np.ndarray, vocab_size: int) -> None:
+    """Raise UserError unless all ids, on the CPU, are in 0 .. vocab_size - 1."""
+    low, high = ids.min(), ids.max()
+    if low < 0 or high >= vocab_size:
+        raise UserError(
+            f"ids: expected 0 .. {vocab_size - 1} (the vocabulary), got {low if low < 0 else high}: "
+            "use the tokenizer that the model was trained with"
+        )

@@ -1,12 +1,12 @@
-"""The whole model: ids -> logits -> loss.
+"""The whole model: ids -> vectors -> blocks -> logits -> loss.
 
     model = GPT.init(config, Key(0))
     logits_BTV = model(ids_BT)
     model.loss(ids_BT, targets_BT).backward()
 
-A model is a frozen tree of dataclasses. Its parameters are the Tensors in it, listed and replaced
-with `tensorgrad.tree`; nothing is registered, and there is no train or eval mode: dropout happens
-where a key is given.
+A model is a frozen tree of dataclasses whose Tensors are its parameters; `tensorgrad.tree` lists and
+replaces them. There is no registration and no train or eval mode: dropout happens only in calls that
+are given a key.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gpt.errors import UserError
 from gpt.model.block import Block
 from gpt.model.cache import KVCache, LayerCache
 from gpt.model.dropout import Dropout
-from gpt.model.embedding import Embedding
+from gpt.model.embedding import Embedding, check_ids
 from gpt.model.initializer import Initializer
 from gpt.model.linear import Linear, cast
 from gpt.model.norm import Norm, init_norm
@@ -40,66 +40,62 @@ __all__ = ["GPT"]
 
 @dataclass(frozen=True, slots=True)
 class GPT:
-    """A decoder-only transformer: GPT-2, Llama, or what lies between, by its configuration."""
+    """A decoder-only transformer. The configuration makes it a GPT-2, a Llama, or something between."""
 
     config: ModelConfig
     precision: Precision
     embedding: Embedding
     blocks: tuple[Block, ...]
     norm: Norm
-    head: Linear  # (V, C); where it is tied, its weight is the embedding's Tensor itself
+    head: Linear  # (V, C); if tied, its weight is the Tensor embedding.tokens itself
 
     @classmethod
     def init(cls, config: ModelConfig, key: Key, *, dtype: str | Precision = "float32") -> GPT:
-        """A model to be trained: GPT-2's initialisation, a function of the key and each parameter's place."""
+        """A new model, initialised as GPT-2 is. Each parameter depends on the key and its own place alone."""
         return cls._make(config, key, Precision.of(dtype))
 
     @classmethod
     def zeros(cls, config: ModelConfig, *, dtype: str | Precision = "float32") -> GPT:
-        """A model to be filled from a file."""
+        """A model of zeros, to be filled from a file."""
         return cls._make(config, None, Precision.of(dtype))
 
     @classmethod
     def _make(cls, config: ModelConfig, key: Key | None, precision: Precision) -> GPT:
-        if not config.vocab_size:
-            raise UserError(
-                "model.vocab_size: expected the number of ids, got 0: "
-                "use config.with_vocabulary(tokenizer.vocab_size) first"
-            )
+        vocab_size = config.known_vocab_size  # checked before anything is made
         make = Initializer(key, precision.parameter, precision.product)
         embedding = Embedding.init(config, make.at(0))
         head = (
             Linear(embedding.tokens, None, precision.product)
             if config.is_head_tied
-            else Linear.init(config.model_dim, config.vocab_size, make.at(1), has_bias=False)
+            else Linear.init(config.model_dim, vocab_size, make.at(1), has_bias=False)
         )
         blocks = tuple(Block.init(config, make.at(2).at(layer)) for layer in range(config.num_layers))
         return cls(config, precision, embedding, blocks, init_norm(config, make), head)
 
     def to(self, device: str) -> GPT:
-        """The model with its parameters on `device`; itself if they are there."""
-        if self.embedding.tokens.device == device:
+        """The model with its parameters on `device`; the model itself if they are there already."""
+        if self.device == device:
             return self
         return map_tensors(lambda x: tensorgrad.tensor(x.array, device=device, requires_grad=x.requires_grad), self)
 
     @property
+    def device(self) -> str:
+        """Where the parameters are: cpu, or cuda:N."""
+        return self.embedding.tokens.device
+
+    @property
     def compute_dtype(self) -> DType:
-        """Of the activations."""
+        """The dtype of the activations."""
         return as_dtype(self.precision.compute or self.embedding.tokens.dtype)
 
     def empty_cache(self, batch_size: int = 1) -> KVCache:
-        """A cache for `model(ids, cache=cache)`."""
-        return KVCache.empty(self.config, batch_size, self.compute_dtype.name, self.embedding.tokens.device)
+        """A cache for `model(ids, cache=cache)`: room for `batch_size` sequences of context_length tokens."""
+        return KVCache.empty(self.config, batch_size, self.compute_dtype.name, self.device)
 
     def __call__(
-        self,
-        ids_BT: Any,
-        *,
-        key: Key | RowKeys | None = None,
-        cache: KVCache | None = None,
-        recompute: bool = False,
+        self, ids_BT: Any, *, key: Key | RowKeys | None = None, cache: KVCache | None = None, recompute: bool = False
     ) -> Tensor:
-        """Logits (B, T, V): at each token, of the one that comes next. Arguments as for `hidden`."""
+        """Logits (B, T, V): at each token, for the token that comes next. Arguments as for `hidden`."""
         hidden_BTC = self.hidden(ids_BT, key=key, cache=cache, recompute=recompute)
         if cache is None:
             return self.logits(hidden_BTC)
@@ -115,11 +111,11 @@ class GPT:
         reduction: str = "mean",
         recompute: bool = False,
     ) -> Tensor:
-        """Cross-entropy in nats of `targets_BT`, the ids one token on; targets of -100 do not count.
+        """Cross-entropy in nats. `targets_BT` are the ids one token later; targets of -100 are not scored.
 
         Args:
-            reduction: "mean" over the targets that count, or "sum": to accumulate the gradient of
-                the mean over several micro-batches, divide each one's sum by the number of all of them.
+            reduction: "mean" over the scored targets, or "sum". To accumulate the gradient of a mean
+                over micro-batches, divide each sum by the number of scored targets in all of them.
             key, recompute: as for `hidden`.
         """
         hidden_BTC = self.hidden(ids_BT, key=key, recompute=recompute)
@@ -130,23 +126,18 @@ class GPT:
         return self.head.cross_entropy(hidden_BTC, targets, reduction=reduction)
 
     def hidden(
-        self,
-        ids_BT: Any,
-        *,
-        key: Key | RowKeys | None = None,
-        cache: KVCache | None = None,
-        recompute: bool = False,
+        self, ids_BT: Any, *, key: Key | RowKeys | None = None, cache: KVCache | None = None, recompute: bool = False
     ) -> Tensor:
-        """What the head reads, (B, T, C).
+        """The head's input, (B, T, C): embedding, blocks, final norm.
 
         Args:
-            ids_BT: integers in 0 .. V - 1: an array, nested lists, a Tensor or SortedIds, T at most
-                context_length. Of an array on a GPU the values are not looked at: that would wait for it.
-            key: for dropout at the configuration's rate; without one there is no dropout. With
-                RowKeys, one key per sequence, dropout does not depend on how a batch is split.
-            cache: the ids continue those in it, and are added to it; nothing is differentiated.
+            ids_BT: integers in 0 .. V - 1, as an array, nested lists, a Tensor or SortedIds; T is at
+                most context_length. The values of an array on a GPU are not checked: that would wait.
+            key: for dropout at the configuration's rate; None: no dropout. With RowKeys, one key per
+                sequence, a sequence's masks do not depend on the batch that it is in.
+            cache: the ids continue the sequences in it, and are added to it; nothing is recorded.
             recompute: keep only each block's input for backward, and compute the block again there.
-        Raises: UserError: ids that are no such integers, too many of them, a cache of other sequences.
+        Raises: UserError: ids of another kind, shape or range, more than fit, or a cache of another batch.
         """
         ids = self._checked(ids_BT)
         if cache is None:
@@ -155,7 +146,7 @@ class GPT:
             raise UserError("cache: expected neither dropout nor recomputation with it, got one: they are for training")
         layers = cache.begin(*ids.shape)
         num_before = self.config.ngram_length - 1
-        before_BN = to_device(cache.last_ids(num_before), self.embedding.tokens.device) if num_before else None
+        before_BN = to_device(cache.last_ids(num_before), self.device) if num_before else None
         with tensorgrad.no_grad():
             out_BTC = self._hidden(ids, layers[0].positions, before_BN, layers, None, False)
         cache.advance(plain(ids))
@@ -199,10 +190,10 @@ class GPT:
         return Dropout(rate, key) if key is not None and rate else None
 
     def _checked(self, ids_BT: Any) -> Array | SortedIds:
-        """The ids on the model's device, refused before anything is computed."""
+        """The ids on the model's device, after every check that can be made without waiting for a GPU."""
         if isinstance(ids_BT, SortedIds):
             self._checked(ids_BT.ids)
-            return ids_BT.to(self.embedding.tokens.device)
+            return ids_BT.to(self.device)
         ids = ids_BT.array if isinstance(ids_BT, Tensor) else ids_BT
         try:
             ids = ids if is_array(ids) else np.asarray(ids)
@@ -217,10 +208,6 @@ class GPT:
                 f"ids: expected at most {self.config.context_length} tokens (the context length), "
                 f"got {ids.shape[1]}: cut them"
             )
-        low, high = (int(ids.min()), int(ids.max())) if isinstance(ids, np.ndarray) else (0, 0)
-        if low < 0 or high >= self.config.vocab_size:
-            raise UserError(
-                f"ids: expected 0 .. {self.config.vocab_size - 1} (the vocabulary), got {low if low < 0 else high}: "
-                "use the tokenizer that the model was trained with"
-            )
-        return to_device(ids, self.embedding.tokens.device)
+        if isinstance(ids, np.ndarray):
+            check_ids(ids, self.config.vocab_size)
+        return to_device(ids, self.device)

@@ -1,4 +1,4 @@
-"""The affine map that attention, MLP and head are made of."""
+"""The affine map inside attention, MLP and head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tensorgrad import Tensor
 from tensorgrad.array import Array
 from tensorgrad.dtype import DType, accumulation_dtype
 
-__all__ = ["Linear", "beside", "cast"]
+__all__ = ["Linear", "cast", "operand_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Linear:
 
     weight: Tensor  # (out, in)
     bias: Tensor | None  # (out,)
-    product_dtype: str | None = None  # as `tensorgrad.linear` has it
+    product_dtype: str | None = None  # see `tensorgrad.linear`
 
     @classmethod
     def init(cls, in_width: int, out_width: int, make: Initializer, *, has_bias: bool, std: float = INIT_STD) -> Linear:
@@ -30,22 +30,25 @@ class Linear:
         )
 
     def __call__(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else beside(x, self.bias)
-        return tensorgrad.linear(x, beside(x, self.weight), bias, product_dtype=self.product_dtype)
+        bias = None if self.bias is None else operand_for(x, self.bias)
+        return tensorgrad.linear(x, operand_for(x, self.weight), bias, product_dtype=self.product_dtype)
 
     def cross_entropy(self, x: Tensor, targets: Array, *, reduction: str) -> Tensor:
-        """`tensorgrad.cross_entropy` of the result, which must have no bias, with the targets, in half the memory."""
+        """`cross_entropy(self(x), targets)` in half the memory, for a map without bias."""
         assert self.bias is None
         return tensorgrad.linear_cross_entropy(
-            x, beside(x, self.weight), targets, reduction=reduction, product_dtype=self.product_dtype
+            x, operand_for(x, self.weight), targets, reduction=reduction, product_dtype=self.product_dtype
         )
 
 
-def beside(x: Tensor, parameter: Tensor) -> Tensor:
-    """The parameter as `tensorgrad.linear` takes it, which converts float32 itself: no gradient is rounded then."""
+def operand_for(x: Tensor, parameter: Tensor) -> Tensor:
+    """The parameter in a dtype that `tensorgrad.linear` takes together with x.
+
+    That is x's own dtype, or float32, which `tensorgrad.linear` converts itself without rounding the gradient.
+    """
     return parameter if parameter.dtype == accumulation_dtype(x.dtype) else cast(parameter, x.dtype)
 
 
 def cast(x: Tensor, dtype: DType) -> Tensor:
-    """x in `dtype`; itself where that is its own."""
+    """x in `dtype`; x itself if it has that dtype."""
     return tensorgrad.astype(x, dtype, copy=False)

@@ -1,4 +1,4 @@
-"""The block's second half: each token by itself, through a wider hidden layer."""
+"""The block's second half: a wider hidden layer, applied to each token alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import tensorgrad
 from gpt.config import ModelConfig
 from gpt.model.initializer import Initializer, residual_std
-from gpt.model.linear import Linear, beside
+from gpt.model.linear import Linear, operand_for
 from tensorgrad import Tensor
 
 __all__ = ["MLP", "SwiGLU", "init_mlp"]
@@ -15,7 +15,7 @@ __all__ = ["MLP", "SwiGLU", "init_mlp"]
 
 @dataclass(frozen=True, slots=True)
 class MLP:
-    """Widen, bend, narrow."""
+    """down(activation(up(x)))."""
 
     up: Linear  # (F, C)
     down: Linear  # (C, F)
@@ -27,9 +27,9 @@ class MLP:
 
 @dataclass(frozen=True, slots=True)
 class SwiGLU:
-    """silu(gate) * value instead of one activation; gate and value are one product."""
+    """down(silu(gate(x)) * up(x)), with gate and up in one product."""
 
-    gate_up: Linear  # (2 F, C), the gate's rows first
+    gate_up: Linear  # (2 F, C): the gate's rows, then up's
     down: Linear  # (C, F)
 
     def __call__(self, x_BTC: Tensor) -> Tensor:
@@ -39,17 +39,17 @@ class SwiGLU:
 def _through(x_BTC: Tensor, up: Linear, down: Linear, activation: str) -> Tensor:
     return tensorgrad.mlp(
         x_BTC,
-        beside(x_BTC, up.weight),
-        beside(x_BTC, down.weight),
-        None if up.bias is None else beside(x_BTC, up.bias),
-        None if down.bias is None else beside(x_BTC, down.bias),
+        operand_for(x_BTC, up.weight),
+        operand_for(x_BTC, down.weight),
+        None if up.bias is None else operand_for(x_BTC, up.bias),
+        None if down.bias is None else operand_for(x_BTC, down.bias),
         activation=activation,
         product_dtype=up.product_dtype,
     )
 
 
 def init_mlp(config: ModelConfig, make: Initializer) -> MLP | SwiGLU:
-    """The MLP that the configuration's activation asks for."""
+    """The MLP for the configuration's activation."""
     width, ffn_width, has_bias = config.model_dim, config.ffn_width, config.has_bias
     down = Linear.init(ffn_width, width, make.at(1), has_bias=has_bias, std=residual_std(config))
     if config.activation == "swiglu":

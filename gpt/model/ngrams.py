@@ -1,4 +1,4 @@
-"""Which rows of a table stand for the n-grams of a text: hashing, as there are too many n-grams for a row each.
+"""N-grams -> rows of a table, by a hash: there are too many n-grams to give each its own row.
 
 Source: Pagnoni et al., "Byte latent transformer", 2024 (arXiv:2412.09871), section 3.2.1.
 """
@@ -15,8 +15,8 @@ _MULTIPLIER = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, odd: spreads consecutiv
 def ngram_rows(ids_BT: Array, before_BN: Array | None, length: int, num_rows: int) -> Array:
     """For each token, the row of the n-gram of `length` tokens that it ends: (B, T), in 0 .. num_rows - 1.
 
-    Args:    before_BN: the ids before the first ones, N >= length - 1, -1 where there are none;
-             None: there are none at all.
+    Args:    before_BN: the ids before ids_BT, N >= length - 1, with -1 where a text has none;
+             None: every text begins with ids_BT.
     """
     xp = module_of(ids_BT)
     batch, time = ids_BT.shape

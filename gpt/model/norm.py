@@ -15,7 +15,7 @@ __all__ = ["LayerNorm", "Norm", "RMSNorm", "init_norm"]
 
 @dataclass(frozen=True, slots=True)
 class LayerNorm:
-    """Zero mean and unit variance over the width, then scaled and shifted."""
+    """Zero mean and unit variance over the width, times weight, plus bias."""
 
     weight: Tensor  # (C,)
     bias: Tensor | None  # (C,)
@@ -28,7 +28,7 @@ class LayerNorm:
 
 @dataclass(frozen=True, slots=True)
 class RMSNorm:
-    """Unit root mean square over the width, then scaled."""
+    """Unit root mean square over the width, times weight."""
 
     weight: Tensor  # (C,)
     eps: float
@@ -41,7 +41,7 @@ Norm = LayerNorm | RMSNorm
 
 
 def init_norm(config: ModelConfig, make: Initializer) -> Norm:
-    """The norm that the configuration names, leaving its input's scale alone at first."""
+    """The norm that the configuration names, with weights of one."""
     weight = make.constant((config.model_dim,), 1.0)
     if config.norm == "rms_norm":
         return RMSNorm(weight, config.norm_eps)

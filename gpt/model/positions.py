@@ -1,8 +1,7 @@
-"""How a token knows its place: tables of angles, computed once in float64.
+"""Position encodings: tables of angles, computed once in float64.
 
-Places are given as `Positions`: a slice where every sequence of the batch is at the same place, as
-in training, or an array (B, T) where each has its own, as when several texts are continued at once.
-Either selects rows of a table.
+`Positions` select rows of such a table. They are a slice if all sequences of the batch are at the
+same positions, as in training, or an array (B, T), as when texts of different length are continued.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def rope_tables(length: int, head_dim: int, theta: float, dtype: str, device: st
 
 @functools.lru_cache(maxsize=16)
 def sinusoids(length: int, width: int, dtype: str, device: str) -> Array:
-    """Sines and cosines of geometrically spaced wavelengths, (length, C), alternating.
+    """Alternating sines and cosines of geometrically spaced wavelengths, (length, C).
 
     Source: Vaswani et al., "Attention is all you need", 2017, section 3.5.
     """
@@ -45,11 +44,11 @@ def sinusoids(length: int, width: int, dtype: str, device: str) -> Array:
 
 
 def rotate(x_BHTD: Tensor, rotation: Rotation) -> Tensor:
-    """Queries or keys turned by the angles of their positions."""
+    """Queries or keys, rotated by the angles of their positions."""
     cos, sin = rotation
     if cos.ndim == 2:
         return tensorgrad.rope(x_BHTD, cos, sin)
-    # Each sequence has positions of its own. The op's tables run over one axis, so batch and time become one.
+    # Each sequence has its own positions. The op's tables have one position axis, so merge batch and time.
     batch, heads, time, width = x_BHTD.shape
     x_HND = x_BHTD.permute_dims(1, 0, 2, 3).reshape(heads, batch * time, width)
     y_HND = tensorgrad.rope(x_HND, cos.reshape(-1, width // 2), sin.reshape(-1, width // 2))

@@ -1,14 +1,11 @@
-"""Which dtype holds the parameters, which the activations, and which the operands of products."""
+"""The dtypes of parameters, of activations, and of the operands of matrix products."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from gpt.errors import UserError
-from tensorgrad.dtype import accumulation_dtype, as_dtype, is_float
+from tensorgrad.dtype import as_dtype, is_float
 from tensorgrad.kernels import gemm
 
 __all__ = ["Precision"]
@@ -16,15 +13,16 @@ __all__ = ["Precision"]
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """Applied in two places only: the embedding's output is cast to `compute`, and every layer casts its
-    own weights to the dtype of what it is given. So a parameter keeps its precision under the optimizer.
-    Where a processor has no arrays of bfloat16, but fast products of them, `product` rounds the operands
-    of the linear layers' products, whose results are float32.
+    """Three dtypes, applied in two places: the embedding casts its output to `compute`, and each layer
+    casts its own weights to the dtype of its input. Parameters keep their dtype for the optimizer.
+
+    `product` is for processors that multiply bfloat16 fast but have no bfloat16 arrays: linear layers
+    round the operands of their products to it, and the results are float32.
     """
 
-    parameter: str = "float32"  # what is trained and saved
-    compute: str | None = None  # of activations, and of weights in products; None: as the parameters are
-    product: str | None = None  # of the operands of products; None: as they come
+    parameter: str = "float32"  # trained and saved in this dtype
+    compute: str | None = None  # activations, and weights inside products; None: as `parameter`
+    product: str | None = None  # operands of products; None: unchanged
 
     def __post_init__(self) -> None:
         for name in (self.parameter, self.compute):
@@ -35,12 +33,12 @@ class Precision:
 
     @classmethod
     def of(cls, dtype: str | Precision, device: str = "cpu") -> Precision:
-        """Everything in one dtype, unless a Precision says otherwise, or the name of a mixed one.
+        """The precision for a dtype's name (everything in it), for "bf16" or "fp16", or a Precision itself.
 
-        "bf16" and "fp16" keep parameters, losses and statistics in float32. Activations and products are
-        bfloat16 or float16; but "bf16" on the CPU is float32 with products of bfloat16 operands.
+        "bf16" and "fp16" keep parameters, losses and statistics in float32; activations and products
+        are bfloat16 or float16. On the CPU "bf16" is float32 with bfloat16 operands of products.
 
-        Raises: UserError: "bf16" on a CPU where it would gain nothing, or cannot be computed.
+        Raises: UserError: "bf16" on a CPU that does not multiply bfloat16 fast.
         """
         match dtype:
             case Precision():
@@ -57,13 +55,8 @@ class Precision:
 
     @property
     def is_loss_scaled(self) -> bool:
-        """Whether small gradients would become zero, so that the loss must be scaled (gpt/optim/loss_scale.py)."""
+        """Whether the loss must be scaled, as small float16 gradients become zero (gpt/optim/loss_scale.py)."""
         return self.compute == "float16"
-
-    @property
-    def reduction(self) -> np.dtype[Any]:
-        """Of losses, of norms' statistics and of sums over gradients: float32 or better."""
-        return accumulation_dtype(as_dtype(self.compute or self.parameter))
 
 
 def _check_fast_products() -> None:

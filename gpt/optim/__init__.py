@@ -1,4 +1,4 @@
-"""Gradients -> one update of the parameters: AdamW or Muon, the learning rate, the loss's scale."""
+"""Gradients -> an update of the parameters: AdamW, Muon, learning rates, loss scaling."""
 
 from __future__ import annotations
 

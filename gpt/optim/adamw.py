@@ -1,8 +1,8 @@
-"""AdamW over flat buffers: every parameter, gradient and moment of a model in one array each.
+"""AdamW over flat buffers: one array each for all parameters, all gradients and all moments.
 
-`AdamW(model, ...)` moves the model's parameters into one buffer and gives each a view of it, and
-a view of another as the place of its `.grad`, which backward writes, then adds into. The gradient's
-norm, the update and saving are then single operations over all parameters.
+`AdamW(model, ...)` moves the model's parameters into one buffer: each parameter becomes a view of it,
+and its `.grad` a view of another buffer, which backward writes and adds into. The gradient's norm, the
+update and saving are then single operations on whole buffers. `model` may be any tree of Tensors.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from tensorgrad.writes import Watch, handed_out, written
 
 __all__ = ["AdamW", "aligned", "rates"]
 
-_ALIGNMENT = 64  # elements: each view begins on a boundary of 256 bytes in float32
+_ALIGNMENT = 64  # elements: in float32 each view begins at a multiple of 256 bytes
 
 
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019, algorithm 2) and gradient clipping.
 
-    Matrices decay, vectors (biases, norms) do not: the matrices come first in the buffers. With
-    `is_loss_scaled` the gradients are those of the loss times `loss_scale`, which is adapted.
+    Matrices decay, vectors (biases, norms) do not; the matrices come first in the buffers. With
+    `is_loss_scaled`, backward starts from the loss times `loss_scale`, and each update adapts that scale.
     """
 
     def __init__(
         self, model: Any, config: OptimConfig, *, left_out: Collection[str] = (), is_loss_scaled: bool = False
     ) -> None:
-        """Parameters named in `left_out` are last in the buffers, and a subclass's to update: they have no moments."""
+        """A subclass updates the parameters in `left_out`: they come last in the buffers, without moments."""
         self.config = config
         tensors = named_tensors(model)
         own = {name: x for name, x in tensors.items() if name not in left_out}
@@ -54,13 +54,13 @@ class AdamW:
         like = next(iter(tensors.values())).array
         xp = module_of(like)
         self._parameters: Array = xp.zeros(size, like.dtype)
-        self._copy: Array | None = None  # of the parameters, in the dtype that `rounding` was asked for
+        self._copy: Array | None = None  # the parameters rounded to the dtype of `rounding`
         self._watch = Watch(self._parameters)
         self._gradients: Array = xp.zeros(size, like.dtype)
-        self._places: list[tuple[Tensor, Tensor]] = []  # of each parameter and its gradient
+        self._places: list[tuple[Tensor, Tensor]] = []  # each parameter, and its gradient's view
         self.first_moment: Array = xp.zeros(num_own, like.dtype)
         self.second_moment: Array = xp.zeros(num_own, like.dtype)
-        self.rates_4: Array = xp.zeros(4, np.float64)  # as the kernel `adamw` takes them
+        self.rates_4: Array = xp.zeros(4, np.float64)  # the arguments of the kernel `adamw`
         self.scale_state_2: Array | None = None  # see gpt/optim/loss_scale.py
         if is_loss_scaled:
             self.scale_state_2 = xp.zeros(2, np.float64)
@@ -79,13 +79,13 @@ class AdamW:
 
     @property
     def parameters(self) -> Array:
-        """All of them, (size,). Whoever asks may write to them, so that each step rounds them anew from then on."""
+        """All parameters, (size,). The caller may write to them, so every later step rounds them again."""
         handed_out(self._parameters)
         return self._parameters
 
     @contextmanager
     def rounding(self, dtype: DType) -> Iterator[None]:
-        """Within it whoever rounds parameters to `dtype` is given parts of one copy (see tensorgrad.rounding)."""
+        """Within it, rounding a parameter to `dtype` gives a part of one copy (see tensorgrad.rounding)."""
         self.refresh_copy(dtype)
         if self._copy is None:
             yield
@@ -94,7 +94,7 @@ class AdamW:
                 yield
 
     def refresh_copy(self, dtype: DType) -> None:
-        """Have that copy be what the parameters are in `dtype`: after updates it is, unless others may have written."""
+        """Make that copy equal the parameters in `dtype`. Updates keep it so, unless others may have written."""
         if dtype == self._parameters.dtype:
             self._copy = None
         elif self._watch.may_have_changed() or self._copy is None or self._copy.dtype != dtype:
@@ -102,13 +102,13 @@ class AdamW:
             self._copy = kernels_for(self._parameters).cast(self._parameters, dtype, out)
 
     def zero_gradients(self) -> None:
-        """Start a new sum of gradients: the first that a parameter gets is written over what was there."""
+        """Start a new sum: a parameter's next gradient overwrites the old one."""
         for x, _ in self._places:
             x.grad = None
 
     @property
     def gradients(self) -> Array:
-        """All of them, (size,): zeros for a parameter that has none."""
+        """All gradients, (size,); zeros for a parameter without one."""
         for x, place in self._places:
             if x.grad is not place:
                 place.array[...] = 0 if x.grad is None else x.grad.array
@@ -116,14 +116,14 @@ class AdamW:
         return self._gradients
 
     def step(self, learning_rate: float, number: int) -> Array:
-        """Update the parameters by the gradients; `number` counts the updates from 1.
+        """Update the parameters from the gradients. `number` counts the updates from 1.
 
-        Returns: the gradients' global norm before clipping, 0-d. One that is not finite updates nothing.
+        Returns: the gradients' global norm before clipping, 0-d. If it is not finite, nothing is updated.
         """
         return self.update(to_device(rates(self.config, learning_rate, number), device_of(self.rates_4)))
 
     def update(self, rates_3: Array) -> Array:
-        """`step` by the numbers of `rates`, which are on the device already: nothing waits for anything."""
+        """`step`, with the values of `rates` already on the device, so that nothing waits."""
         gradients = self.gradients
         xp = module_of(gradients)
         norm = kernels_for(gradients).global_norm(gradients)
@@ -157,7 +157,7 @@ class AdamW:
             )
 
     def note_update(self) -> None:
-        """Tell the tape that the parameters have changed: for an update that was recorded and is replayed."""
+        """Tell the tape that the parameters have changed. A replayed CUDA graph cannot do it itself."""
         written(self._parameters)
         if self._copy is not None:
             written(self._copy)
@@ -165,16 +165,16 @@ class AdamW:
 
     @property
     def loss_scale(self) -> Array | float:
-        """What the loss is to be multiplied by before backward."""
+        """The factor of the loss before backward."""
         return 1.0 if self.scale_state_2 is None else self.scale_state_2[0]
 
     def state(self) -> dict[str, Array]:
-        """What a resumed run needs besides the parameters."""
+        """The arrays that a resumed run needs besides the parameters."""
         state = {"first_moment": self.first_moment, "second_moment": self.second_moment}
         return state if self.scale_state_2 is None else {**state, "loss_scale": self.scale_state_2}
 
     def load_state(self, state: Mapping[str, Array]) -> None:
-        """Take over a state that `state` gave, for a model of the same shapes. Raises UserError."""
+        """Copy in what `state` returned for a model of the same shapes. Raises UserError for another model's."""
         for name, buffer in self.state().items():
             found = state.get(name)
             if found is None or found.shape != buffer.shape or found.dtype != buffer.dtype:
@@ -187,10 +187,10 @@ class AdamW:
 
 
 def rates(config: OptimConfig, learning_rate: float, number: int) -> NDArray[np.float64]:
-    """What update `number` (from 1) needs to know, (3,): the learning rate, 1 - beta1**number, 1 - beta2**number."""
+    """(3,): the learning rate, 1 - beta1**number, 1 - beta2**number, for update `number`, from 1."""
     return np.array([learning_rate, 1 - config.beta1**number, 1 - config.beta2**number])
 
 
 def aligned(size: int) -> int:
-    """The elements that a parameter of `size` takes in a buffer."""
+    """The elements that a parameter of `size` elements occupies in a buffer."""
     return -(-size // _ALIGNMENT) * _ALIGNMENT

@@ -1,8 +1,8 @@
-"""Loss scaling: gradients multiplied through backward so that float16 does not flush them to zero.
+"""Loss scaling: a factor on the loss keeps small gradients from becoming zero in float16.
 
-The factor is as large as overflow permits: halved when a gradient is not finite (that update is left
-out), doubled after `_PATIENCE` updates without one. All of it is arithmetic on the device; nothing
-waits for a result.
+The factor is as large as overflow allows. It is halved when a gradient is not finite (and that update
+is skipped), and doubled after `_PATIENCE` updates in a row that were finite. All of this is arithmetic
+on the device, so that nothing waits for it.
 
 Source: Micikevicius et al., "Mixed precision training", 2018, section 3.2; the numbers are PyTorch's.
 """
@@ -19,7 +19,7 @@ _LARGEST = 2.0**24  # far above what any loss needs, far below what float32 hold
 
 
 def update_scale(state_2: Array, norm: Array) -> None:
-    """Adapt [factor, updates since it last changed] in place, after a gradient of this norm. Never below 1."""
+    """Update [factor, updates since its last change] in place for a gradient's norm. The factor is at least 1."""
     xp = module_of(state_2)
     scale, count = state_2[0], state_2[1]
     is_finite = xp.isfinite(norm)

@@ -1,8 +1,8 @@
-"""Muon for the matrices of the blocks, beside AdamW for everything else.
+"""Muon for the blocks' matrices, and AdamW for everything else.
 
-A matrix moves along its averaged gradient with all singular values brought near 1: every direction
-in which the gradient says anything is learned at one speed, the rare ones too. Embeddings and head
-(one row per token) and vectors have no such directions to balance, and stay with AdamW.
+Muon moves a matrix along its averaged gradient, with all singular values brought near 1. So rare
+directions of the gradient are learned as fast as common ones. Embeddings and head (one row per token)
+and vectors have no such directions to balance: AdamW updates them.
 
 Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
 """
@@ -26,14 +26,14 @@ from tensorgrad.tree import named_tensors
 
 __all__ = ["Muon", "orthogonalized"]
 
-# Of x -> a x + b x^3 + c x^5: done five times it takes singular values of 0.005 .. 1 to about 0.7 .. 1.2.
+# x -> a x + b x^3 + c x^5: five iterations take singular values of 0.005 .. 1 to about 0.7 .. 1.2.
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 _SMALLEST_NORM = 1e-30  # a gradient of zeros stays zeros
 
 
 class Muon(AdamW):
-    """AdamW, but the matrices of the blocks move along the orthogonalised averages of their gradients.
+    """AdamW, except that the blocks' matrices move along the orthogonalised averages of their gradients.
 
         M <- m M + (1 - m) G;    U = m M + (1 - m) G    (Nesterov's momentum)
         W <- (1 - lr decay) W - lr sqrt(max(1, rows / columns)) orthogonalized(U)
@@ -46,7 +46,7 @@ class Muon(AdamW):
         super().__init__(model, config, left_out=tuple(hidden), is_loss_scaled=is_loss_scaled)
         own = self.first_moment.size
         self.momentum: Array = module_of(self._parameters).zeros_like(self._parameters[own:])
-        self._matrices: list[tuple[Array, Array, Array]] = []  # of each: weight, gradient, momentum
+        self._matrices: list[tuple[Array, Array, Array]] = []  # weight, gradient and momentum of each matrix
         weights, gradients = self._parameters[own:], self.gradients[own:]
         start = 0
         for name, x in hidden.items():
@@ -62,7 +62,7 @@ class Muon(AdamW):
         if is_host and not math.isfinite(rates_4[3]):
             return
         rate = rates_4[0] / self.config.learning_rate * self.config.muon_learning_rate
-        # A matrix is one task: what is computed does not depend on the number of threads.
+        # One task per matrix: results do not depend on the number of threads.
         run_all([functools.partial(self._move, *arrays, rate, rates_4[3], is_host) for arrays in self._matrices])
         if self._copy is not None:
             moved = slice(self.first_moment.size, None)
@@ -82,7 +82,7 @@ class Muon(AdamW):
             weight *= (1 - rate * self.config.weight_decay).astype(dtype)
         weight -= (rate * math.sqrt(max(1.0, rows / columns))).astype(dtype) * orthogonalized(new)
         for now, old in zip((weight, momentum), before, strict=False):
-            # On a device nobody looks whether the factor is finite: what was there is put back if it is not.
+            # On a GPU the factor cannot be read without waiting: restore the old values if it is not finite.
             now[...] = module_of(now).where(module_of(now).isfinite(gradient_scale), now, old)
 
     def state(self) -> dict[str, Array]:
@@ -90,7 +90,7 @@ class Muon(AdamW):
 
 
 def _maps(name: str, rows: int, columns: int) -> list[slice]:
-    """The rows of each linear map in a matrix: those that only share a product learn separately."""
+    """The rows of each linear map in a matrix. Maps that only share a product learn separately."""
     cuts = []
     if name.endswith("attention.qkv.weight"):
         cuts = [columns, (columns + rows) // 2]
@@ -100,12 +100,12 @@ def _maps(name: str, rows: int, columns: int) -> list[slice]:
 
 
 def orthogonalized(x_RC: Array) -> Array:
-    """U S' V^T of a matrix U S V^T, with all of S' near 1 where S is not negligible: its nearest
-    orthogonal matrix, roughly, by five iterations of a polynomial (Newton and Schulz's, tuned).
+    """Roughly the nearest orthogonal matrix: U S' V^T for x = U S V^T, where S' is near 1 unless S is negligible.
 
         X <- a X + (b A + c A^2) X,    A = X X^T,    from X = x / ||x||
 
-    Roughly is enough, and five iterations of three products cost less than a decomposition.
+    Five iterations of this polynomial (Newton and Schulz's, tuned), of three products each, cost less
+    than a decomposition, and roughly is enough.
     """
     a, b, c = _COEFFICIENTS
     is_tall = x_RC.shape[0] > x_RC.shape[1]

@@ -1,9 +1,8 @@
-"""The learning rate as a pure function of the step, so that a resumed run needs no schedule state.
+"""The learning rate as a pure function of the step: a resumed run needs no state for it.
 
-All three schedules share the linear warm-up and count steps from 0; `total_steps` is the length of
-the run. They are continuous in the step, never negative, and never above `peak`. At the end of the
-run, and after it, `warmup_cosine` and `warmup_stable_decay` give `floor` (the smallest learning
-rate), provided the warm-up is over by then.
+All three schedules begin with a linear warm-up and count steps from 0; `total_steps` is the length of
+the run. They are continuous in the step, never negative and never above `peak`. From the end of the
+run on, `warmup_cosine` and `warmup_stable_decay` give `floor`, if the warm-up is over by then.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ def learning_rate(optim: OptimConfig, step: int, total_steps: int) -> float:
 def constant(step: int, peak: float, *, warmup_steps: int) -> float:
     """A linear warm-up, then `peak` for ever.
 
-    The first update already has 1 / (warmup_steps + 1) of the peak, and the first after the warm-up
-    all of it: nanoGPT's convention, so that runs compare.
+    The first update has 1 / (warmup_steps + 1) of the peak, the first after the warm-up all of it.
+    This is nanoGPT's convention, so that runs compare.
     """
     return peak * min(1.0, (step + 1) / (warmup_steps + 1))
 
@@ -62,10 +61,10 @@ def warmup_stable_decay(
 ) -> float:
     """A linear warm-up, a plateau at `peak`, and over the last `decay_steps` a drop to `floor`.
 
-    The drop is peak - (peak - floor) * sqrt(share of the decay done), which ends lower than a linear
-    one (Hägele et al. 2024, arXiv:2405.18392). Until it begins the run has no length: a checkpoint
-    of the plateau can be trained on, or decayed at any time. Where a short run makes warm-up and
-    decay overlap, the smaller of the two rules.
+    During the decay the rate is peak - (peak - floor) * sqrt(share of the decay done), which reaches
+    a lower loss than a linear decay (Hägele et al. 2024, arXiv:2405.18392). The plateau does not
+    depend on the run's length: a checkpoint from it can be trained on, or decayed at any time. If
+    warm-up and decay overlap in a short run, the smaller of the two applies.
     """
     share_done = (step - (total_steps - decay_steps)) / decay_steps
     decayed = peak - (peak - floor) * math.sqrt(min(1.0, max(0.0, share_done)))

@@ -1,4 +1,4 @@
-"""One training step, and a whole run made of such steps."""
+"""One training step, and a whole run of them: data, device, metrics, checkpoints, reports."""
 
 from gpt.train.run import Run, resume, train
 from gpt.train.step import train_step

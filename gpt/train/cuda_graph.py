@@ -1,9 +1,9 @@
-"""The whole step recorded as a CUDA graph, then launched as one: no Python between its kernels.
+"""A training step recorded once as a CUDA graph, then launched as one, without Python between kernels.
 
-A graph repeats the same kernels on the same addresses. So what differs from step to step lies in
-device memory (the batch and its keys for dropout are copied into fixed buffers, learning rate, corrections and
-loss scale are numbers there), and the step's own arrays come from a memory pool that nothing else uses. The kernels
-are those of the eager step, in its order: the results are the same, bit for bit.
+A graph repeats the same kernels on the same addresses. So everything that differs between steps is in
+device memory: the batch and its dropout keys are copied into fixed buffers, and the learning rate, its
+corrections and the loss scale are arrays. The step's own arrays come from a memory pool that nothing
+else uses. The kernels and their order are those of the eager step, so results are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from tensorgrad.array import Array, cuda_module
 
 __all__ = ["GraphStep"]
 
-_EAGER_STEPS = 2  # the first compiles kernels and tries algorithms, the second finds all of it done
+_EAGER_STEPS = 2  # the first compiles kernels and tries algorithms, the second finds everything ready
 
 Arrays = Mapping[str, Array]
 
 
 class GraphStep:
-    """`run(arrays)` by a graph, from its third call on; `arrays` have the same shapes every time.
+    """`run(arrays)`, launched as a graph from the third call on. All calls have arrays of the same shapes.
 
-    run: launches work on the current stream and returns an array; waits for nothing, reads nothing.
+    `run` launches work on the current stream and returns an array, without waiting for the device or
+    reading from it.
     """
 
     def __init__(self, run: Callable[[Arrays], Array]) -> None:
@@ -45,7 +46,7 @@ class GraphStep:
         for name, value in arrays.items():
             self._fixed[name][...] = value
         self._graph.launch()
-        return self._result  # type: ignore[no-any-return]  # the next launch writes it again: copy it before
+        return self._result  # type: ignore[no-any-return]  # the next launch overwrites it: copy it first
 
     def _record(self) -> None:
         cupy = cuda_module()
@@ -56,7 +57,7 @@ class GraphStep:
             problem = None
             try:
                 self._result = self._run(self._fixed)
-            except Exception as error:  # the capture is to be ended whatever went wrong within
+            except Exception as error:  # the capture must end, whatever went wrong in it
                 problem = error
             try:
                 self._graph = stream.end_capture()

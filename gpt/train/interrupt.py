@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request: the step that is under way is finished and saved first."""
+"""Ctrl-C and SIGTERM as a request to stop after the present step, which is saved first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["stop_signals"]
 
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event set by the first Ctrl-C or SIGTERM, so that the step is finished and saved; a second one interrupts."""
+    """An event that the first Ctrl-C or SIGTERM sets. A second one raises KeyboardInterrupt at once."""
     stop = threading.Event()
 
     def on_signal(number: int, frame: Any) -> None:
@@ -22,7 +22,7 @@ def stop_signals() -> Iterator[threading.Event]:
         stop.set()
 
     if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may set handlers
+        yield stop  # only the main thread may set signal handlers
         return
     previous = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,4 +1,4 @@
-"""One process at a time in a folder: two that trained one run would write over each other's files."""
+"""A lock on a folder: two processes that trained one run would overwrite each other's files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["is_locked", "locked", "preparation_folder"]
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Within it the folder is this process's, also where it is moved meanwhile; a process that dies gives it back.
+    """Hold the folder for this process, even if the folder is moved. The lock ends with the process.
 
-    Raises:  UserError: another process has it.
+    Raises:  UserError: another process holds it.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -25,8 +25,8 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{folder}: expected a folder that nobody else trains in, got one where another process does: "
-                "wait for it, or name another"
+                f"{folder}: expected a folder that no other process trains in, got one in use: "
+                "wait for that process, or name another folder"
             ) from None
         except OSError:
             pass  # a file system without locks
@@ -36,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether some process has the folder; one that is not there nobody has."""
+    """Whether a process holds the folder; False if there is no such folder."""
     try:
         with locked(folder):
             return False
@@ -47,5 +47,5 @@ def is_locked(folder: Path) -> bool:
 
 
 def preparation_folder(run_dir: Path) -> Path:
-    """Where a run is prepared before its folder is there."""
+    """The folder in which a run is prepared. It is then renamed to `run_dir`."""
     return run_dir.with_name(f".{run_dir.name}.tmp")

@@ -1,13 +1,13 @@
-"""What a run measures: the file `metrics.jsonl` and the speed.
+"""A run's measurements: the file `metrics.jsonl`, and the speed.
 
-`metrics.jsonl` has one JSON object a line, in the order in which things happened; every line has a
-`step` (the number of updates done), and a line is one of two kinds, told apart by its keys:
+`metrics.jsonl` has one JSON object per line, in the order of events. Every line has a `step`, the
+number of updates so far. There are two kinds of line, for training and for evaluation:
 
     {"step": 40, "loss": 5.2, "learning_rate": 0.0004, "grad_norm": 1.1, "tokens_per_s": 20480.0, ...}
     {"step": 250, "heldout_loss": 3.9, "perplexity": 49.4, "bits_per_byte": 2.3, "elapsed_s": 61.0}
 
-The file is only appended to, line by line, so that it can be watched, and so that a run that is
-killed loses at most the line being written. A line counts once its newline is there.
+Lines are only appended, so the file can be watched, and a killed run loses at most the line that it
+was writing. A line counts if it ends with a newline.
 """
 
 from __future__ import annotations
@@ -16,45 +16,39 @@ import json
 import math
 import os
 from collections import deque
+from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import median
-from types import TracebackType
 from typing import TypedDict, cast
 
 from gpt.atomic import write_atomically
 from gpt.errors import UserError
 
-__all__ = [
-    "MetricsLog",
-    "Record",
-    "SpeedMeter",
-    "read_metrics",
-    "truncate_after",
-]
+__all__ = ["MetricsLog", "Record", "SpeedMeter", "read_metrics", "truncate_after"]
 
 _SPEED_WINDOW_STEPS = 50
 
 
 class _Step(TypedDict):
-    step: int  # updates done when this was measured
+    step: int  # updates so far
 
 
 class Record(_Step, total=False):
     """One line of `metrics.jsonl`. A value that is not finite is written as null and read as NaN."""
 
-    loss: float  # training loss, nats per token, mean over the steps since the last such line
+    loss: float  # training loss in nats per token, mean over the steps since the last training line
     learning_rate: float
     grad_norm: float  # global norm, before clipping
-    tokens: int  # trained on since the run began
+    tokens: int  # tokens trained on since the run began
     tokens_per_s: float
     heldout_loss: float  # nats per token
     perplexity: float
     bits_per_byte: float
-    elapsed_s: float  # training time since the run began, interruptions left out
+    elapsed_s: float  # training time since the run began, without interruptions
 
 
-class MetricsLog:
-    """Appends records to `metrics.jsonl`; what it has written is in the hands of the system at once."""
+class MetricsLog(AbstractContextManager["MetricsLog"]):
+    """Appends records to `metrics.jsonl`, and hands each to the operating system at once."""
 
     def __init__(self, path: Path) -> None:
         _drop_torn_line(path)
@@ -65,20 +59,12 @@ class MetricsLog:
         self._file.write(json.dumps(finite, allow_nan=False) + "\n")
         self._file.flush()
 
-    def close(self) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._file.close()
-
-    def __enter__(self) -> MetricsLog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def read_metrics(path: Path) -> list[Record]:
-    """All complete records, in order. A torn last line is left out; a broken one before it is an error."""
+    """All complete records, in order. Skips an incomplete last line; any other broken line is a UserError."""
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
@@ -100,7 +86,7 @@ def read_metrics(path: Path) -> list[Record]:
 
 
 def truncate_after(path: Path, step: int) -> None:
-    """Forget what was measured after `step`: a resumed run goes through those steps again."""
+    """Remove the records after `step`: a resumed run repeats those steps."""
     if not path.exists():
         return
     kept = [record for record in read_metrics(path) if record["step"] <= step]
@@ -109,10 +95,10 @@ def truncate_after(path: Path, step: int) -> None:
 
 
 class SpeedMeter:
-    """Tokens per second and the time left, from the durations of the latest steps.
+    """Tokens per second and the time left, from the median of the last 50 steps.
 
-    The median of the last 50 is used: the step that waits for a checkpoint does not count for more
-    than any other, and a change of pace shows after 25 steps.
+    With a median, a step that waits for a checkpoint counts no more than any other step, and a change
+    of speed shows after 25 steps.
     """
 
     def __init__(self) -> None:
@@ -128,14 +114,14 @@ class SpeedMeter:
         return 1.0 / slowness if slowness > 0 else 0.0
 
     def time_left_s(self, tokens_left: int) -> float:
-        """Infinite before the first step, unless nothing is left."""
+        """Infinite before the first step; 0 if nothing is left."""
         if not tokens_left:
             return 0.0
         return tokens_left / self.tokens_per_s if self.tokens_per_s > 0 else math.inf
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut what follows the last newline, so that the next record starts a line of its own."""
+    """Cut the file after its last newline, so that the next record starts a new line."""
     if not path.exists():
         return
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What a run shows: a live line while it trains, a picture of its losses, a summary at its end."""
+"""The output of a run: a progress line, a plot of its losses, a summary at its end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
@@ -30,15 +30,15 @@ _TRAIN_COLOR = "#8aa9c9"
 _HELDOUT_COLOR = "#b3400f"
 
 
-class ProgressLine:
-    """Progress of a run on a terminal, or as plain lines in a log.
+class ProgressLine(AbstractContextManager["ProgressLine"]):
+    """The progress of a run, on a terminal or in a log.
 
         with ProgressLine(total_steps=1000) as progress:
             progress.update(record, time_left_s)      # after every step
-            progress.heldout(record)                  # after an evaluation: stays on the screen
+            progress.heldout(record)                  # after an evaluation; stays on the screen
 
-    On a terminal one line is rewritten in place. Anywhere else a line is printed every
-    `plain_interval_s` seconds, and one at the end, so that a log stays short.
+    A terminal has one line, rewritten in place. Any other stream gets a new line every
+    `plain_interval_s` seconds and one at the end, so that a log stays short.
     """
 
     def __init__(self, total_steps: int, *, stream: TextIO | None = None, plain_interval_s: float = 10.0) -> None:
@@ -58,15 +58,13 @@ class ProgressLine:
             console = Console(file=self._stream, highlight=False)
             if not console.is_dumb_terminal:
                 columns = (BarColumn(bar_width=20), TextColumn("{task.description}"))
-                # Without a refresher thread: it would take time from the training threads.
+                # No refresher thread: it would take time from training.
                 self._live = Progress(*columns, console=console, auto_refresh=False)
                 self._live.add_task("", total=self._total_steps)
                 self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         if self._unshown_step is not None:
             self._show(self._unshown_step)
         if self._live is not None:
@@ -74,7 +72,7 @@ class ProgressLine:
             self._live = None
 
     def update(self, record: Record, time_left_s: float) -> None:
-        """Show a training record: at once if the last one shown is old enough, else at the next chance."""
+        """Show a training record, now if the last one shown is old enough, otherwise at a later call."""
         self._status = _status(record, self._total_steps, time_left_s)
         self._unshown_step = record["step"]
         interval_s = self._plain_interval_s if self._live is None else _LIVE_INTERVAL_S
@@ -82,11 +80,11 @@ class ProgressLine:
             self._show(record["step"])
 
     def heldout(self, record: Record) -> None:
-        """A permanent line with the result of an evaluation."""
+        """Print the result of an evaluation as a permanent line."""
         self.message(f"step {record['step']:,}  held-out {_heldout_text(record)}")
 
     def message(self, text: str) -> None:
-        """A permanent line, above the live one."""
+        """Print a permanent line, above the progress line."""
         if self._live is not None:
             self._live.console.print(text, markup=False, soft_wrap=True)
         else:
@@ -101,11 +99,11 @@ class ProgressLine:
         self._unshown_step = None
 
 
-def loss_plot(metrics_path: Path, out_png: Path, *, title: str | None = None) -> None:
-    """Draw training and held-out loss over the steps into a PNG; `title` is by default the run's name.
+def loss_plot(metrics_path: Path, out_png: Path) -> None:
+    """Plot training and held-out loss over the steps as a PNG. Its title is the run's name.
 
-    The axis on the right is the held-out loss in bits per byte: the same curve on another scale, as
-    the held-out text has a fixed number of bytes per token.
+    The axis on the right gives the held-out loss in bits per byte. That is the same curve on another
+    scale, as the held-out text has a fixed number of bytes per token.
     """
     from matplotlib.figure import Figure
 
@@ -115,31 +113,19 @@ def loss_plot(metrics_path: Path, out_png: Path, *, title: str | None = None) ->
     if not train and not heldout:
         raise UserError(f"{metrics_path}: expected at least one loss, got none: train for some steps first")
 
-    # A Figure of its own, not pyplot's: no global state, no display.
+    # A Figure without pyplot: no global state, no display.
     figure = Figure(figsize=(8, 4.8), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     if train:
         axes.plot(*zip(*train, strict=True), color=_TRAIN_COLOR, linewidth=0.9, label="training")
     if heldout:
         points = [(r["step"], r["heldout_loss"]) for r in heldout]
-        axes.plot(
-            *zip(*points, strict=True),
-            color=_HELDOUT_COLOR,
-            linewidth=1.8,
-            marker="o",
-            markersize=4,
-            label="held out",
-        )
-        axes.annotate(
-            f"{points[-1][1]:.3f}",
-            points[-1],
-            xytext=(0, 7),
-            textcoords="offset points",
-            ha="center",
-            color=_HELDOUT_COLOR,
-        )
+        steps, losses = zip(*points, strict=True)
+        axes.plot(steps, losses, color=_HELDOUT_COLOR, linewidth=1.8, marker="o", markersize=4, label="held out")
+        last = f"{losses[-1]:.3f}"
+        axes.annotate(last, points[-1], (0, 7), textcoords="offset points", ha="center", color=_HELDOUT_COLOR)
         _add_bits_axis(axes, heldout[-1])
-    axes.set_title(title if title is not None else metrics_path.resolve().parent.name)
+    axes.set_title(metrics_path.resolve().parent.name)
     axes.set_xlabel("step")
     axes.set_ylabel("loss (nats per token)")
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
@@ -154,7 +140,7 @@ def loss_plot(metrics_path: Path, out_png: Path, *, title: str | None = None) ->
 
 
 def run_summary(records: Sequence[Record], *, num_parameters: int, run_dir: Path) -> str:
-    """The table at the end of a run: what was trained, on how much, how well, and what to do next."""
+    """The table at the end of a run: parameters, tokens, losses, and a command to try next."""
     train = [record for record in records if "loss" in record]
     heldout = [record for record in records if "heldout_loss" in record]
     rows = [("run", str(run_dir)), ("parameters", f"{num_parameters:,}")]
@@ -174,7 +160,7 @@ def run_summary(records: Sequence[Record], *, num_parameters: int, run_dir: Path
 
 
 def _add_bits_axis(axes: Axes, record: Record) -> None:
-    """A right-hand axis in bits per byte; left out where the record has none, or a loss of 0."""
+    """Add a right-hand axis in bits per byte, unless the record lacks it or its loss is 0."""
     if not record["heldout_loss"] or not math.isfinite(record.get("bits_per_byte", math.nan)):
         return
     bits_per_nat = record["bits_per_byte"] / record["heldout_loss"]
@@ -212,7 +198,7 @@ def _heldout_text(record: Record) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """2:05, or 1:02:05 from an hour on; ? if unknown."""
+    """2:05, from one hour on 1:02:05; ? if unknown."""
     if not math.isfinite(seconds):
         return "?"
     minutes, seconds_left = divmod(round(seconds), 60)

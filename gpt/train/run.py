@@ -1,14 +1,14 @@
 """Training: from text and a configuration to a run folder.
 
-    run/config.toml        the resolved configuration
-    run/data/              tokenizer.json and the token shards, train and heldout
+    run/config.toml        the configuration, complete
+    run/data/              tokenizer.json, and the token shards train and heldout
     run/metrics.jsonl      losses, learning rate, speed
-    run/loss.png           the curves
+    run/loss.png           a plot of the losses
     run/checkpoints/step-00001000/
 
-Step n is a function of (seed, n) and of the parameters and moments before it: batches, learning
-rate and dropout have no state of their own. So a run resumed from a checkpoint goes on exactly as
-if it had never stopped, and the same command gives the same weights.
+Step n depends only on (seed, n) and on the parameters and moments before it: batches, learning rate
+and dropout have no state. So a resumed run continues exactly as if it had never stopped, and the same
+command gives the same weights.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ __all__ = ["Run", "resume", "train"]
 _NUM_SAMPLES = 3
 _PROMPT_TOKENS = 32
 _SAMPLING = Sampling(max_tokens=120, temperature=0.8, top_p=0.95)
-_MAX_BAD_STEPS = 10  # consecutive gradients that are not finite, before the run is given up
+_MAX_BAD_STEPS = 10  # steps in a row without a finite gradient that end a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,13 @@ class Run:
 
 
 def train(config: TrainConfig, paths: Sequence[str], run_dir: Path) -> Run:
-    """Train a model on the text in `paths` (none: the prose of this Python installation).
+    """Train a model on the text in `paths` (none: the docs in this Python installation).
 
-    Args:    run_dir: a new folder, or an empty one; complete as soon as it exists.
-    Raises:  UserError: wrong text or configuration, or a run_dir in use or impossible; nothing is left there then.
+    Args:    run_dir: a new or empty folder. It appears when the text is tokenised and all is ready.
+    Raises:  UserError: wrong text or configuration, or a run_dir that is in use or cannot be made. It
+             leaves nothing behind.
     """
-    place = run_dir.resolve()  # behind a link
+    place = run_dir.resolve()  # through links
     if place == Path.cwd() or (run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir()))):
         raise UserError(f"run folder: expected a new or empty folder, got {run_dir}: name another, or --resume it")
     _check_machine(config)
@@ -82,13 +83,13 @@ def train(config: TrainConfig, paths: Sequence[str], run_dir: Path) -> Run:
         temporary.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"run folder: expected a place where a folder can be made, got {run_dir}: {error.strerror}: name another"
+            f"run folder: expected a place for a new folder, got {run_dir}: {error.strerror}: name another"
         ) from None
-    with locked(temporary):  # and the run's folder, which it becomes
+    with locked(temporary):  # also after it is renamed to the run's folder
         try:
             corpus = read_corpus(paths)
-            _say_corpus(corpus)
-            shutil.rmtree(temporary / "data", ignore_errors=True)  # of a run that was killed while preparing
+            print(corpus.description, flush=True)
+            shutil.rmtree(temporary / "data", ignore_errors=True)  # left by a run that was killed here
             config = _prepare(config, corpus, temporary)
             if place.exists():
                 place.rmdir()
@@ -96,14 +97,14 @@ def train(config: TrainConfig, paths: Sequence[str], run_dir: Path) -> Run:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             for folder in new_parents:
-                with contextlib.suppress(OSError):  # another run has come to be there
+                with contextlib.suppress(OSError):  # another run is there now
                     folder.rmdir()
             raise
         return _run(config, run_dir, None)
 
 
 def resume(run_dir: Path) -> Run:
-    """Go on with an interrupted run from its newest checkpoint (from the start if it has none)."""
+    """Continue an interrupted run from its newest checkpoint, or from the start if it has none."""
     if not (run_dir / "config.toml").is_file() or not (run_dir / "data").is_dir():
         raise UserError(f"resume: expected a run folder (with config.toml and data), got {run_dir}: check the path")
     config = from_toml(run_dir / "config.toml")
@@ -120,7 +121,7 @@ def resume(run_dir: Path) -> Run:
 
 
 def _is_finished(run_dir: Path, checkpoint: Path, config: TrainConfig) -> bool:
-    """Whether all steps are done and what follows them is too: the evaluation, and the picture."""
+    """Whether all steps are done, and the evaluation and the plot that follow them."""
     step, metrics = load_training_state(checkpoint).values["step"], run_dir / "metrics.jsonl"
     records = read_metrics(metrics) if metrics.exists() else []
     is_evaluated = any("heldout_loss" in record and record["step"] == step for record in records)
@@ -131,22 +132,16 @@ def _is_finished(run_dir: Path, checkpoint: Path, config: TrainConfig) -> bool:
 
 
 def _check_machine(config: TrainConfig) -> None:
-    """Refuse what cannot be computed here, before anything is read or written. UserError, DeviceError."""
+    """Raise UserError or DeviceError for a precision or device that this machine lacks, before any work."""
     Precision.of(config.precision, config.device)
     to_device(np.zeros(1), config.device)
 
 
-def _say_corpus(corpus: Corpus) -> None:
-    print(corpus.description, flush=True)
-    if corpus.replaced_sequences:
-        print(f"{corpus.replaced_sequences:,} sequences that are not UTF-8 were replaced by U+FFFD", flush=True)
-
-
 def _prepare(config: TrainConfig, corpus: Corpus, folder: Path) -> TrainConfig:
-    """Split and tokenise the corpus into `folder`; returns the configuration with nothing left open."""
+    """Split and tokenise the corpus into `folder`. Returns the configuration with `vocab_size` filled in."""
     split = split_documents(corpus, config.data.holdout)
     print(f"held out: {split.rule}", flush=True)
-    # A character that only the held-out part has needs an id too: nanoGPT takes all of the text.
+    # Characters that only the held-out text has need ids too: as nanoGPT, take them from all of the text.
     texts = split.train + split.heldout if config.tokenizer.kind == "characters" else split.train
     tokenizer = _make_tokenizer(config.tokenizer, texts)
     config = replace(config, model=config.model.with_vocabulary(tokenizer.vocab_size))
@@ -157,7 +152,7 @@ def _prepare(config: TrainConfig, corpus: Corpus, folder: Path) -> TrainConfig:
     write_shards(split.heldout, tokenizer, data_folder, "heldout")
     data = TokenData.open(data_folder, "train", tokenizer)
     heldout = TokenData.open(data_folder, "heldout", tokenizer)
-    data.windows_per_epoch(config.model.context_length)  # refuses a text shorter than one context
+    data.windows_per_epoch(config.model.context_length)  # raises for a text shorter than one context
     if heldout.num_tokens < 2:
         raise UserError("data: expected at least 2 tokens to hold out, got fewer: give more text, or a larger holdout")
     print(
@@ -184,10 +179,10 @@ def _make_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
 
 
 def _run(config: TrainConfig, run_dir: Path, checkpoint: Path | None) -> Run:
-    """Go from the checkpoint (None: from the start) to the last step, and look at the result."""
+    """Train from the checkpoint (None: from the start) to the last step, then report and sample."""
     fast = requiring_fast() if config.require_fast else contextlib.nullcontext()
     with threads(config.threads or None), transfer_to(config.device, num_slots=NUM_UPLOADS) as transfer:
-        with fast:  # not for the samples, which are no part of training
+        with fast:  # only for training, not for the samples
             session = Session.open(config, run_dir, checkpoint, transfer)
             if config.device != "cpu":
                 session.try_out()
@@ -200,7 +195,7 @@ def _run(config: TrainConfig, run_dir: Path, checkpoint: Path | None) -> Run:
 
 
 def _run_steps(session: Session) -> Evaluation:
-    """All steps that are left, with what is due after each: metrics, evaluations, checkpoints."""
+    """Do all remaining steps, with metrics, evaluations and checkpoints when they are due."""
     config, metrics_path = session.config, session.run_dir / "metrics.jsonl"
     truncate_after(metrics_path, session.step)
     with (
@@ -220,7 +215,7 @@ def _run_steps(session: Session) -> Evaluation:
             is_evaluated = not is_last and _is_due(session.step, config.eval_interval_steps)
             is_saved = is_last or _is_due(session.step, config.checkpoint_interval_steps)
             is_stopping = stop.is_set()
-            # The step just launched runs on while the one before it is looked at, unless all is to be known now.
+            # Read the step before while the present one runs, unless all numbers are needed now.
             watch.catch_up(started_s, leave=0 if is_evaluated or is_saved or is_stopping else 1)
             is_out_of_time = 0 < config.time_limit_s <= session.elapsed_s
             if is_out_of_time:
@@ -242,7 +237,7 @@ def _run_steps(session: Session) -> Evaluation:
 
 
 class _Watch:
-    """Looks at each step, late but in order: its line in the metrics, the progress line, and whether it went well."""
+    """Reads each step, one step late: writes metrics, shows progress, and counts gradients that are not finite."""
 
     def __init__(self, session: Session, log: MetricsLog, progress: ProgressLine) -> None:
         self._session, self._log, self._progress = session, log, progress
@@ -252,13 +247,13 @@ class _Watch:
         self._speed = SpeedMeter()
 
     def see(self, reading: Reading) -> None:
-        """A step was launched."""
+        """Note a step that was launched."""
         self._unread.append(reading)
 
     def catch_up(self, started_s: float, *, leave: int) -> None:
-        """Look at all steps but the last `leave`; `started_s` is when the time since began that is not counted yet.
+        """Read all noted steps but the last `leave`, and count the time since `started_s` as training time.
 
-        Raises:  UserError: too many gradients in a row were not finite.
+        Raises:  UserError: too many steps in a row without a finite gradient.
         """
         readings = [self._unread.popleft() for _ in range(len(self._unread) - leave)]
         seen = [(reading, *reading.read()) for reading in readings]
@@ -273,17 +268,17 @@ class _Watch:
         config = self._session.config
         if math.isfinite(norm):
             self._bad_steps = 0
-        elif scale > 1:  # of loss scaling, which was too bold and has drawn back
+        elif scale > 1:  # loss scaling found the factor too large and halved it
             self._progress.message(
                 f"step {reading.step:,}: the gradient overflowed; scaled by {scale / 2:,.0f} from now"
             )
         else:
             self._bad_steps += 1
-            self._progress.message(f"step {reading.step:,}: the gradient is not finite; the update was left out")
+            self._progress.message(f"step {reading.step:,}: the gradient is not finite; the update was skipped")
         if self._bad_steps == _MAX_BAD_STEPS:
             raise UserError(
-                f"train: expected finite gradients, got {self._bad_steps} steps in a row without, up to step "
-                f"{reading.step}: lower optim.learning_rate, and start again or --resume from a checkpoint"
+                f"train: expected finite gradients, got none in {self._bad_steps} steps in a row up to step "
+                f"{reading.step}: lower optim.learning_rate, then start again or --resume from a checkpoint"
             )
         self._losses.append(loss)
         record: Record = {
@@ -307,7 +302,7 @@ def _is_due(step: int, interval_steps: int) -> bool:
 
 
 def _print_samples(session: Session) -> None:
-    """Continuations of the beginnings of held-out documents, chosen by the seed."""
+    """Print continuations of the beginnings of held-out documents, which the seed chooses."""
     key = Key(session.config.seed).fold_in(SAMPLES)
     for number, ids in enumerate(_prompts(session.heldout, key)):
         print(f"\n--- held-out prompt {number + 1}, continued after the arrow ---")
@@ -319,7 +314,7 @@ def _print_samples(session: Session) -> None:
 
 
 def _prompts(heldout: TokenData, key: Key) -> Iterator[list[int]]:
-    """The first tokens of documents that have enough of them; else of random places."""
+    """The first tokens of long documents, or, if there are too few, tokens from random places."""
     starts = heldout.shards.document_starts
     long_enough = np.flatnonzero(np.diff(starts) > 2 * _PROMPT_TOKENS)
     if len(long_enough) >= _NUM_SAMPLES:

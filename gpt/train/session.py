@@ -1,7 +1,7 @@
-"""One process's part of a run: everything open, and how far it is.
+"""A run in progress: model, optimizer, data and position.
 
-A step is launched and not waited for: `advance` returns a Reading, which says what the step was
-like when it is asked. On a GPU the host is so one step ahead of the device.
+`advance` launches a step without waiting for it, and returns a Reading of the step's numbers. So on a
+GPU the host is one step ahead of the device.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ from tensorgrad.array import Array, to_device
 
 __all__ = ["NUM_UPLOADS", "SAMPLES", "Reading", "Session", "batch_of_step"]
 
-# What the one seed of a run is used for, each through a key of its own.
+# A run has one seed. Each use of it has its own key.
 _INITIALISATION, _DATA, _DROPOUT, SAMPLES = range(4)
 
-NUM_UPLOADS = AHEAD + 1  # those made ahead, and the one in use
+NUM_UPLOADS = AHEAD + 1  # the ones made ahead, and the one in use
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one update was like, once somebody asks: on a GPU to ask waits for the step to end."""
+    """The numbers of one update. On a GPU, `read` waits for the step to end."""
 
-    step: int  # updates done, this one included
+    step: int  # updates so far, with this one
     learning_rate: float
     download: Download
 
     def read(self) -> tuple[float, float, float]:
-        """The mean loss, the gradient's norm before clipping, the loss scale."""
+        """The mean loss, the gradient's norm before clipping, and the loss scale."""
         loss, norm, scale = self.download.read().tolist()
         return loss, norm, scale
 
 
 @dataclass(slots=True)
 class Session:
-    """A run between its steps. Its loader is to be entered before the first `advance`."""
+    """A run between its steps. Enter `loader` before the first `advance`."""
 
     config: TrainConfig
     run_dir: Path
@@ -65,12 +65,12 @@ class Session:
     transfer: Transfer
     loader: Loader[Upload]
     step: int  # updates launched
-    elapsed_s: float  # spent on them, interruptions left out
-    graph_step: GraphStep | None = None  # in the place of launching each kernel from Python
+    elapsed_s: float  # training time, without interruptions
+    graph_step: GraphStep | None = None  # launches the step as a CUDA graph; None: kernel by kernel
 
     @classmethod
     def open(cls, config: TrainConfig, run_dir: Path, checkpoint: Path | None, transfer: Transfer) -> Session:
-        """The run as the checkpoint left it; without one, before the first step."""
+        """The run at a checkpoint; None: before the first step."""
         tokenizer = load_tokenizer(run_dir / "data")
         precision = Precision.of(config.precision, config.device)
         if checkpoint is None:
@@ -112,7 +112,7 @@ class Session:
         if self.graph_step is None:
             report_3 = self._run_step(upload.arrays)
         else:
-            self.optimizer.refresh_copy(self.model.compute_dtype)  # as a graph does not look whether it has to
+            self.optimizer.refresh_copy(self.model.compute_dtype)  # a replayed graph does not check whether it must
             report_3 = self.graph_step(upload.arrays)
             self.optimizer.note_update()
         upload.release()
@@ -121,9 +121,9 @@ class Session:
         return Reading(self.step, rate, self.transfer.download(report_3))
 
     def try_out(self) -> None:
-        """Forward and backward once, of a micro-batch of the run's shape, and nothing kept.
+        """Run forward and backward on one micro-batch of the run's shape, and discard the result.
 
-        Kernels are compiled and providers chosen, so that what is missing is known before the first step.
+        This compiles kernels and chooses providers, so that an error comes before the first step.
         """
         shape = (self.config.micro_batch, self.config.model.context_length)
         ids_BT = to_device(np.zeros(shape, np.int64), self.config.device)
@@ -141,7 +141,7 @@ class Session:
         )
 
     def evaluate(self, max_batches: int | None) -> tuple[Evaluation, Record]:
-        """Loss on the first `max_batches` of the held-out text (None: on all), and its line in the metrics."""
+        """Evaluate the first `max_batches` of the held-out text (None: all). Also returns the line for the metrics."""
         result = evaluate_tokens(self.model, self.heldout, self.config.batch_size, max_batches=max_batches)
         record: Record = {
             "step": self.step,
@@ -153,7 +153,7 @@ class Session:
         return result, record
 
     def save(self) -> None:
-        """Write a checkpoint, then remove those beyond `keep_checkpoints`."""
+        """Write a checkpoint, then remove the oldest ones beyond `keep_checkpoints`."""
         save_checkpoint(
             checkpoint_folder(self.run_dir, self.step),
             self.model,
@@ -168,7 +168,7 @@ class Session:
 
 
 def batch_of_step(config: TrainConfig, data: TokenData, step: int) -> dict[str, Array]:
-    """The arrays of `step`'s batch (0 is the first), keys for dropout among them: a function of (seed, step) alone."""
+    """The arrays of step number `step`, from 0, with its dropout keys: a function of (seed, step) alone."""
     seed = Key(config.seed)
     ids_BT, targets_BT = data.batch(seed.fold_in(_DATA), step, config.batch_size, config.model.context_length)
     step_key = seed.fold_in(_DROPOUT).fold_in(step)

@@ -1,10 +1,10 @@
-"""One update: the batch, its gradient, and the optimizer's step, with nothing read back from the device.
+"""One update of the parameters: forward, backward, optimizer.
 
-    values = host_batch(ids_BT, targets_BT, ...)     on the CPU, for instance by the loader's thread
-    batch = Batch(**those values, on the device)
-    report_3 = run_step(model, optimizer, batch, ...)  mean loss, gradient norm, loss scale: on the device
+`train_step` does all of it from arrays on the CPU and returns two numbers. A run does the same in
+two halves, so that nothing waits for the device:
 
-`train_step` is all of it in one call, for who wants the numbers at once.
+    host_batch    on the CPU, in the loader's thread: everything that depends on the ids' values
+    run_step      on the device: launches the update, and returns numbers that are still on the device
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from gpt.data import IGNORED_TARGET
 from gpt.errors import UserError
 from gpt.model import GPT
+from gpt.model.embedding import check_ids
 from gpt.optim import AdamW, rates
 from tensorgrad import Key
 from tensorgrad.array import Array, device_of, module_of, to_device, to_numpy
@@ -29,13 +30,14 @@ __all__ = ["Batch", "host_batch", "run_step", "train_step"]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one update needs to know, on the model's device."""
+    """The inputs of one update, on the model's device."""
 
     ids_BT: Array
     targets_BT: Array
-    order_BT: Array  # in the rows of each micro-batch, the stable argsort of its ids
-    numbers_4: Array  # float64: those of `optim.rates`, and how many targets count
-    keys_B2: Array | None = None  # uint64: seed and stream of each sequence's key for dropout; None: no dropout
+    order_BT: Array  # for each micro-batch, the stable argsort of its ids
+    num_targets: Array  # float64, 0-d: how many targets are scored
+    rates_3: Array  # float64: see `gpt.optim.rates`
+    keys_B2: Array | None = None  # uint64: seed and stream of each sequence's dropout key; None: no dropout
 
 
 def host_batch(
@@ -47,19 +49,15 @@ def host_batch(
     micro_batch_size: int,
     keys: Sequence[Key] = (),
 ) -> dict[str, Array]:
-    """The arrays of a Batch by name, on the CPU: all that depends on what the ids are is done here.
+    """The fields of a `Batch`, by name, as arrays on the CPU. Sorts the ids for the embedding's gradient.
 
-    Args:    keys: for dropout, one per sequence; none: no dropout.
-    Raises:  UserError: no target, or an id that the model does not know.
+    Args:    keys: one dropout key per sequence; empty: no dropout.
+    Raises:  UserError: no scored target, or an id outside the vocabulary.
     """
-    num_targets = int(np.count_nonzero(targets_BT != IGNORED_TARGET))
+    num_targets = np.count_nonzero(targets_BT != IGNORED_TARGET)
     if not num_targets:
-        raise UserError("train_step: expected at least one target, got a batch without any")
-    if ids_BT.min() < 0 or ids_BT.max() >= vocab_size:
-        raise UserError(
-            f"ids: expected 0 .. {vocab_size - 1} (the vocabulary), got {ids_BT.min()} .. {ids_BT.max()}: "
-            "use the tokenizer that the model was trained with"
-        )
+        raise UserError("train_step: expected at least one target, got a batch without any: leave it out")
+    check_ids(ids_BT, vocab_size)
     order_BT = np.empty(ids_BT.shape, np.int64)
     for start in range(0, len(ids_BT), micro_batch_size):
         rows = slice(start, start + micro_batch_size)
@@ -68,35 +66,38 @@ def host_batch(
         "ids_BT": ids_BT,
         "targets_BT": targets_BT,
         "order_BT": order_BT,
-        "numbers_4": np.append(rates_3, float(num_targets)),
+        "num_targets": np.array(num_targets, np.float64),
+        "rates_3": rates_3,
     }
     return {**values, "keys_B2": RowKeys(tuple(keys)).pairs_on("cpu")} if keys else values
 
 
 def run_step(model: GPT, optimizer: AdamW, batch: Batch, *, micro_batch_size: int, is_recomputed: bool) -> Array:
-    """One update by the gradient of the mean loss over all targets of the batch, however it is split.
+    """One update along the gradient of the mean loss over all scored targets. Reads nothing from the device.
 
-    Returns: (3,) float64 on the device: the mean loss in nats per token, the gradient's norm before
-             clipping, and the loss scale of this step.
+    The gradient does not depend on `micro_batch_size`: each micro-batch adds the gradient of its
+    summed loss, divided by the number of targets of the whole batch.
+
+    Returns: (3,) float64 on the device: the mean loss in nats per token, the gradient's global norm
+             before clipping, and the loss scale of this step.
     """
-    xp = module_of(batch.numbers_4)
-    num_targets = batch.numbers_4[3]
-    report_3 = xp.zeros(3, np.float64)
-    report_3[2] = optimizer.loss_scale
+    report_3 = module_of(batch.rates_3).zeros(3, np.float64)
+    mean_loss, gradient_norm, loss_scale = (report_3[i, ...] for i in range(3))
+    loss_scale[...] = optimizer.loss_scale
     optimizer.zero_gradients()
-    # Where the loss is scaled, an overflow is how it is found that the scale is too large.
+    # With loss scaling an overflow is expected: it shows that the scale is too large.
     quiet: dict[str, Any] = {} if optimizer.scale_state_2 is None else {"over": "ignore", "invalid": "ignore"}
     with optimizer.rounding(model.compute_dtype):
-        for start in range(0, batch.ids_BT.shape[0], micro_batch_size):
+        for start in range(0, len(batch.ids_BT), micro_batch_size):
             rows = slice(start, start + micro_batch_size)
             ids = SortedIds(batch.ids_BT[rows], batch.order_BT[rows].reshape(-1))
             key = None if batch.keys_B2 is None else RowKeys.of(batch.keys_B2[rows])
             loss = model.loss(ids, batch.targets_BT[rows], key=key, reduction="sum", recompute=is_recomputed)
             with np.errstate(**quiet):
-                loss.backward((report_3[2] / num_targets).astype(loss.dtype))
-            report_3[0] += loss.array
-    report_3[0] /= num_targets
-    report_3[1] = optimizer.update(batch.numbers_4[:3])
+                loss.backward((loss_scale / batch.num_targets).astype(loss.dtype))
+            mean_loss += loss.array
+    mean_loss /= batch.num_targets
+    gradient_norm[...] = optimizer.update(batch.rates_3)
     return report_3  # type: ignore[no-any-return]
 
 
@@ -112,15 +113,16 @@ def train_step(
     keys: Sequence[Key] = (),
     is_recomputed: bool = False,
 ) -> tuple[float, float]:
-    """One update from arrays on the CPU, and its numbers.
+    """One update from arrays on the CPU; waits for its numbers.
 
     Args:
-        targets_BT: IGNORED_TARGET where there is nothing to predict: such positions count nowhere,
-            so a batch of documents of unequal length has the same gradient in any split.
-        micro_batch_size: sequences in memory at once; the last part may be smaller.
-        number: of this update, from 1.
-        keys: for dropout, one per sequence; none: no dropout.
-    Returns: the mean loss in nats per token, and the gradient's norm before clipping.
+        targets_BT: the ids one token later, IGNORED_TARGET at positions that are not scored. The
+            loss is the mean over the scored targets, so documents of unequal length weigh by their tokens.
+        micro_batch_size: sequences in memory at once; the last micro-batch may be smaller.
+        number: the update's number, from 1.
+        keys: one dropout key per sequence; empty: no dropout.
+        is_recomputed: compute each block again in backward, for less memory.
+    Returns: the mean loss in nats per token, and the gradient's global norm before clipping.
     """
     values = host_batch(
         ids_BT,

@@ -1,12 +1,12 @@
-"""What goes between the host and the device in a step, without either waiting for the other.
+"""Copies between host and device during training, so that neither waits for the other.
 
-On a GPU batches go up from pinned memory on a stream of their own, while the step before computes;
-what a step tells (loss, norm) comes down into pinned memory and is looked at when the next step is
-under way. On the CPU there is nothing to move: the same calls hand on the same arrays.
+On a GPU, batches are copied from pinned memory on a separate stream while the step before computes. A
+step's loss and norm are copied into pinned memory and read while the next step runs. On the CPU the
+same calls return the same arrays.
 
-There is no arena for a step's own arrays: CuPy's pool gives each step the blocks of the last one,
-as every step asks for the same sizes in the same order, and the driver is not asked again. What an
-arena could save is the pool's fragmentation: the blocks that it keeps beyond the step's peak.
+A step's own arrays come from CuPy's pool: each step asks for the same sizes in the same order, so it
+gets the blocks of the step before, without a call to the driver. An arena could only save the pool's
+fragmentation, the blocks that it keeps beyond a step's peak.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ __all__ = ["Download", "HostTransfer", "Transfer", "Upload", "transfer_to"]
 
 
 class Upload(Protocol):
-    """Arrays on their way to the device."""
+    """Arrays that are being copied to the device."""
 
     @property
     def arrays(self) -> Mapping[str, Array]: ...
 
     def wait(self) -> None:
-        """What is launched from here on finds the arrays there; the host does not wait."""
+        """Make the current stream wait for the arrays. The host does not wait."""
         ...
 
     def release(self) -> None:
-        """What was launched so far was the last to read the arrays: their memory is used again."""
+        """Allow later uploads to overwrite the arrays, after everything launched so far."""
         ...
 
 
 class Download(Protocol):
-    """Numbers on their way from the device."""
+    """Numbers that are being copied from the device."""
 
     def read(self) -> Array:
-        """The numbers, on the CPU; waits until they are there."""
+        """Wait for the numbers and return them, on the CPU."""
         ...
 
 
@@ -56,9 +56,10 @@ class Transfer(Protocol):
 
 @contextmanager
 def transfer_to(device: str, *, num_slots: int) -> Iterator[Transfer]:
-    """The transfer for a device; within it, on a GPU, that device and a stream of its own are the current ones.
+    """The transfer for a device. On a GPU, the block runs with that device and a new stream as current ones.
 
-    Args:    num_slots: uploads that may be in use at once. Raises DeviceError.
+    Args:    num_slots: the number of uploads that may be in use at once.
+    Raises:  DeviceError.
     """
     if device == "cpu":
         yield HostTransfer()
@@ -69,13 +70,13 @@ def transfer_to(device: str, *, num_slots: int) -> Iterator[Transfer]:
         try:
             yield transfer
         finally:
-            with contextlib.suppress(Exception):  # what broke the run breaks this too, and says less
+            with contextlib.suppress(Exception):  # after a failed run this fails too, with a less useful error
                 transfer.finish()
                 stream.synchronize()
 
 
 class _OnHost:
-    """Both an upload and a download of arrays that are where they are wanted."""
+    """An upload or a download on the CPU, where nothing is copied."""
 
     def __init__(self, arrays: Any) -> None:
         self.arrays = arrays
@@ -97,7 +98,7 @@ class HostTransfer:
 
 
 class _Slot:
-    """Buffers for one upload, on both sides, and how far it is."""
+    """One upload: its buffers on host and device, and events for the end of the copy and of the use."""
 
     def __init__(self, cupy: Any) -> None:
         self.cupy = cupy
@@ -114,7 +115,7 @@ class _Slot:
 
 
 class _CudaTransfer:
-    """`upload` is called by one thread, and by it alone; `download` by the one that launches the steps."""
+    """One thread calls `upload`; the thread that launches the steps calls `download`."""
 
     def __init__(self, cupy: Any, num_slots: int) -> None:
         self._cupy = cupy
@@ -127,7 +128,7 @@ class _CudaTransfer:
         slot = self._slots[self._num_uploads % len(self._slots)]
         self._num_uploads += 1
         with self._device, self._stream:
-            slot.copied.synchronize()  # the last copy out of these pinned buffers; the caller's thread may wait
+            slot.copied.synchronize()  # the last copy from these pinned buffers; the loader's thread may wait
             self._stream.wait_event(slot.used)
             for name, value in values.items():
                 if name not in slot.host or slot.host[name].shape != value.shape:
@@ -142,7 +143,7 @@ class _CudaTransfer:
         return _CudaDownload(self._cupy, values)
 
     def finish(self) -> None:
-        """Wait for uploads that nobody asked for any more: they read pinned memory, which is then another's."""
+        """Wait for unused uploads: they read pinned memory, which is freed after this."""
         self._stream.synchronize()
 
 
@@ -159,7 +160,7 @@ class _CudaDownload:
 
 
 def _pinned(cupy: Any, shape: tuple[int, ...], dtype: Any) -> Array:
-    """An array in memory that the device can copy from while the host goes on."""
+    """An array in pinned memory, which a device can copy while the host continues."""
     size = int(np.prod(shape))
     memory = cupy.cuda.alloc_pinned_memory(max(1, size * np.dtype(dtype).itemsize))
     return np.frombuffer(memory, dtype, size).reshape(shape)

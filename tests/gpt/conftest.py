@@ -1,4 +1,4 @@
-"""What the tests of training share: a text to learn."""
+"""A text to learn, for all tests of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole files or none. Folders: tests/gpt/checkpoint/test_folder.py."""
+"""A failed write leaves the old file. For folders, see tests/gpt/checkpoint/test_folder.py."""
 
 from __future__ import annotations
 

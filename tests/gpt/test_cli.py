@@ -1,4 +1,4 @@
-"""The command line: what it passes on, what it refuses and how, its help."""
+"""The command line: the calls it makes, the errors it reports, its help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,9 +15,10 @@ import pytest
 
 import gpt
 from gpt import cli
-from gpt.config import TrainConfig
+from gpt.config import Sampling, TrainConfig
 from gpt.config_file import dotted_names
 from gpt.errors import UserError
+from gpt.evaluate import Evaluation
 from gpt.presets import PRESETS, preset
 from gpt.train.lock import locked, preparation_folder
 from tensorgrad.errors import ShapeError
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Put a module of given functions where the command line will import gpt.NAME from."""
+    """Replace the module gpt.NAME, which the command line imports, by one with these functions."""
 
     def put(name: str, **functions: Any) -> None:
         module = ModuleType(f"gpt.{name}")
@@ -47,7 +48,7 @@ class TrainCall:
 
 @pytest.fixture
 def trained(fake: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[TrainCall | Path]:
-    """The calls of train.train (as TrainCall) and train.resume (as the run's folder), in an empty folder."""
+    """The calls of train.train (as TrainCall) and train.resume (as the run's folder); changes to an empty folder."""
     calls: list[TrainCall | Path] = []
 
     def train(config: TrainConfig, paths: Sequence[str], run_dir: Path) -> None:
@@ -59,7 +60,7 @@ def trained(fake: Callable[..., None], tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def _status(*arguments: str) -> int:
-    """The exit status, whether it is returned or thrown."""
+    """The exit status, whether main returns or raises it."""
     try:
         return cli.main(arguments)
     except SystemExit as stop:
@@ -89,7 +90,7 @@ def test_two_runs_that_start_at_once_have_two_folders(trained: list[TrainCall], 
     preparing.mkdir(parents=True)
     with locked(preparing):
         assert cli.main(["train"]) == 0
-    assert cli.main(["train"]) == 0  # what a killed one left behind is nobody's
+    assert cli.main(["train"]) == 0  # a killed process leaves its folder unlocked
     assert [call.run_dir for call in trained] == [Path("runs/default-002"), Path("runs/default-001")]
 
 
@@ -123,7 +124,7 @@ def test_every_field_can_be_set(trained: list[TrainCall]) -> None:
 
 
 def test_values_are_checked_together_and_not_one_by_one(trained: list[TrainCall]) -> None:
-    # 3 heads are impossible at the default width, and 96 is no multiple of another preset's 25 heads.
+    # 3 heads do not divide the default width; 25 heads of another preset do not divide 96.
     assert cli.main(["train", "--model.num-heads", "3", "--model.model-dim", "96"]) == 0
     assert cli.main(["train", "--preset", "gpt2-1558m", "--model.num-heads", "4", "--model.model-dim", "96"]) == 0
     assert [call.config.model.head_dim for call in trained] == [32, 24]
@@ -261,16 +262,6 @@ def test_other_errors_are_bugs_and_keep_their_traceback(fake: Callable[..., None
         cli.main(["train"])
 
 
-@dataclass(frozen=True, kw_only=True)
-class FakeSampling:
-    max_tokens: int
-    temperature: float
-    top_k: int
-    top_p: float
-    min_p: float
-    stop: tuple[str, ...]
-
-
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The folders given to gpt.load."""
@@ -287,19 +278,19 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_sample_prints_the_prompt_and_streams_each_sample(
     fake: Callable[..., None], loaded: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen: list[tuple[FakeSampling, int]] = []
+    seen: list[tuple[Sampling, int]] = []
 
-    def generate(model: str, tokenizer: str, prompt: str, *, sampling: FakeSampling, seed: int) -> Iterator[str]:
+    def generate(model: str, tokenizer: str, prompt: str, *, sampling: Sampling, seed: int) -> Iterator[str]:
         assert (model, tokenizer, prompt) == ("model", "tokenizer", "Once")
-        seen.append((sampling, seed))
+        seen.append((Sampling(**{item.name: getattr(sampling, item.name) for item in fields(Sampling)}), seed))
         for piece in (" upon", f" a time {seed}"):
             yield piece
             assert piece in capsys.readouterr().out  # on the screen before the next is made
 
-    fake("generate", generate=generate, Sampling=FakeSampling)
+    fake("generate", generate=generate)
     options = "--max-tokens 9 --temperature 0.5 --top-k 3 --top-p 0.9 --min-p 0.1 --stop x y --seed 5"
     assert cli.main(["sample", "run", "--prompt", "Once", "--num-samples", "2", *options.split()]) == 0
-    sampling = FakeSampling(max_tokens=9, temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, stop=("x", "y"))
+    sampling = Sampling(max_tokens=9, temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, stop=("x", "y"))
     assert seen == [(sampling, 5), (sampling, 6)]
     assert loaded == [Path("run")]
 
@@ -310,7 +301,7 @@ def test_a_prompt_may_start_with_a_dash(
     def generate(model: str, tokenizer: str, prompt: str, *, sampling: object, seed: int) -> Iterator[str]:
         yield " a list"
 
-    fake("generate", generate=generate, Sampling=FakeSampling)
+    fake("generate", generate=generate)
     assert cli.main(["sample", "run", "--prompt=- in"]) == 0
     assert capsys.readouterr().out == "- in a list\n"
 
@@ -318,8 +309,8 @@ def test_a_prompt_may_start_with_a_dash(
 def test_eval_adds_up_nats_tokens_and_bytes(
     monkeypatch: pytest.MonkeyPatch, loaded: list[Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def evaluate_text(model: str, tokenizer: str, text: str) -> SimpleNamespace:
-        return SimpleNamespace(loss=float(len(text)), num_tokens=10, num_bytes=len(text) * 10)
+    def evaluate_text(model: str, tokenizer: str, text: str) -> Evaluation:
+        return Evaluation(loss=float(len(text)), num_tokens=10, num_bytes=len(text) * 10)
 
     monkeypatch.setattr("gpt.evaluate.evaluate_text", evaluate_text)
     for name, text in (("a", "a"), ("b", "bbb")):
@@ -392,7 +383,6 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
         "gpt.load = lambda folder: types.SimpleNamespace(model=0, tokenizer=0)\n"
         "fake = types.ModuleType('gpt.generate')\n"
         "fake.generate = lambda *args, **kwargs: iter(['x' * 1000] * 1000)\n"
-        "fake.Sampling = lambda **kwargs: None\n"
         "sys.modules['gpt.generate'] = fake\n"
         "sys.exit(main(['sample', 'run']))"
     )

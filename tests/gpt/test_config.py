@@ -1,10 +1,10 @@
-"""Configuration: what is refused, what is derived, presets, TOML there and back, precedence."""
+"""Configurations: refused values, derived values, presets, TOML in both directions, precedence."""
 
 from __future__ import annotations
 
 import json
 import tomllib
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import FrozenInstanceError, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt.config import DataConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainConfig
-from gpt.config_file import dotted_names, from_dict, from_toml, load_config, to_dict, to_toml
+from gpt.config_file import dotted_names, from_dict, from_toml, load_config, to_toml
 from gpt.errors import UserError
 from gpt.presets import PRESETS, preset
 
@@ -93,8 +93,8 @@ def test_zero_means_derived() -> None:
     assert replace(model, num_kv_heads=2, ffn_dim=10).kv_heads == 2
     assert replace(model, ffn_dim=10).ffn_width == 10
     run = TrainConfig(batch_size=12, model=model)
-    assert (run.micro_batch, run.accumulation_steps, run.tokens_per_step) == (12, 1, 12 * 256)
-    assert replace(run, micro_batch_size=3).accumulation_steps == 4
+    assert (run.micro_batch, run.tokens_per_step) == (12, 12 * 256)
+    assert replace(run, micro_batch_size=3).micro_batch == 3
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_parameter_count_needs_a_vocabulary() -> None:
 
 def test_flops_per_token() -> None:
     model = replace(preset("gpt2-124m").model, vocab_size=50_257)
-    assert model.flops_per_token() == model.flops_per_token(1024)
     # All parameters but the position table, the norms and the biases are weights of products.
     weights = 12 * 12 * 768**2 + 50_257 * 768
-    assert model.flops_per_token(1024) == 6 * weights + 12 * 12 * 768 * 1024
+    assert model.flops_per_token() == 6 * weights + 12 * 12 * 768 * 1024
+    assert replace(model, context_length=512).flops_per_token() == 6 * weights + 12 * 12 * 768 * 512
     # An untied head costs no more operations than a tied one.
     assert replace(model, is_head_tied=False).flops_per_token() == model.flops_per_token()
 
@@ -182,7 +182,7 @@ def test_gpt2_presets_train_on_half_a_million_tokens_a_step() -> None:
 def test_toml_and_dict_there_and_back(name: str) -> None:
     config = preset(name)
     assert from_toml(to_toml(config)) == config
-    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    assert from_dict(json.loads(json.dumps(asdict(config)))) == config
 
 
 @given(
@@ -198,7 +198,7 @@ def test_any_value_survives_toml(paths: list[str], learning_rate: float, seed: i
         data=DataConfig(paths=tuple(paths)),
         optim=OptimConfig(learning_rate=learning_rate),
     )
-    # Through UTF-8, as through a file: `tomllib` wants the newlines of the file, not the platform's.
+    # Through UTF-8, as through a file: `tomllib` wants the file's newlines, not the platform's.
     assert from_toml(to_toml(config).encode().decode()) == config
 
 
@@ -250,7 +250,7 @@ def test_integers_stand_for_floats_in_toml() -> None:
 
 
 def test_related_values_are_checked_together() -> None:
-    # Neither of the two would be possible with the other's default.
+    # Each of the two values would fail with the other's default.
     model = from_toml("[model]\nnum_heads = 3\nmodel_dim = 96").model
     assert model.head_dim == 32
 

@@ -1,4 +1,4 @@
-"""Training on a device: the stand-in for CuPy in every run of the tests, a GPU where there is one (`-m gpu`)."""
+"""Training on a device: on the stand-in for CuPy always, on a GPU with `-m gpu`."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_ten_steps_are_those_of_the_cpu(model, text, tmp_path, cuda):
 
 @pytest.mark.parametrize("precision", ["float32", "fp16"])
 def test_a_step_waits_for_nothing(precision, text, tmp_path, monkeypatch, cupy):
-    """From the batch to the numbers on their way down; only reading them, one step later, waits."""
+    """A step never waits, from its batch to the download of its numbers. Only reading them, a step later, does."""
     advance = Session.advance
 
     def advance_without_waiting(session):
@@ -100,7 +100,7 @@ def test_a_step_waits_for_nothing(precision, text, tmp_path, monkeypatch, cupy):
 
 @pytest.mark.parametrize(("precision", "dropout"), [("float32", 0.0), ("fp16", 0.0), ("fp16", 0.2)])
 def test_a_step_can_be_captured(precision, dropout, text, tmp_path, monkeypatch, cupy):
-    """It waits for nothing and copies nothing from or to the host; and does what the step does outside of a graph."""
+    """A recorded step neither waits nor copies from or to the host, and equals the eager step."""
     monkeypatch.setattr("gpt.train.run._print_samples", lambda session: None)
     text.write_text(text.read_text()[:1500])  # the last evaluation reads a tenth of it
     config = replace(CONFIG, device="cuda", precision=precision, model=replace(GPT2, dropout=dropout), steps=6)
@@ -129,7 +129,7 @@ def test_what_a_graph_cannot_hold_is_refused(text, tmp_path, monkeypatch, cupy):
 
 
 def test_every_step_asks_for_the_same_memory(cupy):
-    """Block by block, so that a pool has from the second step on what each asks for."""
+    """Equal steps allocate equal blocks, so that from the second step on a pool has all of them."""
     config = replace(LLAMA, vocab_size=50, dropout=0.1)
     model = GPT.init(config, Key(0), dtype="fp16").to("cuda")
     optimizer = AdamW(model, OptimConfig(), is_loss_scaled=True)
@@ -155,7 +155,7 @@ def test_a_step_by_our_own_kernels_waits_for_nothing(cupy_kernels):
     ids = np.random.default_rng(0).integers(0, 50, (2, 9))
     values = host_batch(ids[:, :-1], ids[:, 1:], rates(optimizer.config, 1e-3, 1), vocab_size=50, micro_batch_size=2)
     batch = Batch(**{name: to_device(value, "cuda") for name, value in values.items()})
-    run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=False)  # providers are chosen
+    run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=False)  # this chooses providers
     with syncs.forbidden(), providers.requiring_fast():
         report_3 = run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=False)
     assert {kernel.source for kernel in cupy_kernels.launched} >= {
@@ -256,7 +256,7 @@ def test_the_gradients_of_a_whole_model(config, cuda):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_the_gradients_of_a_whole_model_in_16_bits(precision, cuda):
-    """Every parameter's gradient points where float64's does."""
+    """Every parameter's gradient has the direction of float64's."""
     if precision == "bf16":
         pytest.importorskip("ml_dtypes")
     config = replace(GPT2, vocab_size=100)
@@ -271,7 +271,7 @@ def test_the_gradients_of_a_whole_model_in_16_bits(precision, cuda):
         assert a @ b > 0.99 * np.linalg.norm(a) * np.linalg.norm(b), name
 
 
-# --- on a GPU alone ----------------------------------------------------------------------------
+# --- only on a GPU -----------------------------------------------------------------------------
 
 WIDE = replace(GPT2, context_length=128, num_layers=4, num_heads=4, model_dim=256)
 
@@ -314,7 +314,7 @@ def test_bfloat16_runs_are_the_same_bit_for_bit(text, tmp_path):
 
 @pytest.mark.gpu
 def test_steps_ask_the_driver_for_no_more_memory(record_property):
-    """Why there is no arena: after two steps CuPy's pool has what every later step asks for."""
+    """After two steps CuPy's pool has all blocks that later steps ask for, so there is no need for an arena."""
     cupy = a_gpu()
     config = replace(WIDE, vocab_size=1000)
     model = GPT.init(config, Key(0), dtype=Precision.of("bf16", "cuda")).to("cuda")
@@ -338,6 +338,6 @@ def test_an_all_reduce_of_one_rank_changes_nothing(dtype):
     x = x if dtype == "float32" else x.astype(pytest.importorskip("ml_dtypes").bfloat16)
     out = cupy.zeros_like(x)
     communicator = nccl.NcclCommunicator(1, nccl.get_unique_id(), 0)
-    kind = nccl.NCCL_FLOAT32 if dtype == "float32" else 9  # ncclBfloat16, whose name CuPy does not have everywhere
+    kind = nccl.NCCL_FLOAT32 if dtype == "float32" else 9  # ncclBfloat16, which some versions of CuPy do not name
     communicator.allReduce(x.data.ptr, out.data.ptr, x.size, kind, nccl.NCCL_SUM, cupy.cuda.get_current_stream().ptr)
     assert out.get().tobytes() == x.get().tobytes()

@@ -1,4 +1,4 @@
-"""A whole training step on a device, kernel by kernel: CUDA's sources in the shim, products by their plans."""
+"""A whole training step on a device, kernel by kernel: CUDA sources in the shim, products by their plans."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STEPS = 10
 def train(
     config: ModelConfig, device: str, num_steps: int = STEPS, dtype: str = "float32", *, tries: bool = False
 ) -> np.ndarray:
-    """Loss and gradient norm of each step; on a device nothing is waited for within one, nor copied.
+    """Loss and gradient norm of each step. A step on a device neither waits nor copies.
 
     With `tries` the first step may wait, for algorithms that are tried.
     """
@@ -57,7 +57,7 @@ def train(
         copied = syncs.copies.copy()
         with syncs.forbidden(not tries or number > 1):
             report_3 = run_step(model, optimizer, batch, micro_batch_size=2, is_recomputed=number % 5 == 0)
-        assert number == 1 or syncs.copies == copied  # the first makes RoPE's tables
+        assert number == 1 or syncs.copies == copied  # the first step makes RoPE's tables
         reports.append(report_3 if device == "cpu" else report_3.get())
     return np.array(reports)[:, :2]
 
@@ -65,7 +65,7 @@ def train(
 @pytest.mark.parametrize(("name", "config"), [("gpt2", GPT2), ("llama", LLAMA)])
 def test_ten_steps_are_numpy_s(name, config, cupy_kernels):
     like = to_device(np.zeros(1, np.float32), "cuda")
-    cuda_kernels(), provider_for(like)  # who try themselves out, and wait for that
+    cuda_kernels(), provider_for(like)  # their self-tests wait
     cupy_kernels.launched.clear()
     on_device = train(config, "cuda")
     launched = Counter(kernel.name for kernel in cupy_kernels.launched)
@@ -82,21 +82,21 @@ def test_ten_steps_are_numpy_s(name, config, cupy_kernels):
 
 
 def test_a_step_in_16_bits_is_numpy_s(cupy_kernels):
-    """Its activations and products; parameters are rounded by one kernel, and from then on by their update."""
+    """Activations and products are narrow. One kernel rounds the parameters, later their update does."""
     like = to_device(np.zeros(1, np.float16), "cuda")
     cuda_kernels(), provider_for(like)
     cupy_kernels.launched.clear()
     on_device = train(LLAMA, "cuda", 2, "fp16")
     launched = [kernel for kernel in cupy_kernels.launched if kernel.name == "cast"]
     narrowing = [kernel for kernel in launched if kernel.defines["TARGET"] == "Float16"]
-    assert len(narrowing) == 3  # the others are of the embedded tokens
+    assert len(narrowing) == 3  # the other casts are of the embedded tokens
     assert {kernel.defines["COPY"] for kernel in cupy_kernels.launched if kernel.name == "adamw"} == {"Float16"}
     assert "attention_flash.cu" in {kernel.source for kernel in cupy_kernels.launched}
     np.testing.assert_allclose(on_device, train(LLAMA, "cpu", 2, "fp16"), rtol=2e-3)
 
 
 def test_steps_with_dropout_are_numpy_s(cupy_kernels):
-    """Every number drawn in a kernel, of attention's weights too, is the one that the CPU draws."""
+    """Kernels, attention's too, draw the same random numbers as the CPU."""
     config = replace(LLAMA, dropout=0.2, qk_norm=True)
     like = to_device(np.zeros((1, 2, 16, 16), np.float32), "cuda")
     # The first call tries the kernels out, and waits for them.
@@ -111,7 +111,7 @@ def test_steps_with_dropout_are_numpy_s(cupy_kernels):
     np.testing.assert_allclose(on_device, train(config, "cpu", 2), rtol=1e-5)
 
 
-# Of each epilogue that cublasLt may lack, by the dtype in which it is asked for: our own kernels in its place.
+# The epilogues that cublasLt may lack, by dtype, and our kernels that replace them.
 IN_ITS_PLACE = {
     ("BIAS", "float32"): {"fill_rows"},
     ("BGRADB", "float32"): {"column_sums", "add_partials"},
@@ -126,7 +126,7 @@ IN_ITS_PLACE = {
 def test_a_step_without_an_epilogue_is_fast_and_numpy_s(
     lacking: str, dtype: str, cupy_kernels, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    """Whatever cublasLt has no algorithm for beside a product, a kernel of ours does, which is no fallback."""
+    """A kernel of ours does each epilogue that cublasLt has no algorithm for, and this counts as no fallback."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = replace(GPT2, num_layers=1)
     names = {name for name, _ in IN_ITS_PLACE} if lacking == "all" else {lacking}
@@ -149,7 +149,7 @@ def test_a_step_without_an_epilogue_is_fast_and_numpy_s(
 
 
 def test_a_graph_of_kernels_draws_new_numbers_in_each_launch(cupy_kernels):
-    """Step by step the eager step's loss and norm, bit for bit: from the third on by one graph."""
+    """Each step has the eager step's loss and norm, bit for bit; from the third on it is one graph."""
     config = replace(LLAMA, num_layers=1, dropout=0.2)
     runs = []
     for is_recorded in (False, True):

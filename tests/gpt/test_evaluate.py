@@ -16,7 +16,7 @@ from gpt.config import ModelConfig
 from gpt.data import TokenData, write_shards
 from gpt.data.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
 from gpt.errors import UserError
-from gpt.evaluate import Evaluation, bits_per_byte, evaluate_text, evaluate_tokens, perplexity
+from gpt.evaluate import Evaluation, evaluate_text, evaluate_tokens
 from gpt.model import GPT
 from tensorgrad import Key
 from tensorgrad.tree import map_tensors
@@ -35,7 +35,7 @@ def model_of(tokenizer: Tokenizer, context_length: int = CONTEXT) -> GPT:
 
 
 def losses_of(model: GPT, ids: list[int], starts: list[int]) -> list[float]:
-    """-ln p of ids[1:], ids[i] in view of ids[starts[i - 1] : i]."""
+    """-ln p of ids[1:], each ids[i] given ids[starts[i - 1] : i]."""
     found = []
     for i, start in enumerate(starts, start=1):
         logits = model([ids[start:i]]).numpy()[0, -1]
@@ -51,7 +51,7 @@ def test_text_is_scored_token_by_token_with_half_a_context_at_least(tokenizer: T
     lead = [] if tokenizer.end_of_text_id is None else [tokenizer.end_of_text_id]
     ids = lead + tokenizer.encode(text)
     half = CONTEXT // 2
-    # Target i is the last half of its window, but in the first window.
+    # Except in the first window, target i is in the last half of its window.
     starts = [0 if i <= CONTEXT else half * -(-(i - CONTEXT) // half) for i in range(1, len(ids))]
     assert all(i - start > half or start == 0 for i, start in enumerate(starts, start=1))
     expected = losses_of(model, ids, starts)
@@ -133,11 +133,11 @@ def test_nothing_is_recorded() -> None:
 
 
 def test_perplexity() -> None:
-    assert perplexity(math.log(65)) == pytest.approx(65, rel=1e-12)
-    assert perplexity(1e4) == math.inf
+    assert Evaluation(math.log(65), 1, 1).perplexity == pytest.approx(65, rel=1e-12)
+    assert Evaluation(1e4, 1, 1).perplexity == math.inf
 
 
 def test_bits_per_byte_of_uniform_bytes_is_8() -> None:
-    assert bits_per_byte(100 * math.log(256), 100) == pytest.approx(8, rel=1e-12)
+    assert Evaluation(math.log(256), 100, 100).bits_per_byte == pytest.approx(8, rel=1e-12)
     # One token of 4 bytes at 4 bits: a bit per byte, whatever the tokenizer.
-    assert bits_per_byte(4 * math.log(2), 4) == pytest.approx(1, rel=1e-12)
+    assert Evaluation(4 * math.log(2), 1, 4).bits_per_byte == pytest.approx(1, rel=1e-12)

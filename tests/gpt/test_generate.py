@@ -1,4 +1,4 @@
-"""Generation: equal to the uncached model, one seed a request, filters, stops, whole characters."""
+"""Generation: equal to the uncached model, one seed per request, filters, stops, whole characters."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def characters() -> Tokenizer:
 
 
 def model_of(config: ModelConfig, vocab_size: int, scale: float = 10.0) -> GPT:
-    """A model with opinions: its weights are large."""
+    """A model with large weights, so that its predictions are far from uniform."""
     model = GPT.init(config.with_vocabulary(vocab_size), Key(3))
     return map_tensors(lambda x: tensorgrad.tensor(x.numpy() * scale, requires_grad=True), model)
 
@@ -54,7 +54,7 @@ def continuing(vocab_size: int, cycle: list[int]) -> GPT:
 
 
 def naive(model: GPT, ids: list[int], sampling: Sampling, seed: int, num_ids: int) -> list[int]:
-    """What `generate_ids` does, without a cache, a window at a time."""
+    """`generate_ids` without a cache, one window at a time."""
     ids, start, new = list(ids), 0, []
     while len(new) < sampling.max_tokens:
         if len(ids) - start > model.config.context_length:
@@ -141,7 +141,7 @@ def test_ids_that_only_pad_the_vocabulary_are_never_drawn(characters: Tokenizer)
         (("zzz",), "bcdefghabcdefghab"),
         (("abx",), "bcdefghabcdefghab"),
         (("efg", "de"), "bc"),
-        (("cdef", "de"), "bc"),  # the one that is complete first
+        (("cdef", "de"), "bc"),  # the stop text that is complete first
     ],
 )
 def test_stop_texts_are_not_shown(stop: tuple[str, ...], expected: str, characters: Tokenizer) -> None:
@@ -276,7 +276,7 @@ def test_sampling_that_cannot_be(options: dict[str, Any], message: str) -> None:
 def test_prompts_that_cannot_be(characters: Tokenizer) -> None:
     model = model_of(FAMILIES["gpt2"], characters.vocab_size)
     sampling = Sampling(max_tokens=1)
-    with pytest.raises(UserError, match=r"prompt: expected ids in 0 \.\. 8, got 9"):
+    with pytest.raises(UserError, match=r"ids: expected 0 \.\. 8 \(the vocabulary\), got 9"):
         generate(model, characters, [1, 9], sampling=sampling)
     with pytest.raises(UserError, match=r"got 'z'"):
         generate(model, characters, "z", sampling=sampling)
@@ -284,7 +284,7 @@ def test_prompts_that_cannot_be(characters: Tokenizer) -> None:
         generate(model, None, "a", sampling=sampling)
     with pytest.raises(UserError, match="at least one token"):
         generate_ids(model, [], sampling=sampling)
-    with pytest.raises(UserError, match=r"prompt: expected ids in 0 \.\. 8, got -1"):
+    with pytest.raises(UserError, match=r"ids: expected 0 \.\. 8 \(the vocabulary\), got -1"):
         generate_ids(model, [-1], sampling=sampling)
     with pytest.raises(UserError, match="seeds: expected one for each of 2 prompts, got 1"):
         generate_batch(model, characters, ["a", "b"], sampling=sampling, seeds=[0])

@@ -1,4 +1,4 @@
-"""Checkpoints: complete or not there, whole while replaced, and clear about what is not one."""
+"""Checkpoints: complete or absent, whole while being replaced, with clear errors for anything else."""
 
 from __future__ import annotations
 
@@ -307,7 +307,7 @@ def test_export_writes_the_model_and_its_tokenizer_only(save: Callable[..., Path
     exported = snapshot(tmp_path / "out")
     assert sorted(exported) == ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
     assert exported.items() <= snapshot(folder).items()
-    with pytest.raises(UserError, match=r"export: expected a new folder, got .*out, which is there"):
+    with pytest.raises(UserError, match=r"export: expected a new folder, got .*out, which exists"):
         export(tmp_path, tmp_path / "out")
 
 
@@ -315,7 +315,7 @@ def test_export_refuses_what_transformers_lacks(tmp_path: Path, tokenizer: Token
     model = GPT.init(replace(MODEL, logit_soft_cap=30.0), Key(0))
     save_checkpoint(tmp_path / "x", model, RUN, tokenizer, arrays={}, values={})
     message = (
-        r"export: expected a model that transformers has, .* almost llama, but for logit_soft_cap=30\.0 \(needs 0\)"
+        r"export: expected a model that transformers has, .* differs from llama in logit_soft_cap=30\.0 \(needs 0\)"
     )
     with pytest.raises(UserError, match=message):
         export(tmp_path / "x", tmp_path / "out")

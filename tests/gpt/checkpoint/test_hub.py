@@ -1,4 +1,4 @@
-"""Layouts: there and back, what is refused, and the same numbers as transformers in both directions."""
+"""Layouts: round trips, errors, and the same numbers as transformers in both directions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OWN = {
 
 
 def model_of(config: ModelConfig, dtype: str = "float32") -> GPT:
-    """A model whose every parameter is random, biases and norms too."""
+    """A model with random values in every parameter, biases and norms too."""
     names = iter(range(1000))
 
     def randomised(x: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ def test_absent_biases_are_zeros_to_others_and_trained_ones_are_read() -> None:
 
 
 def test_openais_own_names_and_buffers() -> None:
-    """The file that OpenAI's weights are published in: no prefix, and each layer's causal mask."""
+    """OpenAI's published file: names without prefix, and a causal mask for each layer."""
     model = model_of(GPT2)
     values, tensors = to_hub(model)
     bare = {name.removeprefix("transformer."): x for name, x in tensors.items()}
@@ -257,7 +257,7 @@ def _theirs(transformers: Any, folder: Path, dtype: str) -> Any:
 
 
 def _keep_float64(model: Any) -> None:
-    """transformers computes RMSNorm and the rotary angles in float32 whatever the dtype."""
+    """transformers computes RMSNorm and the rotary angles in float32, whatever the dtype."""
     import torch
 
     def exact_norm(module: Any) -> Callable[[Any], Any]:
@@ -284,7 +284,7 @@ def _keep_float64(model: Any) -> None:
 def test_transformers_computes_the_same(
     name: str, dtype: str, tolerance: float, transformers: Any, tmp_path: Path
 ) -> None:
-    """Logits, loss and every parameter's gradient of the folder that we write."""
+    """Logits, loss and every parameter's gradient, from the folder that we write."""
     import torch
 
     ours = model_of(replace(CONFIGS[name], dropout=0.0), dtype)

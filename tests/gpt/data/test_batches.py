@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt.data import IGNORED_TARGET, TokenData, write_shards
+from gpt.data import IGNORED_TARGET, EvalBatch, TokenData, write_shards
+from gpt.data.batches import scored_windows
 from gpt.data.tokenizer import Tokenizer, byte_tokenizer, character_tokenizer
 from gpt.errors import UserError
 from tensorgrad.random import Key
 
 BYTES = byte_tokenizer()
-# Every character occurs once, so that the tokens of a window tell where it comes from.
+# Every character occurs once, so a window's tokens show its place.
 DISTINCT = "".join(map(chr, range(0x4E00, 0x4E00 + 2000)))
 CHARACTERS = character_tokenizer([DISTINCT])
 SHAKESPEARE = Path(__file__).parents[4] / "shared" / "data" / "tinyshakespeare.txt"
@@ -56,7 +57,7 @@ def test_an_epoch_is_every_window_of_the_shuffled_documents_once(
     assert ids.shape == targets.shape == (windows, context)
     assert ids.dtype == targets.dtype == np.int64
     np.testing.assert_array_equal(ids[:, 1:], targets[:, :-1])
-    # Chained up, window after window, they are one stretch of a stream of whole documents in some order.
+    # Joined end to end, the windows are one stretch of a stream of whole documents in some order.
     following = {int(row[0]): (*row.tolist(), int(end)) for row, end in zip(ids, targets[:, -1], strict=True)}
     assert len(following) == windows
     (start,) = set(following) - {row[-1] for row in following.values()}
@@ -157,45 +158,61 @@ def test_ends_of_text_are_between_documents() -> None:
 
 
 @few_examples
-@given(
-    texts=documents(),
-    context=st.integers(1, 20),
-    batch_size=st.integers(1, 5),
-    overlap=st.integers(0, 19),
-    is_bytes=st.booleans(),
-)
-def test_every_token_is_predicted_exactly_once(
-    texts: list[str], context: int, batch_size: int, overlap: int, is_bytes: bool
-) -> None:
+@given(texts=documents(), context=st.integers(1, 20), batch_size=st.integers(1, 5), is_bytes=st.booleans())
+def test_every_token_is_predicted_exactly_once(texts: list[str], context: int, batch_size: int, is_bytes: bool) -> None:
     tokenizer = BYTES if is_bytes else CHARACTERS
     end = [256] if is_bytes else []
     stream = end + [token for text in texts for token in (*tokenizer.encode(text), *end)]
     if len(stream) < 2:
         return
     data = data_of(texts, tokenizer)
-    stride = max(1, context - overlap)
+    batches = list(data.sequential_windows(context, batch_size))
+    assert {batch.ids_BT.shape for batch in batches} == {(batch_size, context)}
+    check_windows(batches, stream, context, stride=context)
+    unpredicted = 0 if is_bytes else len(tokenizer.token_bytes(stream[0]))
+    assert sum(batch.num_bytes for batch in batches) == data.num_bytes - unpredicted
+
+
+@few_examples
+@given(
+    num_tokens=st.integers(2, 100),
+    context=st.integers(1, 20),
+    batch_size=st.integers(1, 5),
+    overlap=st.integers(0, 19),
+    is_padded=st.booleans(),
+)
+def test_overlapping_windows_predict_every_token_exactly_once(
+    num_tokens: int, context: int, batch_size: int, overlap: int, is_padded: bool
+) -> None:
+    stream = Key(num_tokens).integers(0, 99, (num_tokens,))
+    options = {"stride": max(1, context - overlap), "batch_size": batch_size, "is_padded": is_padded}
+    lengths = np.arange(99)
+    batches = list(scored_windows(stream.__getitem__, num_tokens, lengths, context_length=context, **options))
+    if is_padded:
+        assert {batch.ids_BT.shape for batch in batches} == {(batch_size, context)}
+    check_windows(batches, stream.tolist(), context, stride=options["stride"])
+    assert sum(batch.num_bytes for batch in batches) == lengths[stream[1:]].sum()
+
+
+def check_windows(batches: list[EvalBatch], stream: list[int], context: int, stride: int) -> None:
     predicted: list[int] = []
-    num_tokens = num_bytes = 0
-    for batch in data.sequential_windows(context, batch_size, stride=stride):
-        assert batch.ids_BT.shape == batch.targets_BT.shape == (batch_size, context)
+    for batch in batches:
+        assert batch.ids_BT.shape == batch.targets_BT.shape
         assert batch.num_tokens == (batch.targets_BT != IGNORED_TARGET).sum() > 0
-        num_tokens, num_bytes = num_tokens + batch.num_tokens, num_bytes + batch.num_bytes
         for ids, targets in zip(batch.ids_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-            for position in range(context):
+            for position in range(len(ids)):
                 if targets[position] != IGNORED_TARGET:
                     known = stream[: len(predicted) + 1]
                     assert ids[: position + 1] == known[-position - 1 :]
                     assert min(context - stride, len(predicted)) <= position
                     predicted.append(targets[position])
     assert predicted == stream[1:]
-    assert num_tokens == len(stream) - 1
-    unpredicted = 0 if is_bytes else len(tokenizer.token_bytes(stream[0]))
-    assert num_bytes == data.num_bytes - unpredicted
+    assert sum(batch.num_tokens for batch in batches) == len(stream) - 1
 
 
 def test_sequential_windows_by_hand() -> None:
     data = data_of(["abcd", "e"], BYTES)
-    first, second = data.sequential_windows(3, 2, stride=None)
+    first, second = data.sequential_windows(3, 2)
     a, b, c, d, e, end = *b"abcde", 256
     assert first.ids_BT.tolist() == [[end, a, b], [c, d, end]]
     assert first.targets_BT.tolist() == [[a, b, c], [d, end, e]]
@@ -213,16 +230,13 @@ def test_tokens_that_no_tokenizer_made_are_refused(tmp_path: Path) -> None:
     tokens[5] = 60_000
     np.save(shard, tokens)
     data = TokenData.open(tmp_path, "train", tokenizer)
-    with pytest.raises(UserError, match=r"expected tokens in 0 \.\. 256, got 60000, .*: tokenise the text again"):
+    with pytest.raises(UserError, match=r"expected tokens in 0 \.\. 256, got 60000 .*: tokenise the text again"):
         next(data.sequential_windows(8, 2))
     with pytest.raises(UserError, match="got 60000"):
         data.samples(Key(0), 0, 2, 8)
 
 
-def test_strides_that_cannot_be() -> None:
-    for stride in (0, 5):
-        with pytest.raises(UserError, match=r"stride in 1 \.\. 4"):
-            next(data_of([DISTINCT]).sequential_windows(4, 1, stride=stride))
+def test_a_text_of_one_token_cannot_be_evaluated() -> None:
     with pytest.raises(UserError, match="at least 2 tokens"):
         next(data_of([DISTINCT[0]]).sequential_windows(4, 1))
 

@@ -1,4 +1,4 @@
-"""Where documents come from, what is refused, and how a part of them is held out."""
+"""Reading documents, refusing what is not text, holding a part out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loader's thread: what it makes, when, what becomes of its errors, and that it ends."""
+"""The loader's thread: its results, how far ahead it works, its errors, its end."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_it_runs_ahead_by_so_much_and_no_more():
             deadline = time.monotonic() + 10
             while len(made) < count and time.monotonic() < deadline:
                 time.sleep(0.001)
-            time.sleep(0.02)  # it may not go on
+            time.sleep(0.02)  # the thread must not continue
             return list(made)
 
         assert settle(AHEAD) == list(range(AHEAD))
-        loader.next()  # in use: the thread keeps its distance
+        loader.next()  # in use: the thread stays AHEAD of it
         assert settle(AHEAD) == list(range(AHEAD))
-        loader.next()  # the one before is done with
+        loader.next()  # frees the previous result
         assert settle(AHEAD + 1) == list(range(AHEAD + 1))
     assert not loader_threads()
 
@@ -66,5 +66,5 @@ def test_leaving_early_ends_the_thread():
         leave_early()
     assert not loader_threads()
     with Loader(lambda step: step, range(1000)):
-        pass  # nothing was asked for
+        pass  # nothing was requested
     assert not loader_threads()

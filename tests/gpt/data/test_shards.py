@@ -1,4 +1,4 @@
-"""Token shards: what is on disk, that it is whole, and that anything else is refused."""
+"""Token shards: the files on disk, complete or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of tokenizer: round trips, special tokens, files, and what is refused."""
+"""Every kind of tokenizer: round trips, special tokens, files, errors."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_gpt2_files(tmp_path: Path, names: tuple[str, str], has_end: bool) -> No
     assert tokenizer.encode("hey heyé") == [7, 8, 4, 5]
     assert tokenizer.decode([7, 8, 4, 5]) == "hey heyé"
     assert [tokenizer.token_bytes(i) for i in (7, 8, 4, 5)] == [b"hey", b" hey", b"\xc3", b"\xa9"]
-    assert tokenizer.decode([9]) == "\u2581" == tokenizer.token_bytes(9).decode()  # not of the alphabet
+    assert tokenizer.decode([9]) == "\u2581" == tokenizer.token_bytes(9).decode()  # outside the alphabet
     assert tokenizer.vocab_size == len(tokens)
     assert tokenizer.end_of_text_id == (10 if has_end else None)
 

@@ -27,7 +27,7 @@ def make(num_kv_heads: int, *, has_qk_norm: bool = False) -> Attention:
 def textbook(
     attention: Attention, x: np.ndarray, *, has_qk_norm: bool = False, factors_BHTT: np.ndarray | None = None
 ) -> np.ndarray:
-    """Every head and query by itself: query head h reads key head h // group. `factors_BHTT`: of the weights."""
+    """Attention for one head and query at a time: query head h reads key head h // group."""
     heads, kv_heads, width = attention.num_heads, attention.num_kv_heads, 6
     assert attention.qkv.bias is not None
     qkv = x @ attention.qkv.weight.numpy().T + attention.qkv.bias.numpy()
@@ -79,7 +79,7 @@ def test_dropped_are_those_that_the_op_drops_of_all_weights(num_kv_heads: int, h
 
 
 def test_what_is_dropped_are_weights_of_keys() -> None:
-    """With one key only its weight is 1: a query's head is kept whole, scaled, or dropped whole."""
+    """With a single key its weight is 1: each query's head is kept and scaled, or dropped."""
     attention = make(0)
     assert attention.qkv.bias is not None
     identity = np.eye(24)

@@ -53,7 +53,7 @@ STEP = 1e-2
 
 
 def model_of(config: ModelConfig, *, scale: float = 5.0, dtype: str = "float64") -> GPT:
-    """A model whose every parameter is random and large enough to matter, biases and norms too."""
+    """A model with random values in every parameter, biases and norms too, large enough to matter."""
     names = iter(range(1000))
 
     def randomised(x: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def test_gradient_of_every_parameter_equals_central_differences(family: str) -> 
         x.data = values
         return total / STEP
 
-    # The second derivative of relu squared jumps, which differences of any order feel.
+    # The second derivative of relu squared jumps, which spoils differences of any order.
     tolerance = 1e-4 if family == "squared" else 1e-7
     for number, (name, x) in enumerate(named_tensors(model).items()):
         key, g = Key(3).fold_in(number), gradients[name]
@@ -297,8 +297,7 @@ def test_parameters_may_be_wider_than_the_computation(family: str) -> None:
     config = CONFIGS[family]
     ids, targets = batch_of(config)
     mixed = GPT.init(config, Key(0), dtype=Precision("float64", "float32"))
-    assert mixed.precision.reduction == np.float32
-    assert mixed(ids).dtype == np.float32
+    assert mixed(ids).dtype == mixed.loss(ids, targets).dtype == np.float32
     assert mixed(ids, cache=mixed.empty_cache(2)).dtype == np.float32
     found = gradients_of(mixed, mixed.loss(ids, targets))
     narrow = GPT.init(config, Key(0))
@@ -373,7 +372,7 @@ def test_dropout_of_a_sample_does_not_depend_on_its_batch() -> None:
 
 
 def test_dropout_keeps_the_expected_output() -> None:
-    """Over many keys the mean output of attention's dropped weights is the output without dropout."""
+    """Attention's output with dropped weights, averaged over many keys, is the output without dropout."""
     config = replace(CONFIGS["llama"], num_layers=1, dropout=0.2)
     model = model_of(config, scale=1.0)
     ids, _ = batch_of(config, rows=1)

@@ -1,4 +1,4 @@
-"""Hashed n-grams: the same row for the same tokens, wherever they stand and however they arrive."""
+"""Hashed n-grams: equal tokens give equal rows, at any position and in any split of the text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_beginning_is_not_the_first_token():
 
 
 def test_ngrams_are_spread_evenly():
-    """At least as many different rows as throwing at random would give, and order counts."""
+    """At least as many different rows as random ones would give; the order of tokens counts."""
     first, second = (a.reshape(-1, 1) for a in np.divmod(np.arange(64 * 64), 64))
     pairs = np.concatenate([first, second], axis=1)
     rows = ngram_rows(pairs, None, 2, 4096)[:, 1]

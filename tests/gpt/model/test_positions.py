@@ -1,4 +1,4 @@
-"""Tables of angles: against the formulas, and what makes rotary positions relative."""
+"""Tables of angles against their formulas; rotary positions are relative."""
 
 from __future__ import annotations
 

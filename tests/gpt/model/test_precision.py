@@ -1,4 +1,4 @@
-"""Precisions by name, on each kind of device; and a run in float16 whose gradients overflow."""
+"""Precisions by name, on each kind of device; a float16 run with overflowing gradients."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gpt.config import ModelConfig, OptimConfig, TokenizerConfig, TrainConfig
 from gpt.model.precision import Precision
 from gpt.optim import loss_scale
 from gpt.train.metrics import read_metrics
+from tensorgrad.dtype import accumulation_dtype, as_dtype
 
 CONFIG = TrainConfig(
     steps=8,
@@ -30,7 +31,7 @@ CONFIG = TrainConfig(
 
 def test_fp16_is_float16_activations_under_float32_parameters():
     assert Precision.of("fp16") == Precision("float32", compute="float16")
-    assert Precision.of("fp16", "cuda").reduction == np.float32
+    assert accumulation_dtype(as_dtype(Precision.of("fp16", "cuda").compute)) == np.float32
     assert [Precision.of(name).is_loss_scaled for name in ("float32", "float64", "fp16")] == [False, False, True]
 
 
@@ -51,10 +52,10 @@ def test_fp16_learns_what_float32_learns(text, tmp_path):
 
 
 def test_an_overflow_is_survived_and_resumed_after(text, tmp_path, monkeypatch, capsys):
-    """The loss is scaled so much that the first gradients overflow; the scale and its count go on from a checkpoint."""
+    """The loss scale is so large that the first gradients overflow. A resumed run continues scale and count."""
     monkeypatch.setattr("gpt.optim.adamw.FIRST", 2.0**30)
     monkeypatch.setattr(loss_scale, "_PATIENCE", 3)
-    monkeypatch.setattr("gpt.train.run._MAX_BAD_STEPS", 2)  # steps left out while the scale falls are none of these
+    monkeypatch.setattr("gpt.train.run._MAX_BAD_STEPS", 2)  # steps that are skipped while the scale falls do not count
     whole = train.train(replace(CONFIG, steps=20), [str(text)], tmp_path / "whole")
     printed = capsys.readouterr().out
     overflows = [n for n in range(1, 21) if f"step {n}: the gradient overflowed" in printed]

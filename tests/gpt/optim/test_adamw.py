@@ -26,7 +26,7 @@ def make_model(seed: int = 0) -> dict[str, tensorgrad.Tensor]:
 
 
 def textbook_adamw(parameters, gradients, config, learning_rates):
-    """Loshchilov and Hutter 2019, algorithm 2, one parameter at a time, with clipping as PyTorch does it."""
+    """Loshchilov and Hutter 2019, algorithm 2, one parameter at a time, with PyTorch's clipping."""
     parameters = {name: p.copy() for name, p in parameters.items()}
     first = {name: np.zeros_like(p) for name, p in parameters.items()}
     second = {name: np.zeros_like(p) for name, p in parameters.items()}
@@ -215,7 +215,7 @@ def test_parameters_are_rounded_right_whatever_happened_to_them(change, kind, mo
             optimizer.gradients[0] = np.inf
         optimizer.step(1e-2, number)
         if change is CHANGES["nothing"]:
-            # One of all before the first step; after each update by Muon one of the matrices that it moves.
+            # One cast of everything before the first step; after each update Muon casts the matrices that it moved.
             assert casts == [optimizer.gradients.size] + [256] * min(number, 2) * (kind is Muon)
         check()
         change(optimizer, tensors[0])
@@ -266,7 +266,7 @@ def test_a_new_sum_of_gradients_is_written_over_the_last_one():
         np.testing.assert_array_equal(model["weight"].grad.numpy(), np.full((3, 4), 10.0 * number))
         np.testing.assert_array_equal(model["rows"].grad.numpy()[:, 0], number * np.array([2.0, 0, 1]))
         assert model["unused"].grad is None
-        assert optimizer.gradients.sum() == number * (21 + 120 + 6)  # zeros for what has none, and between
-        model["unused"].grad = tensorgrad.tensor(np.full(5, 2.0))  # one that somebody else made
+        assert optimizer.gradients.sum() == number * (21 + 120 + 6)  # zeros without a gradient
+        model["unused"].grad = tensorgrad.tensor(np.full(5, 2.0))  # a gradient outside the buffer
         assert optimizer.gradients.sum() == number * (21 + 120 + 6) + 10
         assert np.shares_memory(model["unused"].grad.data, optimizer.gradients)

@@ -39,7 +39,7 @@ def test_the_scale_never_falls_below_one():
 
 
 def test_a_scaled_update_is_the_update():
-    """The factor is a power of two: parameters, moments and norm are those of the plain update, bit for bit."""
+    """The factor is a power of two: parameters, moments and norm equal the plain update's, bit for bit."""
     results = []
     for is_scaled in (False, True):
         x = tensorgrad.tensor(Key(0).normal((5, 3), dtype="float64"), requires_grad=True)

@@ -16,7 +16,7 @@ from tensorgrad.tree import named_tensors
 
 CONFIG = OptimConfig(optimizer="muon", clip_norm=0.5, weight_decay=0.3, muon_learning_rate=0.05, muon_momentum=0.8)
 MODEL = ModelConfig(vocab_size=20, context_length=8, num_layers=2, num_heads=4, num_kv_heads=2, model_dim=16)
-# Rows of maps that the model computes as one product: queries, keys and values; gate and value.
+# The rows of maps that one product computes: queries, keys and values; gate and up.
 MAPS = {"attention.qkv": [16, 24], "mlp.gate_up": [64]}
 
 
@@ -55,7 +55,7 @@ def set_gradients(model, step):
 
 
 def test_steps_equal_the_algorithm_written_out():
-    """Jordan et al. 2024 for the blocks' matrices, parameter by parameter, and AdamW's own steps for the others."""
+    """Jordan et al. 2024 for each of the blocks' matrices, and AdamW's steps for the other parameters."""
     model, twin = (GPT.init(MODEL, Key(0), dtype="float64") for _ in range(2))
     optimizer, adamw = Muon(model, CONFIG), AdamW(twin, CONFIG)
     tensors, twins = named_tensors(model), named_tensors(twin)

@@ -40,9 +40,9 @@ def test_warm_up_rises_and_the_rest_never_does(optim: OptimConfig, total_steps: 
 
 @given(schedule=st.sampled_from(SCHEDULES), warmup_steps=st.integers(0, 5000), step=st.integers(0, 20_000))
 def test_continuous_in_the_step(schedule: str, warmup_steps: int, step: int) -> None:
-    """No jump: over 10,000 steps, one step moves the rate by at most a hundredth (or the warm-up's share)."""
+    """No jump: in 10,000 steps, one step changes the rate by at most a hundredth (or the warm-up's share)."""
     optim = OptimConfig(schedule=schedule, warmup_steps=warmup_steps, learning_rate=1.0)  # type: ignore[arg-type]
-    # The steepest place: the square root's first step of 2,000, sqrt(1 / 2000) = 0.022.
+    # Steepest is the square root's first step of 2,000: sqrt(1 / 2000) = 0.022.
     change = learning_rate(optim, step + 1, 10_000) - learning_rate(optim, step, 10_000)
     assert abs(change) <= max(0.0224, 1 / (warmup_steps + 1)) * (1 + 1e-12)
 
@@ -68,7 +68,7 @@ def test_cosine_is_half_way_at_half_time() -> None:
 
 
 def test_nanogpt_values() -> None:
-    """Its CPU run: peak 1e-3, floor 1e-4, 100 warm-up steps of 2,000; values by its formula."""
+    """nanoGPT's CPU run: peak 1e-3, floor 1e-4, 100 warm-up steps of 2,000; values from its formula."""
 
     def rate(step: int) -> float:
         return warmup_cosine(step, 1e-3, 1e-4, warmup_steps=100, total_steps=2000)

@@ -1,4 +1,4 @@
-"""The recorded step: what is recorded when, into which memory, and what each launch is given.
+"""The recorded step: when it is recorded, in which memory, and the inputs of each launch.
 
 A stand-in for CUDA's capture: a graph here runs the recorded function again on the arrays it was recorded with, which
 is what a graph's kernels do. That the captured step equals the eager one on a GPU is tested on a GPU (test_gpu.py).

@@ -1,4 +1,4 @@
-"""The metrics file through crashes and resumes, the derived numbers, the speed meter."""
+"""The metrics file through crashes and resumes; the speed meter."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 
 def test_truncate_after_keeps_the_step_itself(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    truncate_after(path, 3)  # nothing there: nothing to do
+    truncate_after(path, 3)  # no file: nothing to do
     assert not path.exists()
     losses: list[Record] = [{"step": step, "loss": step / 3} for step in range(1, 6)]
     _write(path, *losses, {"step": 3, "heldout_loss": 1.5})

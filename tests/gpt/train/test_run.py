@@ -1,4 +1,4 @@
-"""Training: what a step computes, and that a run is a function of its configuration."""
+"""Training: the numbers of a step, and runs as functions of their configuration."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_accumulation_is_the_gradient_of_the_mean_over_tokens(config):
         assert norm == pytest.approx(results[0][1], rel=1e-12)
         scale = np.abs(results[0][2]).max()
         np.testing.assert_allclose(gradients, results[0][2], rtol=0, atol=1e-12 * scale)
-    # It is the mean over the targets that count, not the mean of the sequences' means.
+    # The loss is the mean over all scored targets, not the mean of the sequences' means.
     model = GPT.init(config, Key(0), dtype="float64")
     per_sequence = [model.loss(ids[i : i + 1], targets[i : i + 1], reduction="mean").item() for i in range(32)]
     by_tokens = float(np.average(per_sequence, weights=lengths))
@@ -146,7 +146,7 @@ def test_no_weight_depends_on_the_number_of_threads(text, tmp_path, precision, m
         pytest.skip("no fast products of bfloat16")
     pools = []
     monkeypatch.setattr("gpt.train.run.threads", lambda count: pools.append(count) or threads(count))
-    # Wide enough that products are cut into parts.
+    # Wide enough for products to be cut into parts.
     model = replace(SMALL.model, context_length=64, model_dim=128, num_heads=4)
     config = replace(SMALL, steps=2, batch_size=8, precision=precision, model=model, eval_interval_steps=0)
     for count in (1, 2, 3):
@@ -166,7 +166,7 @@ def test_the_same_command_gives_the_same_weights(text, tmp_path):
 
 @pytest.mark.parametrize(("stopped_at", "optimizer"), [(1, "adamw"), (5, "adamw"), (8, "adamw"), (5, "muon")])
 def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, stopped_at, optimizer, monkeypatch):
-    """Stopped by a signal before, between and at checkpoints: weights, moments and curves are the same."""
+    """A signal before, between or at checkpoints: weights, moments and metrics are the same in the end."""
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     config = replace(SMALL, optim=replace(SMALL.optim, optimizer=optimizer))
     train.train(config, [str(text)], whole)
@@ -199,7 +199,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, stopped_at
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(text, tmp_path):
-    """kill -9 leaves the last complete checkpoint, and the run ends as if nothing had happened."""
+    """kill -9 leaves the last complete checkpoint, and the resumed run ends as an undisturbed one."""
     run_dir = tmp_path / "killed"
     config = replace(SMALL, steps=400, checkpoint_interval_steps=5, eval_interval_steps=0, keep_checkpoints=2)
     program = (
@@ -320,7 +320,7 @@ def test_a_run_folder_in_use_is_refused(text, tmp_path):
 def test_impossible_run_folders_are_refused_before_anything_is_done(text, tmp_path, monkeypatch):
     monkeypatch.setattr("gpt.train.run.read_corpus", None)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=r"run folder: expected a place where a folder can be made, .*Not a directory"):
+    with pytest.raises(UserError, match=r"run folder: expected a place for a new folder, .*Not a directory"):
         train.train(SMALL, [str(text)], tmp_path / "file" / "run")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -340,11 +340,11 @@ def test_a_run_folder_may_be_a_link(text, tmp_path):
 def test_one_process_at_a_time_is_in_a_run_folder(text, tmp_path):
     run_dir, preparing = tmp_path / "run", tmp_path / ".run.tmp"
     preparing.mkdir()
-    with locked(preparing), pytest.raises(UserError, match="expected a folder that nobody else trains in"):
+    with locked(preparing), pytest.raises(UserError, match="expected a folder that no other process trains in"):
         train.train(replace(SMALL, steps=1), [str(text)], run_dir)
-    assert preparing.exists()  # the other's
+    assert preparing.exists()  # it belongs to the other process
     train.train(replace(SMALL, steps=1), [str(text)], run_dir)
-    with locked(run_dir), pytest.raises(UserError, match="expected a folder that nobody else trains in"):
+    with locked(run_dir), pytest.raises(UserError, match="expected a folder that no other process trains in"):
         train.resume(run_dir)
 
 
@@ -357,4 +357,4 @@ def test_bad_utf8_is_counted_and_printed(tmp_path, capsys):
     path = tmp_path / "text.txt"
     path.write_bytes(b"caf\xe9 and more ordinary words, over and over again. " * 60)
     train.train(replace(SMALL, steps=1), [str(path)], tmp_path / "run")
-    assert "60 sequences that are not UTF-8" in capsys.readouterr().out
+    assert "60 sequences were not UTF-8 and became U+FFFD" in capsys.readouterr().out

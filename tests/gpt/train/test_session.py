@@ -1,4 +1,4 @@
-"""A step is launched and looked at later: what is due when, and that every number has its own step."""
+"""Steps are read one step late: everything happens at its step, and every number belongs to its step."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CONFIG = TrainConfig(
 
 
 class Slow(HostTransfer):
-    """A transfer on which what a step tells is there only when it is asked for, and which notes when that is."""
+    """A transfer that delivers a step's numbers only when they are read, and notes when that happens."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -83,7 +83,7 @@ def test_a_step_is_looked_at_when_the_next_is_under_way(text, tmp_path, slow):
 
 
 def test_the_numbers_are_those_of_their_step(text, tmp_path, slow):
-    """The losses and norms of a run, against the same steps one by one."""
+    """The losses and norms of a run equal those of the same steps one by one."""
     run = train.train(CONFIG, [str(text)], tmp_path / "run")
     model = GPT.init(run.config.model, Key(0).fold_in(0))
     optimizer = AdamW(model, CONFIG.optim)
@@ -112,12 +112,12 @@ def test_what_is_not_finite_is_reported_with_its_step(text, tmp_path, slow, monk
         return np.asarray(norms.get(slow.count + 1, norm))
 
     monkeypatch.setattr(AdamW, "update", planted)
-    with pytest.raises(UserError, match="2 steps in a row without, up to step 5"):
+    with pytest.raises(UserError, match="got none in 2 steps in a row up to step 5"):
         train.train(CONFIG, [str(text)], tmp_path / "run")
     printed = capsys.readouterr().out
     reported = [n for n in range(1, 7) if f"step {n}: the gradient is not finite" in printed]
     assert reported == [2, 4, 5]
-    # Step 6 was under way; nothing of it, nor of 5, was kept.
+    # Step 6 was running; nothing of steps 5 and 6 was kept.
     assert checkpoint.load_training_state(tmp_path / "run").values["step"] == 3
     assert [r["step"] for r in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [1, 2, 3, 4]
 
@@ -152,4 +152,4 @@ def test_a_batch_is_a_function_of_seed_and_step(text, tmp_path):
         for rows in (slice(0, 2), slice(2, 4)):
             expected = SortedIds.of(values["ids_BT"][rows]).order_N
             np.testing.assert_array_equal(values["order_BT"][rows].reshape(-1), expected)
-        assert values["numbers_4"][3] == 4 * 8
+        assert values["num_targets"] == 4 * 8

@@ -1,4 +1,4 @@
-"""One update: what is done once in it, however the batch is split."""
+"""One update rounds each parameter once, however the batch is split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.gpt import models
 @pytest.mark.parametrize("config", [models.GPT2, models.LLAMA], ids=["gpt2", "llama"])
 @pytest.mark.parametrize("is_recomputed", [False, True])
 def test_parameters_are_rounded_once(config: Any, is_recomputed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one pass over all of them, for every micro-batch; the updates are those of rounding each at each use."""
+    """One cast serves every micro-batch; updates equal those that round each parameter at each use."""
     config = replace(config, vocab_size=37)
     ids = np.random.default_rng(0).integers(0, 37, (6, config.context_length + 1))
     kernels: Any = kernels_for(ids)
@@ -52,7 +52,7 @@ def test_parameters_are_rounded_once(config: Any, is_recomputed: bool, monkeypat
     monkeypatch.setattr(kernels, "cast", counted)
     parameters = updated()
     activations = 2 * config.context_length * config.model_dim
-    # Before the first step: the second finds what the update of the first has written.
+    # Only before the first step: its update also writes the copy for the second.
     assert {size: count for size, count in narrowed.items() if count} == {parameters.size: 1, activations: 6}
     monkeypatch.setattr(AdamW, "rounding", lambda *given: nullcontext())
     np.testing.assert_array_equal(updated(), parameters)

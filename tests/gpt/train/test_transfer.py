@@ -1,4 +1,4 @@
-"""Between host and device: each step reads its own batch and tells its own numbers, whichever stream runs first."""
+"""Each step reads its own batch and returns its own numbers, whichever stream runs first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpt.train.transfer import transfer_to
 
 
 class Streams:
-    """CuPy with streams whose work is done late: in the order of each, in any order between them but for events."""
+    """CuPy with streams that run late: each in order, but in any order among each other, except for events."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -61,7 +61,7 @@ class Stream:
         self.streams.current.pop()
 
     def wait_event(self, event: Event) -> None:
-        number = event.recorded  # as it is now: recorded again later it is another event
+        number = event.recorded  # the present recording; a later one is another event
         self.streams.enqueue(self, lambda: None, lambda: event.happened >= number)
 
     def synchronize(self) -> None:
@@ -108,7 +108,7 @@ class OnDevice:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_each_step_has_its_own_numbers(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `Session` asks for them: uploads two steps ahead, numbers read a step late; shapes change once."""
+    """As in `Session`: uploads two steps ahead, numbers read a step late; shapes change once."""
     streams = Streams(seed)
     monkeypatch.setattr(transfer, "cuda_module", lambda: streams)
     uploads: list[Any] = []
@@ -133,5 +133,5 @@ def test_each_step_has_its_own_numbers(seed: int, monkeypatch: pytest.MonkeyPatc
             downloads.append(moved.download(result))  # type: ignore[arg-type]
             for late in range(max(0, step - 1), step):
                 np.testing.assert_array_equal(downloads[late].read(), [totals[late], 10 * totals[late]])
-        moved.upload({"x": np.zeros(3)})  # which nobody asks for
+        moved.upload({"x": np.zeros(3)})  # never used
     assert not any(streams.queues), "left to copy out of memory that is another's by now"
