@@ -1,15 +1,15 @@
-"""gpt: the pre-training of a language model, from raw text to a base model, built on tensorgrad.
+"""gpt: pre-training of a language model, from raw text to a base model, built on tensorgrad.
 
-The stages, in the order in which data flows, one folder each:
+One folder per stage, in the order in which data flows:
 
-    data          raw text -> token ids -> batches
-    model         ids -> vectors -> blocks -> logits -> loss
-    optim         gradients -> AdamW or Muon: one update
-    train         one step, then a whole run
-    checkpoint    a run on disk; Hugging Face's GPT-2 and Llama
-    evaluate, generate    what the model can do
+    data                  raw text -> token ids -> batches
+    model                 ids -> vectors -> blocks -> logits -> loss
+    optim                 gradients -> an update by AdamW or Muon
+    train                 one step, and a whole run
+    checkpoint            a run on disk; Hugging Face's GPT-2 and Llama
+    evaluate, generate    using the model
 
-Sizes are written as suffixes of names, `q_BHTD`, one letter an axis:
+Shapes are suffixes of names, `q_BHTD`, one letter per axis:
 
     B batch   T time (queries)   S time (keys)   C width   H heads   K key-value heads
     D head width   E half a head   F ffn width   V vocabulary   N rows

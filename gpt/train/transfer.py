@@ -4,9 +4,8 @@ On a GPU, batches are copied from pinned memory on a separate stream while the s
 step's loss and norm are copied into pinned memory and read while the next step runs. On the CPU the
 same calls return the same arrays.
 
-A step's own arrays come from CuPy's pool: each step asks for the same sizes in the same order, so it
-gets the blocks of the step before, without a call to the driver. An arena could only save the pool's
-fragmentation, the blocks that it keeps beyond a step's peak.
+A step's own arrays need no arena: each step asks CuPy's pool for the same sizes in the same order, and
+gets the blocks of the step before.
 """
 
 from __future__ import annotations
