@@ -1,8 +1,11 @@
 """The fused kernels compiled for the CPU by numba (the extra `cpu`): single passes, vectorised, over several cores.
 
-What they do not compile (float64 where an exponential is taken, operands that are not contiguous, dropout)
-they pass on to `reference`, call by call. float32 is computed in float32, sums over rows in blocks.
+The reference computes the kernels that are not compiled, and the calls that a compiled one does not take (float64
+where it needs an exponential, operands that are not contiguous). float32 is computed in float32, sums over rows in
+blocks.
 """
+
+# ruff: noqa: F403  a file's __all__ names its kernels
 
 from __future__ import annotations
 
@@ -12,74 +15,33 @@ import numba
 import numpy as np
 
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.compiled.activation import gelu, gelu_gradient, silu, silu_gradient, swiglu, swiglu_gradient
-from tensorgrad.kernels.compiled.attention import attention, attention_gradient
-from tensorgrad.kernels.compiled.dropout import dropout
-from tensorgrad.kernels.compiled.mlp import mlp_activation, mlp_activation_gradient
-from tensorgrad.kernels.compiled.norm import layer_norm, layer_norm_gradient, rms_norm, rms_norm_gradient
-from tensorgrad.kernels.compiled.optimizer import adamw, global_norm
-from tensorgrad.kernels.compiled.rope import rope
-from tensorgrad.kernels.compiled.softmax import (
-    cross_entropy,
-    cross_entropy_gradient,
-    log_softmax,
-    log_softmax_gradient,
-    softmax,
-    softmax_gradient,
-)
-from tensorgrad.kernels.compiled.sums import column_sums
-from tensorgrad.kernels.reference import cast, erf, erfc, fill_rows, fold_in, scatter_add, take_rows, uniform
+from tensorgrad.kernels.reference import *
 
-__all__ = [
-    "adamw",
-    "attention",
-    "attention_gradient",
-    "cast",
-    "column_sums",
-    "cross_entropy",
-    "cross_entropy_gradient",
-    "dropout",
-    "erf",
-    "erfc",
-    "fill_rows",
-    "fold_in",
-    "gelu",
-    "gelu_gradient",
-    "global_norm",
-    "layer_norm",
-    "layer_norm_gradient",
-    "log_softmax",
-    "log_softmax_gradient",
-    "mlp_activation",
-    "mlp_activation_gradient",
-    "problem",
-    "rms_norm",
-    "rms_norm_gradient",
-    "rope",
-    "scatter_add",
-    "silu",
-    "silu_gradient",
-    "softmax",
-    "softmax_gradient",
-    "swiglu",
-    "swiglu_gradient",
-    "take_rows",
-    "uniform",
-    "version",
-]
+# isort: split
+# These replace the reference's.
+from tensorgrad.kernels.compiled.activation import *
+from tensorgrad.kernels.compiled.activation import silu
+from tensorgrad.kernels.compiled.attention import *
+from tensorgrad.kernels.compiled.dropout import *
+from tensorgrad.kernels.compiled.mlp import *
+from tensorgrad.kernels.compiled.norm import *
+from tensorgrad.kernels.compiled.optimizer import *
+from tensorgrad.kernels.compiled.rope import *
+from tensorgrad.kernels.compiled.softmax import *
+from tensorgrad.kernels.compiled.sums import *
 
 
 @functools.cache
 def problem() -> str:
-    """Why these kernels are not used: numba does not compile here, or to something wrong. "": they are."""
+    """Why these kernels cannot be used: numba does not compile here, or computes something wrong. "": they can."""
     x = np.linspace(-120, 90, 211, dtype=np.float32)
     try:
         found = silu(x)
-    except Exception as error:  # whatever a compiler may fail with
+    except Exception as error:  # a compiler may fail with anything
         return f"a kernel does not compile: {error}"
     return "" if np.allclose(found, reference.silu(x), rtol=1e-6, atol=1e-43) else "a kernel computed something wrong"
 
 
 def version() -> str:
-    """numba's own."""
+    """numba's version."""
     return str(numba.__version__)

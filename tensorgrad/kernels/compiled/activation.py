@@ -12,6 +12,8 @@ from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.elementary import ROUNDING, sigmoid_factors, times_sigmoid
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain
 
+__all__ = ["gelu", "gelu_gradient", "silu", "silu_gradient", "swiglu", "swiglu_gradient"]
+
 _F = np.float32
 _TANH_LINEAR, _TANH_CUBIC = _F(2 * math.sqrt(2 / math.pi)), _F(2 * math.sqrt(2 / math.pi) * 0.044715)
 _TANH_CUBIC_SLOPE = _F(6 * math.sqrt(2 / math.pi) * 0.044715)

@@ -9,6 +9,8 @@ from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.jit import in_parts, plain, summing
 from tensorgrad.kernels.compiled.sums import NUM_ROWS, sum_of_parts
 
+__all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
+
 
 def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
     if not plain(x_NC, weight_C, bias_C, like=x_NC):

@@ -10,6 +10,8 @@ from tensorgrad.array import Array
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, plain, summing
 
+__all__ = ["adamw", "global_norm"]
+
 _BLOCK = 1 << 14  # elements of one partial sum, and of one part of a copy
 
 

@@ -11,6 +11,8 @@ from tensorgrad.array import Array
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.jit import in_parts, summing_any_strides
 
+__all__ = ["rope"]
+
 
 def rope(x: Array, cos_TE: Array, sin_TE: Array, out: Array | None = None) -> Array:
     if any(a.dtype != np.float32 for a in (x, cos_TE, sin_TE)):

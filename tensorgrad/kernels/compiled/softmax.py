@@ -12,6 +12,15 @@ from tensorgrad.kernels.bfloat16 import BFLOAT16
 from tensorgrad.kernels.compiled.elementary import exp, exp_of_negative, put
 from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain, summing, summing_inlined
 
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_gradient",
+    "log_softmax",
+    "log_softmax_gradient",
+    "softmax",
+    "softmax_gradient",
+]
+
 _CHUNK = 1024  # elements that are summed in float32; the chunks' sums are added in float64
 _STEP = 4096  # elements that stay in the first cache
 _F = np.float32

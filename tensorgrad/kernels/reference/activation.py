@@ -10,6 +10,8 @@ from tensorgrad.array import Array, module_of
 from tensorgrad.kernels.reference.blocks import for_blocks, wide
 from tensorgrad.kernels.reference.error_function import exp_minus_square, polynomial, scaled_erfc
 
+__all__ = ["gelu", "gelu_gradient", "silu", "silu_gradient", "swiglu", "swiglu_gradient"]
+
 _TANH_SCALE = math.sqrt(2 / math.pi)
 _TANH_CUBIC = 0.044715
 # The normal distribution's upper tail, 1 - Phi(x) = exp(-x x / 2) R((x - 3) / (x + 3)) for x >= 0.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tensorgrad.array import Array, module_of
 from tensorgrad.kernels.reference.blocks import precisely
 
+__all__ = ["erf", "erfc"]
+
 # Chebyshev fits, highest power first. erf(x) = x P(x x) for |x| <= 1, right to 2e-16; and for every x >= 0
 # exp(x x) erfc(x) = Q((x - 3) / (x + 3)) / (x + 3), right to 2e-17: Q is smooth, and 3 .. 0.56.
 _ERF_NEAR = (

@@ -6,6 +6,8 @@ from tensorgrad.array import Array, module_of
 from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels.reference.blocks import add_in_order, for_blocks, wide
 
+__all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
+
 
 def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
     xp = module_of(x_NC)

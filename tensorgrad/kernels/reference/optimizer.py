@@ -9,6 +9,8 @@ import numpy as np
 from tensorgrad.array import Array, module_of, own
 from tensorgrad.kernels.reference.blocks import for_blocks
 
+__all__ = ["adamw", "global_norm"]
+
 
 def global_norm(flat: Array) -> Array:
     xp = module_of(flat)

@@ -7,6 +7,8 @@ from typing import Any
 from tensorgrad.array import Array, device_of, module_of
 from tensorgrad.kernels.reference.blocks import wide
 
+__all__ = ["scatter_add", "take_rows"]
+
 
 def take_rows(table: Array, ids: Array) -> Array:
     return table[ids]

@@ -7,6 +7,15 @@ from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels.bfloat16 import BFLOAT16, rounded_to_bfloat16
 from tensorgrad.kernels.reference.blocks import for_blocks, wide
 
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_gradient",
+    "log_softmax",
+    "log_softmax_gradient",
+    "softmax",
+    "softmax_gradient",
+]
+
 
 def softmax(x_NC: Array) -> Array:
     xp = module_of(x_NC)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 import sys
 from typing import Any
@@ -76,11 +78,15 @@ def test_one_line_says_who_computes() -> None:
     assert re.fullmatch(r"kernels: (numba|NumPy).*; products: (oneDNN [\d.]+|NumPy \(.+\))", kernels.implementations())
 
 
-def test_every_provider_has_every_kernel() -> None:
-    names = {name for name in vars(Kernels) if not name.startswith("_")}
-    assert names <= set(reference.__all__)
-    compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
-    assert names <= set(compiled.__all__)
+@pytest.mark.parametrize("name", ["reference", "compiled", "cuda"])
+def test_every_set_has_every_kernel_and_its_own_before_the_reference_s(name: str) -> None:
+    found = pytest.importorskip(f"tensorgrad.kernels.{name}", exc_type=ImportError)
+    kernels = [kernel for kernel in vars(Kernels) if not kernel.startswith("_")]
+    assert all(callable(getattr(found, kernel, None)) for kernel in kernels)
+    for file in pkgutil.iter_modules(found.__path__):
+        module = importlib.import_module(f"tensorgrad.kernels.{name}.{file.name}")
+        for kernel in set(kernels) & set(vars(module).get("__all__", ())):
+            assert getattr(found, kernel) is getattr(module, kernel)
 
 
 def test_cuda_kernels_that_compute_wrongly_are_not_used(cupy_kernels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
