@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorgrad.array import Array, address_of, is_concrete, module_of
 
-__all__ = ["element_strides", "is_side_by_side", "joined", "unpacked"]
+__all__ = ["element_strides", "is_side_by_side", "packed", "unpacked"]
 
 
 def element_strides(a: Array) -> tuple[int, ...]:
@@ -20,7 +20,7 @@ def unpacked(heads_BJTD: Any, num_heads: int) -> tuple[Any, Any, Any]:
     return heads_BJTD[:, :num_heads], heads_BJTD[:, num_heads:key_end], heads_BJTD[:, key_end:]
 
 
-def joined(parts_BHTD: tuple[Array, ...]) -> Array:
+def packed(parts_BHTD: tuple[Array, ...]) -> Array:
     """The parts beside one another, (B, T, all heads, D): the memory that they are views of, or a copy."""
     xp = module_of(parts_BHTD[0])
     parts_BTHD = [part.transpose(0, 2, 1, 3) for part in parts_BHTD]

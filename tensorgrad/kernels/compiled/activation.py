@@ -10,7 +10,7 @@ import numpy as np
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.elementary import ROUNDING, sigmoid_factors, times_sigmoid
-from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain
+from tensorgrad.kernels.compiled.jit import are_contiguous_floats, compiled, in_parts, inlined
 
 __all__ = ["gelu", "gelu_gradient", "silu", "silu_gradient", "swiglu", "swiglu_gradient"]
 
@@ -50,7 +50,7 @@ def gelu_gradient(g: Array, x: Array, approximate: str) -> Array:
 
 
 def _elementwise(kernel: Callable[..., None], otherwise: Callable[..., Array], *operands: Array) -> Array:
-    if not plain(*operands):
+    if not are_contiguous_floats(*operands):
         return otherwise(*operands)
     out = np.empty(operands[0].shape, np.float32)
     flat = [a.reshape(-1) for a in (*operands, out)]
@@ -184,7 +184,7 @@ def _gelu_gradient(g, x, out):
 
 
 def swiglu(x: Array) -> Array:
-    if not plain(x):
+    if not are_contiguous_floats(x):
         return reference.swiglu(x)
     width = x.shape[-1] // 2
     out = np.empty((*x.shape[:-1], width), np.float32)
@@ -194,7 +194,7 @@ def swiglu(x: Array) -> Array:
 
 
 def swiglu_gradient(g: Array, x: Array) -> Array:
-    if not plain(g, x):
+    if not are_contiguous_floats(g, x):
         return reference.swiglu_gradient(g, x)
     width = x.shape[-1] // 2
     out = np.empty(x.shape, np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.compiled.jit import compiled, in_parts, plain
+from tensorgrad.kernels.compiled.jit import are_contiguous_floats, compiled, in_parts
 from tensorgrad.kernels.compiled.philox import NUMBERS, draw_factors
 from tensorgrad.kernels.reference.philox import least_kept
 
@@ -16,7 +16,7 @@ _BLOCKS = 64  # counters drawn at a time: their numbers stay in the cache
 
 
 def dropout(x: Array, keys_R2: Array, rate: float) -> Array:
-    if not plain(x, like=x) or not x.size:
+    if not are_contiguous_floats(x, like=x) or not x.size:
         return reference.dropout(x, keys_R2, rate)
     x_RN, out = x.reshape(len(keys_R2), -1), np.empty(x.shape, x.dtype)
     out_RN, least, factor = out.reshape(x_RN.shape), np.uint64(least_kept(rate)), x.dtype.type(1 / (1 - rate))

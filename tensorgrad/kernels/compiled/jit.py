@@ -17,7 +17,15 @@ import numpy as np
 from tensorgrad.array import Array
 from tensorgrad.kernels.threads import run_all
 
-__all__ = ["compiled", "in_parts", "inlined", "plain", "summing", "summing_any_strides", "summing_inlined"]
+__all__ = [
+    "are_contiguous_floats",
+    "compiled",
+    "in_parts",
+    "inlined",
+    "summing",
+    "summing_any_strides",
+    "summing_inlined",
+]
 
 # Below it a part takes about as long as handing it to a thread.
 _MIN_PART_ELEMENTS = 1 << 16
@@ -100,7 +108,7 @@ def in_parts(length: int, elements: int, work: Callable[[int, int], Result]) -> 
     return run_all([functools.partial(work, start, min(start + step, length)) for start in range(0, length, step)])
 
 
-def plain(*arrays: Array | None, like: Array | None = None) -> bool:
+def are_contiguous_floats(*arrays: Array | None, like: Array | None = None) -> bool:
     """Whether these are C-contiguous, so that a kernel's loops are over neighbours, and of the dtype that it has.
 
     That is float32; with `like` float64 too, if that is the dtype of `like`.

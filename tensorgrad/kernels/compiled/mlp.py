@@ -17,7 +17,7 @@ from tensorgrad.kernels.compiled.activation import (
     silu_and_slope,
 )
 from tensorgrad.kernels.compiled.elementary import put, times_sigmoid
-from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain
+from tensorgrad.kernels.compiled.jit import are_contiguous_floats, compiled, in_parts, inlined
 from tensorgrad.kernels.compiled.sums import NUM_ROWS, sum_of_parts
 
 __all__ = ["mlp_activation", "mlp_activation_gradient"]
@@ -27,7 +27,7 @@ _NONE = np.empty(0, np.float32)
 
 
 def mlp_activation(x_NG: Array, bias_G: Array | None, activation: str, is_rounded: bool) -> Array:
-    if not plain(x_NG, bias_G):
+    if not are_contiguous_floats(x_NG, bias_G):
         return reference.mlp_activation(x_NG, bias_G, activation, is_rounded)
     width = x_NG.shape[1] // 2 if activation == "swiglu" else x_NG.shape[1]
     y_NF = np.empty((len(x_NG), width), np.uint16 if is_rounded else np.float32)
@@ -40,7 +40,7 @@ def mlp_activation(x_NG: Array, bias_G: Array | None, activation: str, is_rounde
 def mlp_activation_gradient(
     g_NF: Array, x_NG: Array, activation: str, is_rounded: bool, has_bias: bool
 ) -> tuple[Array, Array, Array | None]:
-    if not plain(g_NF, x_NG):
+    if not are_contiguous_floats(g_NF, x_NG):
         return reference.mlp_activation_gradient(g_NF, x_NG, activation, is_rounded, has_bias)
     bits_NF = np.empty(g_NF.shape, np.uint16) if is_rounded else None
     dx_NG = np.empty(x_NG.shape, np.uint16 if is_rounded else np.float32)

@@ -6,14 +6,14 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.compiled.jit import in_parts, plain, summing
+from tensorgrad.kernels.compiled.jit import are_contiguous_floats, in_parts, summing
 from tensorgrad.kernels.compiled.sums import NUM_ROWS, sum_of_parts
 
 __all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
 
 
 def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
-    if not plain(x_NC, weight_C, bias_C, like=x_NC):
+    if not are_contiguous_floats(x_NC, weight_C, bias_C, like=x_NC):
         return reference.layer_norm(x_NC, weight_C, bias_C, eps)
     out = np.empty_like(x_NC)
     mean_N1, rstd_N1 = np.empty((len(x_NC), 1), x_NC.dtype), np.empty((len(x_NC), 1), x_NC.dtype)
@@ -54,7 +54,7 @@ def _layer_norm(x_NC, weight, bias, eps, out_NC, mean_N1, rstd_N1):
 def layer_norm_gradient(
     g_NC: Array, x_NC: Array, weight_C: Array, mean_N1: Array, rstd_N1: Array
 ) -> tuple[Array, Array, Array]:
-    if not plain(g_NC, x_NC, weight_C, mean_N1, rstd_N1, like=x_NC):
+    if not are_contiguous_floats(g_NC, x_NC, weight_C, mean_N1, rstd_N1, like=x_NC):
         return reference.layer_norm_gradient(g_NC, x_NC, weight_C, mean_N1, rstd_N1)
     dx_NC = np.empty_like(x_NC)
     parts = np.empty((-(-len(x_NC) // NUM_ROWS), 2 * len(weight_C)), x_NC.dtype)
@@ -94,7 +94,7 @@ def _layer_norm_gradient(g_NC, x_NC, weight, mean_N1, rstd_N1, dx_NC, parts):
 
 
 def rms_norm(x_NC: Array, weight_C: Array, eps: float) -> tuple[Array, Array]:
-    if not plain(x_NC, weight_C, like=x_NC):
+    if not are_contiguous_floats(x_NC, weight_C, like=x_NC):
         return reference.rms_norm(x_NC, weight_C, eps)
     out = np.empty_like(x_NC)
     rstd_N1 = np.empty((len(x_NC), 1), x_NC.dtype)
@@ -121,7 +121,7 @@ def _rms_norm(x_NC, weight, eps, out_NC, rstd_N1):
 
 
 def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array, rstd_N1: Array) -> tuple[Array, Array]:
-    if not plain(g_NC, x_NC, weight_C, rstd_N1, like=x_NC):
+    if not are_contiguous_floats(g_NC, x_NC, weight_C, rstd_N1, like=x_NC):
         return reference.rms_norm_gradient(g_NC, x_NC, weight_C, rstd_N1)
     dx_NC = np.empty_like(x_NC)
     parts = np.empty((-(-len(x_NC) // NUM_ROWS), len(weight_C)), x_NC.dtype)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tensorgrad.array import Array
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.compiled.jit import compiled, in_parts, plain, summing
+from tensorgrad.kernels.compiled.jit import are_contiguous_floats, compiled, in_parts, summing
 
 __all__ = ["adamw", "global_norm"]
 
@@ -16,7 +16,7 @@ _BLOCK = 1 << 14  # elements of one partial sum, and of one part of a copy
 
 
 def global_norm(flat: Array) -> Array:
-    if not plain(flat, like=flat):
+    if not are_contiguous_floats(flat, like=flat):
         return reference.global_norm(flat)
     squares = np.empty(-(-flat.size // _BLOCK), np.float64)
 
@@ -59,7 +59,7 @@ def adamw(
     copy: Array | None = None,
 ) -> None:
     buffers = (parameters, gradients, first_moment, second_moment)
-    if not plain(*buffers, like=parameters):
+    if not are_contiguous_floats(*buffers, like=parameters):
         reference.adamw(*buffers, rates_4, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, copy=copy)
         return
     learning_rate, correction1, correction2, scale = rates_4.tolist()

@@ -10,7 +10,7 @@ from tensorgrad.array import Array
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.bfloat16 import BFLOAT16
 from tensorgrad.kernels.compiled.elementary import exp, exp_of_negative, put
-from tensorgrad.kernels.compiled.jit import compiled, in_parts, inlined, plain, summing, summing_inlined
+from tensorgrad.kernels.compiled.jit import are_contiguous_floats, compiled, in_parts, inlined, summing, summing_inlined
 
 __all__ = [
     "cross_entropy",
@@ -60,7 +60,7 @@ def log_softmax_gradient(g_NC: Array, y_NC: Array) -> Array:
 
 
 def _rows(kernel: Callable[..., None], otherwise: Callable[..., Array], *operands: Array) -> Array:
-    if not plain(*operands):
+    if not are_contiguous_floats(*operands):
         return otherwise(*operands)
     out = np.empty(operands[0].shape, np.float32)
     in_parts(len(out), out.size, lambda start, stop: kernel(*(a[start:stop] for a in (*operands, out))))
@@ -142,7 +142,7 @@ _NO_SPREAD = np.zeros(0, np.float32)
 def cross_entropy(
     logits_NV: Array, targets_N: Array, spread_V: Array | None
 ) -> tuple[Array, Array | None, Array, Array]:
-    if not plain(logits_NV, spread_V) or not _are_classes(targets_N, logits_NV):
+    if not are_contiguous_floats(logits_NV, spread_V) or not _are_classes(targets_N, logits_NV):
         return reference.cross_entropy(logits_NV, targets_N, spread_V)
     targets = np.ascontiguousarray(targets_N, np.int64)
     losses, largest, total = (np.empty(targets.shape, np.float32) for _ in range(3))
@@ -223,7 +223,7 @@ def cross_entropy_gradient(
     is_rounded: bool = False,
 ) -> Array:
     rows = (softmax_N, target_N, spread_N, largest_N, total_N)
-    if not plain(logits_NV, spread_V, *rows) or not _are_classes(targets_N, logits_NV):
+    if not are_contiguous_floats(logits_NV, spread_V, *rows) or not _are_classes(targets_N, logits_NV):
         given = (softmax_N, target_N, spread_N, logits_NV, targets_N, spread_V, largest_N, total_N)
         return reference.cross_entropy_gradient(*given, out_NV=out_NV, is_rounded=is_rounded)
     spread = _NO_SPREAD if spread_V is None else spread_V

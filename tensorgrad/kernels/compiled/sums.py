@@ -7,7 +7,7 @@ import numpy as np
 from tensorgrad.array import Array
 from tensorgrad.dtype import DType
 from tensorgrad.kernels import reference
-from tensorgrad.kernels.compiled.jit import in_parts, plain, summing
+from tensorgrad.kernels.compiled.jit import are_contiguous_floats, in_parts, summing
 
 __all__ = ["NUM_ROWS", "column_sums", "sum_of_parts"]
 
@@ -15,7 +15,7 @@ NUM_ROWS = 128  # of a block: few enough for a sum in float32 to be right to som
 
 
 def column_sums(x_NC: Array, dtype: DType) -> Array:
-    if not plain(x_NC, like=x_NC) or dtype != x_NC.dtype:
+    if not are_contiguous_floats(x_NC, like=x_NC) or dtype != x_NC.dtype:
         return reference.column_sums(x_NC, dtype)
     parts = np.empty((-(-len(x_NC) // NUM_ROWS), x_NC.shape[1]), x_NC.dtype)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.array import Array
-from tensorgrad.kernels.compiled.jit import plain, summing
+from tensorgrad.kernels.compiled.jit import are_contiguous_floats, summing
 
 __all__ = ["is_for", "product"]
 
@@ -18,7 +18,7 @@ _F = np.float32
 
 def is_for(a: Array, b: Array) -> bool:
     """Whether `product` takes these: float32 matrices, a's rows and b's columns contiguous."""
-    return a.ndim == b.ndim == 2 and plain(a, b.T)
+    return a.ndim == b.ndim == 2 and are_contiguous_floats(a, b.T)
 
 
 def product(a: Array, b: Array, out: Array) -> None:

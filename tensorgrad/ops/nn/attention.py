@@ -11,7 +11,7 @@ from tensorgrad.cotangent import Request
 from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 from tensorgrad.kernels import kernels_for
 from tensorgrad.kernels.attending import Attending
-from tensorgrad.kernels.packing import joined, unpacked
+from tensorgrad.kernels.packing import packed, unpacked
 from tensorgrad.ops.broadcast import broadcast_to, reshape
 from tensorgrad.ops.common import TensorLike, check_devices, float_operand, operand, operands
 from tensorgrad.ops.elementwise import add, multiply, subtract, where
@@ -129,7 +129,7 @@ def self_attention(
         g_BHTD = g.transpose(0, 2, 1, 3)
         kernels = kernels_for(g)
         parts = kernels.attention_gradient(g_BHTD, q, k, v, out, row_logsumexp, attending)
-        dqkv = joined(parts)
+        dqkv = packed(parts)
         if rotation is not None:
             part = dqkv.transpose(0, 2, 1, 3)[:, :num_turned]
             kernels.rope(part, cos, -sin, part)

@@ -15,7 +15,7 @@ from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.cuda.attention import tiled
 from tensorgrad.kernels.cuda.attention.choice import provider_for
 from tensorgrad.kernels.cuda.attention.cudnn import CuDNN
-from tensorgrad.kernels.packing import joined
+from tensorgrad.kernels.packing import packed
 from tensorgrad.random import Key, RowKeys, as_pairs
 
 pytestmark = pytest.mark.gpu
@@ -133,7 +133,7 @@ def test_gradients_of_one_projection_are_views_of_one_buffer(provider: Any) -> N
     g, q, k, v = arrays_of("bfloat16", 4, 2, 96, 96, 64)
     out, logsumexp = provider.attention(q, k, v, CAUSAL)
     parts = provider.attention_gradient(g, q, k, v, out, logsumexp, CAUSAL)
-    whole: Any = joined(parts)
+    whole: Any = packed(parts)
     assert whole.shape == (2, 96, 8, 64)
     first: Any = parts[0]
     assert whole.data.ptr == first.data.ptr

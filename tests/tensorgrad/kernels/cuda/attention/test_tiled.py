@@ -18,7 +18,7 @@ from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.cuda.attention import tiled
 from tensorgrad.kernels.cuda.attention.heads import Unsupported
 from tensorgrad.kernels.cuda.launch import running_with
-from tensorgrad.kernels.packing import element_strides, joined
+from tensorgrad.kernels.packing import element_strides, packed
 from tensorgrad.random import Key, RowKeys, as_pairs
 from tests.cuda_shim import Shim, is_available
 from tests.tensorgrad.kernels.cuda.attention.inputs import attention_inputs, exact, memory_of_nan, rounded
@@ -163,13 +163,13 @@ def test_gradients_of_one_projection_are_views_of_one_buffer(element: str, width
     _, _, *gradients = both(arrays, True, seed=4)
     for gradient, x in zip(gradients, arrays[1:], strict=True):
         assert element_strides(gradient) == element_strides(x)
-    whole = joined(tuple(gradients))
+    whole = packed(tuple(gradients))
     assert whole.shape == (2, 20, 4, width)
     assert address_of(whole) == address_of(gradients[0])
     np.testing.assert_array_equal(whole[:, :, 3], gradients[2][:, 0])
     copies = tuple(x.copy() for x in gradients)
-    np.testing.assert_array_equal(joined(copies), whole)
-    assert address_of(joined(copies)) != address_of(copies[0])
+    np.testing.assert_array_equal(packed(copies), whole)
+    assert address_of(packed(copies)) != address_of(copies[0])
 
 
 def at_an_odd_address(x: np.ndarray) -> np.ndarray:
