@@ -1,9 +1,9 @@
 """Random numbers as pure functions of a key: no global state, no order of calls.
 
-A `Key` names one infinite stream of 64-bit words, the counter-based generator Philox4x64-10
+A `Key` names one infinite stream of 64-bit words from the counter-based generator Philox4x64-10
 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). The word at position i is
-a function of (key, i) alone, so any part of a stream can be made anywhere, on any device, and
-dropout can be replayed by keeping 16 bytes. New streams come from `fold_in`: the key of
+a function of (key, i) alone, so any part of a stream can be computed anywhere, on any device, and
+16 bytes are enough to replay dropout. New streams come from `fold_in`: the key for
 (seed, step, sample) is `Key(seed).fold_in(step).fold_in(sample)`.
 """
 
@@ -65,7 +65,7 @@ class Key:
     ) -> Array:
         """Uniform in [0, 1): the top 24 bits of a 32-bit half-word (float32), or 53 of a word (float64).
 
-        `start` is how many numbers of this dtype come before these in the stream.
+        `start`: the position of the first number in the stream, counted in numbers of this dtype.
         """
         shape, start = as_shape("uniform", shape), as_size("uniform", "start", start)
         keys_12 = philox.keys_on(as_pairs(self, device), device)
@@ -100,13 +100,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class RowKeys:
-    """A key for each row of an array's first axis, used as one `Key` is by random ops.
+    """A key for each row of an array's first axis. Random ops take it in place of one `Key`.
 
-    A row's numbers then depend on its own key only, not on which rows stand beside it: dropout of a
-    sample is the same in every split of its batch.
+    A row's numbers then depend on its own key only, not on the rows beside it: dropout of a sample is the same in every
+    split of its batch.
 
-    The keys are Keys; or a device's array of their seeds and streams, (R, 2) uint64, which kernels read when they run:
-    so a step that was recorded as a CUDA graph draws new numbers once other keys are copied there.
+    The keys are a tuple of Keys; or an array of their seeds and streams on a device, (R, 2) uint64. Kernels read that
+    array when they run, so a step recorded as a CUDA graph draws new numbers after other keys are copied into it.
     """
 
     keys: tuple[Key, ...] | Array
@@ -122,24 +122,24 @@ class RowKeys:
 
     @classmethod
     def of(cls, pairs_R2: Array) -> RowKeys:
-        """Of seeds and streams, (R, 2) uint64, wherever they are."""
+        """From an array of seeds and streams, (R, 2) uint64, on any device."""
         if isinstance(pairs_R2, np.ndarray):
             return cls(tuple(Key(seed, stream) for seed, stream in pairs_R2.tolist()))
         return cls(pairs_R2)
 
     def pairs_on(self, device: str) -> Array:
-        """Seeds and streams, (R, 2) uint64, on a device: copied there, unless they are there already."""
+        """Seeds and streams, (R, 2) uint64, on `device`: copied there unless they are there already."""
         pairs: Any = self.keys
         if isinstance(pairs, tuple):
             pairs = np.array([(key.seed, key.stream) for key in pairs], np.uint64).reshape(-1, 2)
         return arrays.to_device(pairs, device)
 
     def rows(self, start: int, stop: int) -> RowKeys:
-        """Those of some of the rows."""
+        """The keys of the rows `start` .. `stop` - 1."""
         return RowKeys(self.keys[start:stop])
 
     def fold_in(self, data: int) -> RowKeys:
-        """`Key.fold_in` of each."""
+        """`Key.fold_in` for each key."""
         if isinstance(self.keys, tuple):
             return RowKeys(tuple(key.fold_in(data) for key in self.keys))
         return RowKeys(kernels_for(self.keys).fold_in(self.keys, _as_word(data)))
@@ -147,7 +147,7 @@ class RowKeys:
     def uniform(
         self, shape: tuple[int, ...], *, start: int = 0, dtype: DTypeLike = "float32", device: str = "cpu"
     ) -> Array:
-        """Uniform in [0, 1), each row from number `start` of its stream on; `shape` begins with the number of keys."""
+        """Uniform in [0, 1): each row has its stream's numbers from `start` on. `shape` begins with the number of keys."""
         shape, start = as_shape("uniform", shape), as_size("uniform", "start", start)
         if not shape or shape[0] != len(self.keys):
             raise ShapeError(
@@ -158,21 +158,21 @@ class RowKeys:
 
 
 def as_pairs(key: Key | RowKeys, device: str) -> Array:
-    """The seeds and streams that kernels take, (R, 2) uint64: RowKeys' on `device`, a single Key's on the CPU.
+    """Seeds and streams as kernels take them, (R, 2) uint64: for RowKeys on `device`, for a single Key on the CPU.
 
-    Kernels pass a single key by value, so that nothing is copied to a device.
+    A device gets a single key by value, so nothing is copied there.
     """
     return np.array([(key.seed, key.stream)], np.uint64) if isinstance(key, Key) else key.pairs_on(device)
 
 
 def from_pairs(pairs_R2: Array) -> Key | RowKeys:
-    """The key, or the keys of rows, that `as_pairs` made the array from."""
+    """The Key or RowKeys from which `as_pairs` made the array."""
     is_single = isinstance(pairs_R2, np.ndarray) and len(pairs_R2) == 1
     return Key(*pairs_R2.tolist()[0]) if is_single else RowKeys.of(pairs_R2)
 
 
 def _as_word(data: Any) -> int:
-    """What is folded into a key. Raises ArgumentError."""
+    """`data` as an integer that can be folded into a key. Raises ArgumentError."""
     try:
         word = operator.index(data)  # an element of an integer array as well
     except TypeError:
@@ -183,7 +183,7 @@ def _as_word(data: Any) -> int:
 
 
 def _uniform(keys_R2: Array, count: int, start: int, dtype: DTypeLike) -> Array:
-    """Numbers in [0, 1), (R, count), made where the keys are."""
+    """Numbers in [0, 1), (R, count), drawn on the keys' device."""
     if as_dtype(dtype) not in (np.float32, np.float64):
         raise DTypeError(
             f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}: convert the numbers afterwards"

@@ -1,9 +1,8 @@
-"""Fused kernels: the closed list of them, and who provides them for an array.
+"""Fused kernels: their closed list, and the choice of an implementation for an array.
 
-A kernel works on arrays only and knows nothing of gradients; `ops` pairs each with its backward.
-`reference` defines every one of them and runs on NumPy and CuPy alike. A faster implementation
-provides the same functions under the same names and is chosen here, by the kind of array: `compiled`
-for NumPy's, where numba is installed, and `cuda` for CuPy's, each where it passes a short check.
+A kernel works on arrays only and knows nothing of gradients; `ops` pairs each with its backward. `reference` defines
+every kernel and runs on NumPy and CuPy alike. Faster sets have the same functions and are chosen here by the kind of
+array, if they pass a short check: `compiled` for NumPy's arrays, where numba is installed, and `cuda` for CuPy's.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ class Kernels(Protocol):
     Every result has the dtype of the first argument; statistics (mean, rstd, log-sum-exp, losses)
     have its accumulation dtype. No argument is written to unless its description says so.
 
-    Random keys are arrays (R, 2) uint64, a seed and a stream a row (`random.as_pairs`): one for each row of the
-    other operand, beside it on its device; or a single one on the CPU, which a device gets by value.
+    Random keys are arrays (R, 2) uint64: a seed and a stream in each row. There is one key for each row of the operand,
+    on its device; or a single key for all of it, in an array on the CPU, which a device gets by value.
     """
 
     def erf(self, x: Array) -> Array: ...
@@ -54,17 +53,17 @@ class Kernels(Protocol):
     def mlp_activation(self, x_NG: Array, bias_G: Array | None, activation: str, is_rounded: bool) -> Array:
         """The activation of x + bias, (N, F); the bias is added to x in place.
 
-        `activation`: gelu, gelu_tanh, relu_squared; or swiglu, whose x is (N, G = 2 F) with the gate first, where
-        for the others G = F. `is_rounded`, of float32 on the CPU: to bfloat16, whose bits are given as uint16.
+        `activation`: gelu, gelu_tanh or relu_squared, with G = F; or swiglu, with G = 2 F and the gate first.
+        `is_rounded`, for float32 on the CPU: the result is rounded to bfloat16, and returned as its bits in uint16.
         """
         ...
 
     def mlp_activation_gradient(
         self, g_NF: Array, x_NG: Array, activation: str, is_rounded: bool, has_bias: bool
     ) -> tuple[Array, Array, Array | None]:
-        """The activation of x again, dx, and dbias, the sums of dx over the rows in its accumulation dtype.
+        """The activation of x again, dx, and dbias: the sums of dx over the rows, in its accumulation dtype.
 
-        g may be overwritten. `is_rounded` as above, of the activation and of dx; without `has_bias` there is no dbias.
+        g may be overwritten. `is_rounded` as above, for the activation and dx; dbias is None without `has_bias`.
         """
         ...
 
@@ -81,7 +80,7 @@ class Kernels(Protocol):
     ) -> tuple[Array, Array | None, Array, Array]:
         """For each row: -log p[target]; -log p @ spread, if given; the largest logit, and the sum of exp(x - largest).
 
-        p is softmax(logits). All (N,). A row whose target is -1 does not count: whatever is in it, these are 0, 0, 0
+        p is softmax(logits). All (N,). A row whose target is -1 does not count: whatever it holds, it gives 0, 0, 0
         and 1, and its gradient is 0.
         """
         ...
@@ -102,9 +101,9 @@ class Kernels(Protocol):
     ) -> Array:
         """softmax_N * p - target_N * onehot(target) - spread_N * spread, in the dtype of the logits, (N, V).
 
-        It is written to `out_NV` where one is given, in C order and of that dtype: this may be `logits_NV` itself.
-        With `is_rounded`, for float32 on the CPU, it is the bits of what is rounded to bfloat16, in the first halves of
-        that array's rows.
+        The result is written to `out_NV` if given, an array of that dtype in C order, which may be `logits_NV` itself.
+        With `is_rounded`, for float32 on the CPU, the result is rounded to bfloat16: its bits fill the first halves of
+        the rows of `out_NV`.
         """
         ...
 
@@ -162,34 +161,34 @@ class Kernels(Protocol):
         ...
 
     def rope(self, x: Array, cos_TE: Array, sin_TE: Array, out: Array | None = None) -> Array:
-        """x (..., T, D) with the halves of its last axis rotated by angles (T, E = D / 2); in `out`, which may be x."""
+        """x (..., T, D) with the halves of its last axis rotated by angles (T, E = D / 2). `out` may be x."""
         ...
 
     def cast(self, x: Array, dtype: DType, out: Array | None = None) -> Array:
-        """A copy of x in another float dtype; in `out`, where one is given, in C order and of that dtype."""
+        """A copy of x in another float dtype; in `out` if given, an array of that dtype in C order."""
         ...
 
     def take_rows(self, table: Array, ids: Array) -> Array:
-        """table[ids] of a matrix, (..., C)."""
+        """table[ids] for a matrix table: (..., C)."""
         ...
 
     def column_sums(self, x_NC: Array, dtype: DType) -> Array:
-        """The sums over the rows, (C,), added in the accumulation dtype of x, in `dtype`."""
+        """The sums over the rows, (C,), added in the accumulation dtype of x and returned in `dtype`."""
         ...
 
     def fill_rows(self, out_NC: Array, row_C: Array) -> None:
-        """Every row of `out`, whose rows are dense and do not overlap, becomes `row`, which has its dtype."""
+        """Write `row`, which has the dtype of `out`, to every row of `out`. These are dense and do not overlap."""
         ...
 
     def scatter_add(self, buffer: Array, index: Any, values: Array, order: Array | None = None) -> None:
         """Add values to buffer[index] in place, in a fixed order where the index repeats.
 
-        `order`, for an index of rows: its stable argsort, flattened (N,), where the caller has it already.
+        `order`, for an index of rows: its flattened stable argsort, (N,), if the caller has it.
         """
         ...
 
     def global_norm(self, flat: Array) -> Array:
-        """The Euclidean norm of a flat buffer, float64 and 0-d, left on its device; summed in float64 on the CPU."""
+        """The Euclidean norm of a flat buffer, a 0-d float64 array on its device; the CPU adds it up in float64."""
         ...
 
     def adamw(
@@ -206,11 +205,11 @@ class Kernels(Protocol):
         weight_decay: float,
         copy: Array | None = None,
     ) -> None:
-        """One AdamW step over flat buffers, in place; none at all where the gradients' factor is not finite.
+        """One AdamW step over flat buffers, in place. Nothing changes if the gradients' factor is not finite.
 
         `rates_4`, float64 and on the buffers' device, so that nothing waits for it: the learning rate,
-        1 - beta1**step, 1 - beta2**step (steps count from 1), and what the gradients are multiplied by.
-        `copy`, a flat buffer of another float dtype: it holds what `cast` makes of the parameters, and does afterwards.
+        1 - beta1**step, 1 - beta2**step (steps count from 1), and the gradients' factor.
+        `copy`, a flat buffer of another float dtype, holds `cast` of the parameters, before the step and after it.
         """
         ...
 
@@ -223,12 +222,12 @@ def kernels_for(a: Array) -> Kernels:
 
 
 def cuda_kernels() -> Kernels:
-    """The kernels for CuPy's arrays: our own in CUDA, where they compile and compute; else the reference."""
+    """The kernels for CuPy's arrays: our own in CUDA if they compile and compute correctly, else the reference."""
     return providers.choose("kernels", (("cuda", _tried_cuda), ("reference", lambda: reference)))
 
 
 def _tried_cuda() -> Kernels:
-    """The CUDA kernels, once one has compiled, run, and come out right. Raises what went wrong."""
+    """The CUDA kernels, once one has compiled and computed a known result. Raises what went wrong."""
     from tensorgrad.kernels import cuda
 
     x_NC = np.linspace(-3, 3, 80, dtype=np.float32).reshape(2, 40)
@@ -240,10 +239,10 @@ def _tried_cuda() -> Kernels:
 
 @functools.cache
 def cpu_kernels() -> tuple[Kernels, str]:
-    """The kernels for NumPy's arrays, and a description of them: numba's version, or why it is not used.
+    """The kernels for NumPy's arrays, and their description: numba's version, or why it is not used.
 
-    The environment variable TENSORGRAD_KERNELS, read once, asks for `reference` or for `compiled`, for tests
-    and comparisons. Raises ArgumentError for another value, or where `compiled` cannot be had.
+    The environment variable TENSORGRAD_KERNELS, read once, asks for `reference` or `compiled`, for tests and
+    comparisons. Raises ArgumentError for another value, or if `compiled` does not work.
     """
     wanted = os.environ.get("TENSORGRAD_KERNELS", "")
     if wanted not in ("", "reference", "compiled"):
@@ -256,7 +255,7 @@ def cpu_kernels() -> tuple[Kernels, str]:
         from tensorgrad.kernels import compiled
 
         problem = compiled.problem()
-    except ImportError as error:  # not installed, or made for another NumPy
+    except ImportError as error:  # not installed, or built for another NumPy
         problem = str(error)
     if not problem:
         return compiled, f"numba {compiled.version()}"

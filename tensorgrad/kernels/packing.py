@@ -1,4 +1,4 @@
-"""Heads that lie beside one another in one buffer, (B, T, heads, D): views of it, and the buffer again."""
+"""Heads side by side in one buffer, (B, T, heads, D): views of it, and the buffer back from the views."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def unpacked(heads_BJTD: Any, num_heads: int) -> tuple[Any, Any, Any]:
 
 
 def packed(parts_BHTD: tuple[Array, ...]) -> Array:
-    """The parts beside one another, (B, T, all heads, D): the memory that they are views of, or a copy."""
+    """The parts side by side, (B, T, all heads, D): the buffer that they are views of, or a copy."""
     xp = module_of(parts_BHTD[0])
     parts_BTHD = [part.transpose(0, 2, 1, 3) for part in parts_BHTD]
     if not is_concrete(parts_BHTD[0]) or not is_side_by_side(parts_BHTD):

@@ -1,9 +1,9 @@
-"""Who computes what on a device: chosen once by trying, and remembered with the reasons.
+"""Which implementation computes what on a device: chosen once by trying, and kept with the reasons.
 
-For each need (kernels, attention, gemm) there are candidates in order of preference. A candidate is probed at first
-use: import it, look at its version, compute something tiny and compare. The first that passes is used from then on;
-that those before it were not, and why, is logged once and kept, for `tensorgrad.doctor`, for the results of benchmarks,
-and for `--require-fast`, under which falling back is an error.
+Each need (kernels, attention, gemm) has candidates in order of preference. A candidate is probed at first use: import
+it, look at its version, compute something tiny and compare. The first that passes is used from then on. Which ones
+were rejected before it, and why, is logged once and kept: for `tensorgrad.doctor`, for the results of benchmarks, and
+for `--require-fast`, under which a fallback is an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logging.getLogger("tensorgrad")
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for a need, and why those preferred to it were not."""
+    """The provider chosen for a need, and why the preferred ones were rejected."""
 
     need: str
     chosen: str
@@ -35,7 +35,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Fallback:
-    """Calls of one kind that the chosen provider does not take, and who computes them instead."""
+    """A kind of call that the chosen provider does not take, and the provider used instead."""
 
     need: str
     used: str
@@ -50,10 +50,10 @@ _is_probing: contextvars.ContextVar[bool] = contextvars.ContextVar("_is_probing"
 
 
 def choose(need: str, candidates: Sequence[tuple[str, Callable[[], Provider]]]) -> Provider:
-    """The provider that the first candidate makes whose probe does not raise; the same one from then on.
+    """The provider that the first successful probe returns; the same one from then on.
 
-    Args:    candidates: names and probes, in order of preference. The last is what always works.
-    Raises:  DeviceError: no candidate works, or, within `requiring_fast`, not the first one.
+    Args:    candidates: names and probes, in order of preference. The last should always work.
+    Raises:  DeviceError: no candidate works, or, within `requiring_fast`, the first does not.
     """
     if need in _chosen:
         return _chosen[need]  # type: ignore[no-any-return]
@@ -62,7 +62,7 @@ def choose(need: str, candidates: Sequence[tuple[str, Callable[[], Provider]]]) 
         token = _is_probing.set(True)
         try:
             provider = probe()
-        except Exception as problem:  # whatever goes wrong in a foreign library is a reason not to use it
+        except Exception as problem:  # any failure in a foreign library is a reason not to use it
             rejected.append((name, f"{type(problem).__name__}: {problem}" if str(problem) else type(problem).__name__))
             continue
         finally:
@@ -80,7 +80,7 @@ def choose(need: str, candidates: Sequence[tuple[str, Callable[[], Provider]]]) 
 
 
 def fell_back(need: str, used: str, reason: str) -> None:
-    """Say that calls of one kind are computed by `used`, for `reason`: logged once. Not of a probe's own calls.
+    """Report, once, that `used` computes a kind of call, for `reason`. Calls made by a probe do not count.
 
     Raises:  DeviceError within `requiring_fast`.
     """
@@ -95,17 +95,17 @@ def fell_back(need: str, used: str, reason: str) -> None:
 
 
 def choices() -> tuple[Choice, ...]:
-    """What has been chosen so far, by need."""
+    """The choices so far, sorted by need."""
     return tuple(_choices[need] for need in sorted(_choices))
 
 
 def fallbacks() -> tuple[Fallback, ...]:
-    """The kinds of calls so far that the chosen provider did not take, in the order of their first."""
+    """The fallbacks so far, in the order in which they first happened."""
     return tuple(_fallbacks)
 
 
 def forget() -> None:
-    """Choose anew at next use: for tests, and for after something was installed."""
+    """Choose anew at the next use: for tests, and after something was installed."""
     _choices.clear()
     _chosen.clear()
     _fallbacks.clear()
@@ -113,7 +113,7 @@ def forget() -> None:
 
 @contextmanager
 def requiring_fast() -> Iterator[None]:
-    """Within it, what would fall back to a slower provider raises DeviceError, as does having done so before."""
+    """Within it a fallback to a slower provider raises DeviceError, and so does a choice that fell back before."""
     for choice in choices():
         if choice.rejected:
             raise _too_slow(choice.need, choice.rejected[0][0], choice.chosen, _reasons(choice.rejected))
@@ -129,4 +129,4 @@ def _reasons(rejected: Sequence[tuple[str, str]]) -> str:
 
 
 def _too_slow(need: str, expected: str, got: str, why: str) -> DeviceError:
-    return DeviceError(f"{need}: expected {expected}, as the fast provider is required, got {got}, as {why}: mend that")
+    return DeviceError(f"{need}: expected {expected}, as the fast provider is required, got {got}, as {why}: fix that")

@@ -1,8 +1,8 @@
-"""Causal and other attention: blocks of queries against the keys that they may see, head by head.
+"""Attention: blocks of queries against the keys that they may see, head by head.
 
-As `reference.attention` computes it (Dao, "FlashAttention-2", 2023, section 3.1), with the products cut into
-tiles, so that of a causal mask's upper half only the tiles on its edge are computed. A block's scores stay
-in the cache; a thread has room for those of one block against all keys, and for one head's keys and values.
+The algorithm is that in `reference.attention` (Dao, "FlashAttention-2", 2023, section 3.1), with products cut into
+tiles: of a causal mask's upper half only the tiles on its edge are computed. A block's scores stay in the cache; a
+thread holds the scores of one block against all keys, and one head's keys and values.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from tensorgrad.kernels.reference.philox import least_kept
 __all__ = ["attention", "attention_gradient"]
 
 QUERY_BLOCK = 64  # a multiple of ROWS
-# The keys of dropout, the least number that it keeps, what it multiplies weights by; 0: there is no dropout.
+# Dropout's keys, the least number that it keeps, and the factor of the weights that stay; 0: no dropout.
 _DROPOUT = (types.Array(uint64, 2, "C", readonly=True), uint64, float32)
 _NUMBERS = (boolean, boolean, float32, *_DROPOUT, intp, intp)  # has_mask, is_causal, scale, dropout, start, stop
 _SIZE = 4  # bytes of a float32
-_COST = 2  # of a score, in elements as in_parts counts them: at the smallest head width
+_COST = 2  # a score's cost in elements, as in_parts counts them, for the smallest head width
 _F = np.float32
 _NO_KEYS = np.zeros((1, 2), np.uint64)
 _LEAST = _F(-87.0)  # weights below exp(-87) are 0: subnormal numbers would slow down the products, and add nothing
 
 
 def attention(q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, attending: Attending) -> tuple[Array, Array]:
-    # For a single query keys and values are read where they are: laying them out for tiles would take most of the time.
+    # For one query the reference reads keys and values in place: packing them into tiles would take most of the time.
     if not _is_compiled(q_BHTD, k_BKSD, v_BKSD) or q_BHTD.shape[2] == 1:
         return reference.attention(q_BHTD, k_BKSD, v_BKSD, attending)
     batch, heads, queries, _ = q_BHTD.shape
     kv_heads, keys = k_BKSD.shape[1:3]
-    # Laid out as (B, T, H, D), the order in which the next layer reads it.
+    # In memory (B, T, H, D), the order in which the next layer reads it.
     out_BHTD = np.empty((batch, queries, heads, v_BKSD.shape[-1]), np.float32).transpose(0, 2, 1, 3)
     logsumexp_BHT = np.empty((batch, heads, queries), np.float32)
     added, numbers = _added_mask(attending.mask, (batch, heads, queries, keys)), _numbers(attending)
@@ -79,7 +79,7 @@ def attention_gradient(
 
 
 def _gradients(*operands: Array) -> list[Array]:
-    """Empty dq, dk and dv, (B, T, heads, D) in memory; of one array, as `self_attention` wants them, where they fit."""
+    """Empty dq, dk and dv, (B, T, heads, D) in memory; if shapes fit, views of one array, for `self_attention`."""
     if len({x.shape[2:] for x in operands}) > 1:
         return [np.empty(x.transpose(0, 2, 1, 3).shape, np.float32).transpose(0, 2, 1, 3) for x in operands]
     batch, _, length, width = operands[0].shape
@@ -102,7 +102,7 @@ def _numbers(attending: Attending) -> tuple[Any, ...]:
 
 
 def _added_mask(mask: Array | None, shape: tuple[int, ...]) -> Array:
-    """What is added to the scores, float32, of this shape but taking no more room than the mask."""
+    """The mask as float32 numbers to add to the scores, broadcast to this shape."""
     if mask is None:
         mask = np.zeros((1, 1, 1, 1), np.float32)
     elif mask.dtype == bool:
@@ -110,7 +110,7 @@ def _added_mask(mask: Array | None, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(mask, shape)
 
 
-# --- what both have in common ------------------------------------------------------------------
+# --- shared by both directions -----------------------------------------------------------------
 
 
 @summing
@@ -120,7 +120,7 @@ def _padded(length, multiple):
 
 @summing
 def _pack(x_TD, packed, factor):
-    """x times a factor into the upper left corner of `packed`, zeros around it."""
+    """Write x times a factor to the upper left corner of `packed`, and zeros around it."""
     for t in range(packed.shape[0]):
         row = packed[t]
         if t < x_TD.shape[0]:
@@ -143,7 +143,7 @@ def _pack_transposed(x_TD, packed):
 
 @summing
 def _block_scores(q, k_DS, scores, first, num_keys, is_causal, depth):
-    """scores = q k^T, tile by tile, but for tiles of which no query may see any key."""
+    """scores = q k^T, tile by tile, without tiles in which no query may see any key."""
     columns = _tile_end(first + q.shape[0] - ROWS, num_keys, is_causal)
     for j in range(0, columns, COLUMNS):
         start = max(0, (j - first) // ROWS * ROWS) if is_causal else 0
@@ -162,7 +162,7 @@ def _block_scores(q, k_DS, scores, first, num_keys, is_causal, depth):
 
 @summing
 def _tile_end(query, num_keys, is_causal):
-    """Where the columns end that are computed for the tile of queries from `query` on."""
+    """The end of the columns to compute for the tile of queries from `query` on."""
     end = min(query + ROWS, num_keys) if is_causal else num_keys
     return (end + COLUMNS - 1) // COLUMNS * COLUMNS
 
@@ -186,7 +186,7 @@ def _times_rows(weights, rows, out, first, num_keys, is_causal):
 
 @summing
 def _transposed_times(weights, rows, count, out, first, num_keys, is_causal):
-    """out += weights^T rows, over the `count` queries, for each tile of keys those that may see it."""
+    """out += weights^T rows, for each tile of keys over those of the `count` queries that may see it."""
     end = min(first + count, num_keys) if is_causal else num_keys
     for j in range(0, out.shape[1], COLUMNS):
         for i in range(0, end, ROWS):
@@ -205,9 +205,9 @@ def _transposed_times(weights, rows, count, out, first, num_keys, is_causal):
 
 @summing
 def _draw(factors, keys_R2, least, factor, sample, head, heads, query, queries, num_keys, seen):
-    """What dropout of all weights, (samples, heads, queries, keys), multiplies a query's first `seen` by: in `factors`.
+    """What dropout of all weights, (samples, heads, queries, keys), multiplies a query's first `seen` weights by.
 
-    That has room for the numbers of two counters more than there are keys.
+    The result is a view of `factors`, which is longer than the keys by the numbers of two counters.
     """
     is_one = keys_R2.shape[0] == 1
     row = 0 if is_one else sample
@@ -234,7 +234,7 @@ def _attention(
     kv_heads, num_keys, depth = k_BKSD.shape[1:]
     queries, width = q_BHTD.shape[2], v_BKSD.shape[3]
     group = q_BHTD.shape[1] // kv_heads
-    # A row more than the tiles need, so that neighbouring rows do not meet in one set of the cache.
+    # Longer than the tiles need, so that neighbouring rows do not share one set of the cache.
     k_DS = np.empty((depth, _padded(num_keys, COLUMNS) + COLUMNS), np.float32)
     v_SE = np.empty((num_keys, _padded(width, COLUMNS)), np.float32)
     q = np.empty((QUERY_BLOCK, depth), np.float32)
@@ -351,7 +351,7 @@ def _attention_gradient(
                     if factor > 0:
                         _drop(row[:seen], drawn)
                     for s in range(seen, end):
-                        drow[s] = 0  # 0 times what a hidden value may be is not always 0
+                        drow[s] = 0  # not 0 times it: a hidden value may be infinite or nan
                 _times_rows(dscores, k_SD, dq[:padded], first, num_keys, is_causal)
                 _transposed_times(dscores, q, count, dk, first, num_keys, is_causal)
                 _transposed_times(weights, g, count, dv, first, num_keys, is_causal)

@@ -1,4 +1,4 @@
-"""exp and functions of it, in float32, without branches, so that loops over them become vector instructions.
+"""exp and functions of it in float32, without branches, so that loops over them become vector instructions.
 
 exp(x) = 2^n exp(r) with n the integer nearest to x / ln 2 and |r| <= ln 2 / 2: exp(r) by a polynomial,
 of relative error 5e-11 and rounded like any float32 sum, 2^n by the bits of the exponent. As 2^n alone
@@ -19,10 +19,10 @@ __all__ = ["ROUNDING", "exp", "exp_factors", "exp_of_negative", "put", "sigmoid_
 _F = np.float32
 # ln 2 in two parts: the product of the first with an integer of 8 bits is exact.
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _F(1.44269504), _F(0.693145752), _F(1.42860677e-6)
-# Adding it rounds to an integer, which then stands in the lowest bits.
+# Adding this number rounds to an integer, which then fills the lowest bits.
 ROUNDING, _ROUNDING_BITS = _F(12582912.0), np.int32(0x4B400000)
-_LOWEST_NORMAL = _F(-87.0)  # down to it exp(x) is no subnormal number
-_LOWEST, _HIGHEST = _F(-126.0), _F(89.0)  # beyond these, even 1e9 exp(x) is 0, and exp(x) is infinite
+_LOWEST_NORMAL = _F(-87.0)  # exp(x) is a normal number down to here
+_LOWEST, _HIGHEST = _F(-126.0), _F(89.0)  # beyond, even 1e9 exp(x) is 0, and exp(x) is infinite
 # exp(r) = 1 + r + r^2 (C2 + C3 r + ...)
 _C2, _C3, _C4 = _F(0.5), _F(0.1666666567325592), _F(0.04166629537940025)
 _C5, _C6, _C7 = _F(0.008333497680723667), _F(0.0013944759266451001), _F(0.00019790245278272778)
@@ -31,7 +31,7 @@ _ZERO, _ONE = _F(0.0), _F(1.0)
 
 @inlined
 def _expm1_and_exponent(x):
-    """exp(r) - 1 and n, of exp(x) = 2^n exp(r)."""
+    """exp(r) - 1 and n, where exp(x) = 2^n exp(r)."""
     shifted = _F(x * _LOG2_E + ROUNDING)
     n = shifted - ROUNDING
     r = x - n * _LN2_HIGH
@@ -47,7 +47,7 @@ def _expm1_and_exponent(x):
 
 @inlined
 def exp_factors(x):
-    """Two factors of exp(x), the first in 2^-92 .. 2^65, the second 0 from exp(-126) downwards; nan for nan."""
+    """Two factors of exp(x): the first lies in 2^-92 .. 2^65, the second is 0 for x <= -126; nan for nan."""
     is_zero = x < _LOWEST
     x = _LOWEST if x < _LOWEST else x
     x = _HIGHEST if x > _HIGHEST else x
@@ -66,7 +66,7 @@ def exp(x):
 
 @inlined
 def exp_of_negative(x):
-    """exp(x) for x <= 0, as a term of a sum of at least 1: exp(-87), which adds nothing there, for any smaller x."""
+    """exp(x) for x <= 0, as a term of a sum of at least 1: never below exp(-87), which adds nothing."""
     p, k = _expm1_and_exponent(_LOWEST_NORMAL if x < _LOWEST_NORMAL else x)
     first = np.int32((k + np.int32(127)) << np.int32(23)).view(np.float32)
     return p * first + first
@@ -94,7 +94,7 @@ def sigmoid_factors(v):
 
 
 def put(out, i, x):
-    """out[i] = x; if `out` is uint16, the bits of the nearest bfloat16, ties to even."""
+    """out[i] = x; into uint16, the bits of the nearest bfloat16, ties to even."""
 
 
 @overload(put)

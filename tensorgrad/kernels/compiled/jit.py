@@ -1,8 +1,8 @@
 """How the compiled kernels are compiled, and how their work is shared.
 
-A kernel is a loop over rows or elements, compiled by numba when it is first called with arrays of some
-dtypes, and kept on disk. It runs without Python's lock, so that the threads of `kernels.threads` compute
-parts of it side by side. Where it is cut depends on shapes alone.
+A kernel is a loop over rows or elements. numba compiles it at its first call with arrays of some dtypes, and keeps it
+on disk. It runs without Python's lock, so that the threads of `kernels.threads` compute parts of it side by side. Shapes
+alone decide where it is cut.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
     "summing_inlined",
 ]
 
-# Below it a part takes about as long as handing it to a thread.
+# A smaller part takes no longer than handing it to a thread.
 _MIN_PART_ELEMENTS = 1 << 16
 _MAX_PARTS = 16
 
@@ -37,34 +37,34 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 # A product and a sum may become one instruction.
 _FUSED = {"contract"}
-# A sum may be several partial ones, as vector units add: in an order that is the compiler's choice, once.
+# A sum may become several partial sums, as vector units add. The compiler chooses their order, once.
 _SUMS = {"contract", "reassoc", "nsz"}
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """A kernel: a loop over arrays.
 
-    On disk it is kept beside this file, or in the user's cache where that cannot be written to, or not at all.
-    It is compiled anew when its own file changes: after a change to what it takes from another file, such as
-    elementary.py, remove the folders __pycache__.
+    Its machine code is kept beside its file, or in the user's cache if that folder is read-only, or not at all. It is
+    compiled anew when its own file changes: after a change to a function from another file, such as elementary.py,
+    remove the folders __pycache__.
     """
     return _compiled(function, _FUSED)
 
 
 def summing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A kernel with sums in it. What must be computed as it is written is an `inlined` function."""
+    """A kernel with sums in it. An `inlined` function in it still computes exactly as it is written."""
     return _compiled(function, _SUMS)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of numbers for use inside of kernels, whatever its size: a loop with a call in it is no vector's."""
+    """A function of numbers for use inside kernels, inlined whatever its size: a loop with a call is not vectorised."""
     return numba.njit(nogil=True, fastmath=_FUSED, error_model="numpy", forceinline=True)(function)  # type: ignore[no-any-return]
 
 
 def summing_inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`inlined`, with sums in it. A `summing` one would be there twice, compiled alone and with its caller.
+    """`inlined`, with sums in it. A `summing` function would exist twice, compiled alone and within its caller.
 
-    Which of the two was called depended on whether this process had compiled them or read them from the disk.
+    Whether this process compiled them or read them from disk would decide which of the two runs.
     """
     return numba.njit(nogil=True, fastmath=_SUMS, error_model="numpy", forceinline=True)(function)  # type: ignore[no-any-return]
 
@@ -72,9 +72,9 @@ def summing_inlined(function: Callable[..., Any]) -> Callable[..., Any]:
 def summing_any_strides(
     read: tuple[int, ...], written: tuple[int, ...], *others: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`summing`, for float32 arrays of so many axes and any strides, and what else the kernel takes.
+    """`summing`, for float32 arrays with these numbers of axes and any strides, and then the types in `others`.
 
-    Without such a declaration each combination of layouts would be compiled for itself.
+    Without this declaration numba would compile each combination of layouts.
     """
     types = [numba.types.Array(numba.float32, ndim, "A", readonly=True) for ndim in read]
     types += [numba.types.Array(numba.float32, ndim, "A") for ndim in written]
@@ -95,7 +95,7 @@ def _compiled(
     options: dict[str, Any] = {"nogil": True, "fastmath": fastmath, "error_model": "numpy"}
     try:
         return numba.njit(signatures, cache=True, **options)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # there is no folder to write to
+    except RuntimeError:  # no folder can be written to
         return numba.njit(signatures, **options)(function)  # type: ignore[no-any-return]
 
 
@@ -109,9 +109,6 @@ def in_parts(length: int, elements: int, work: Callable[[int, int], Result]) -> 
 
 
 def are_contiguous_floats(*arrays: Array | None, like: Array | None = None) -> bool:
-    """Whether these are C-contiguous, so that a kernel's loops are over neighbours, and of the dtype that it has.
-
-    That is float32; with `like` float64 too, if that is the dtype of `like`.
-    """
+    """Whether the arrays are C-contiguous and float32, or float64 if that is the dtype of `like`."""
     dtype = _FLOAT64 if like is not None and like.dtype == _FLOAT64 else _FLOAT32
     return all(a is None or (a.dtype == dtype and a.flags.c_contiguous) for a in arrays)

@@ -19,8 +19,8 @@ __all__ = ["COLUMNS", "ROWS", "add_product", "set_product"]
 
 _HAS_AVX512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 _LANES = 16 if _HAS_AVX512 else 8
-_VECTORS = 2  # of a row
-# Half of the registers, so that there is room for operands, and enough sums for the latency of an addition.
+_VECTORS = 2  # in a row
+# Half of the registers: this leaves room for operands, and has enough sums to hide the latency of an addition.
 ROWS, COLUMNS = (8 if _HAS_AVX512 else 4), _VECTORS * _LANES
 
 
@@ -36,7 +36,7 @@ def add_product(typing_context, a, a_row, a_step, b, b_step, c, c_row, depth):
 
 @intrinsic
 def set_product(typing_context, a, a_row, a_step, b, b_step, c, c_row, depth):
-    """c = a b, as `add_product`, whatever c was."""
+    """c = a b, as `add_product`, whatever c held."""
     return types.void(*(types.intp,) * 8), lambda *parts: _generate(*parts, is_added=False)
 
 

@@ -1,4 +1,4 @@
-"""Products of few rows with a matrix: what counts is how fast the matrix is read.
+"""Products of few rows with a matrix, whose speed is that of reading the matrix.
 
 BLAS goes through several of its lines side by side, to use what it loads more often. Line by line they are one
 stream, which the processor reads ahead of: that is twice as fast where each number is needed for a row or two.

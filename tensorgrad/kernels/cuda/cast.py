@@ -13,7 +13,7 @@ from tensorgrad.kernels.cuda.operand import blocks_for, scalar
 __all__ = ["cast"]
 
 _THREADS = 256
-_ELEMENTS = 8  # of a thread: 16 bytes of the narrower dtype
+_ELEMENTS = 8  # for a thread: 16 bytes of the narrower dtype
 _ALIGNMENT = 16
 
 

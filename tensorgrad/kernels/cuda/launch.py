@@ -2,9 +2,8 @@
 
     launch(Kernel("norm.cu", "layer_norm", {"SCALAR": "float"}), grid, block, x, out, np.int64(rows))
 
-An argument is an array, whose address is passed, a NumPy scalar of the kernel's own type, or None, a null
-pointer. One function serves CuPy's arrays on a GPU and, within `running_with`, whatever else can run the sources:
-the tests run them on the CPU.
+An argument is an array, passed by its address; a NumPy scalar of the kernel's own type; or None, a null pointer.
+Arrays are CuPy's, on a GPU. Within `running_with` something else runs the sources: the tests run them on the CPU.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ __all__ = ["Kernel", "launch", "running_with"]
 Grid = tuple[int, ...]
 Runner = Callable[["Kernel", Grid, Grid, tuple[Any, ...], int], None]
 
-_DEFAULT_SHARED_BYTES = 48 * 1024  # what a kernel may use of shared memory without asking
+_DEFAULT_SHARED_BYTES = 48 * 1024  # of shared memory that a kernel may use without asking
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A function of a source, which is compiled with these macros defined."""
+    """A function in a source that is compiled with these macros defined."""
 
     source: str  # below kernels/cuda/cu
     name: str
@@ -45,8 +44,8 @@ class Kernel:
 def launch(kernel: Kernel, grid: Grid, block: Grid, *arguments: Any, shared_bytes: int = 0) -> None:
     """Start `kernel` on `grid` blocks of `block` threads; it may still run when this returns.
 
-    Args:    grid, block: one to three sizes; nothing is launched where one is 0.
-             shared_bytes: of shared memory for each block.
+    Args:    grid, block: one to three sizes; nothing is launched if one is 0.
+             shared_bytes: the bytes of shared memory for each block.
     Raises:  DeviceError: no device, arrays on another than the current one, or the source does not compile.
     """
     if 0 not in grid:
@@ -55,7 +54,7 @@ def launch(kernel: Kernel, grid: Grid, block: Grid, *arguments: Any, shared_byte
 
 @contextmanager
 def running_with(runner: Runner) -> Iterator[None]:
-    """Within it kernels are run by `runner`, not on a device."""
+    """Within it `runner` runs the kernels, not a device."""
     token = _runner.set(runner)
     try:
         yield

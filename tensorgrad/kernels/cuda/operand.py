@@ -1,4 +1,4 @@
-"""What the kernels ask of their operands: the name of a dtype in the sources, dense memory, elements at a time."""
+"""What the kernels ask about operands: a dtype's name in the sources, dense memory, how many elements at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tensorgrad.array import Array, address_of, module_of
 __all__ = ["WARP", "blocks_for", "dense", "scalar", "threads_for", "vector", "wide_dtype"]
 
 WARP = 32
-# What the sources call the dtypes.
+# The names of dtypes in the sources.
 _SCALARS = {"float64": "double", "float32": "float", "float16": "Float16", "bfloat16": "Bfloat16"}
 _ACCESS_BYTES = 16  # the widest access to memory
 
@@ -20,7 +20,7 @@ def scalar(a: Array) -> str:
 
 
 def wide_dtype(a: Array) -> type[np.float32] | type[np.float64]:
-    """What sums and statistics of a's elements are computed in."""
+    """The dtype of sums and statistics of a's elements."""
     return np.float64 if a.dtype == np.float64 else np.float32
 
 
@@ -30,7 +30,7 @@ def dense(a: Array) -> Array:
 
 
 def vector(width: int, *arrays: Array | None) -> int:
-    """How many elements a thread reads at once: those of 16 bytes, where rows of `width` and all arrays allow it."""
+    """How many elements a thread reads at once: 16 bytes' worth, if rows of `width` and all arrays allow it, else 1."""
     itemsizes = {a.itemsize for a in arrays if a is not None}
     count = _ACCESS_BYTES // max(itemsizes)
     is_aligned = all(address_of(a) % _ACCESS_BYTES == 0 for a in arrays if a is not None)

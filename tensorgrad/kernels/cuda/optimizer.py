@@ -12,7 +12,7 @@ from tensorgrad.kernels.cuda.operand import WARP, blocks_for, dense, scalar, vec
 __all__ = ["adamw", "global_norm"]
 
 _THREADS = 256
-_MAX_BLOCKS = 2048  # whose threads go on with what is left; always the same number for a size: sums have one order
+_MAX_BLOCKS = 2048  # threads loop over the rest; a size alone decides their number, so sums have one order
 _SCRATCH_BYTES = _THREADS // WARP * 8
 
 
@@ -50,7 +50,7 @@ def adamw(
 
 
 def _kernel(name: str, *buffers: Array, copy: Array | None = None) -> tuple[Kernel, int]:
-    """A kernel over flat buffers, and over one of another dtype if that is given; and its blocks."""
+    """A kernel over flat buffers, and over one of another dtype if given; and the number of its blocks."""
     size, like = buffers[0].size, buffers[0]
     elements = vector(size, *buffers)
     defines: dict[str, str | int] = {"SCALAR": scalar(like)}

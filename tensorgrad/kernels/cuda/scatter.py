@@ -1,4 +1,4 @@
-"""Rows of a table that an index names, again and again: taken, and added to."""
+"""Rows of a table named by an index, in which rows may repeat: taken, and added to."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tensorgrad.kernels.providers import fell_back
 __all__ = ["scatter_add", "take_rows"]
 
 _THREADS = 128
-_CHUNK = 32  # sorted positions that a block adds up
+_CHUNK = 32  # sorted positions that a block adds
 
 
-# What the sources call the dtypes of ids.
+# The names of ids' dtypes in the sources.
 _IDS = {
     "int64": "int64",
     "int32": "int",

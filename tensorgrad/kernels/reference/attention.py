@@ -2,8 +2,8 @@
 
 Blocks of queries against the keys that the mask lets them see (Dao, "FlashAttention-2", 2023,
 section 3.1): no T x S matrix outlives its block, and half of a causal one is never computed.
-The backward makes each block's probabilities again from the log-sum-exp of its scores, and draws
-what was dropped of them again from its key.
+The backward computes each block's probabilities again from the log-sum-exp of its scores, and draws
+again what dropout dropped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def attention(q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, attending: Attending)
     xp = module_of(q_BHTD)
     batch, heads, queries, _ = q_BHTD.shape
     q, k, v = _grouped(q_BHTD, k_BKSD, v_BKSD)
-    # Laid out as (B, T, H, D), the order in which the next layer reads it.
+    # In memory (B, T, H, D), the order in which the next layer reads it.
     out_BTHD = xp.empty((batch, queries, heads, v.shape[-1]), q.dtype)
     out = out_BTHD.transpose(0, 2, 1, 3).reshape(*q.shape[:-1], v.shape[-1])
     logsumexp = xp.empty(q.shape[:-1], accumulation_dtype(q.dtype))
@@ -130,15 +130,15 @@ def _scores(q: Array, k: Array, attending: Attending, samples: slice, rows: slic
             part = part[:, :, None]
         scores = xp.where(part, scores, -math.inf) if part.dtype == bool else scores + part
     if attending.is_causal and keys.stop > rows.start + 1:
-        # Only the last columns of the block can lie in the future of one of its queries. Added, as writing
-        # through a mask costs NumPy forty times as much.
+        # Only the last columns of the block can lie in the future of one of its queries. Adding -inf is forty times as
+        # fast in NumPy as writing through a mask.
         shape = (rows.stop - rows.start, keys.stop - rows.start)
         scores[..., rows.start :] += xp.triu(xp.full(shape, -math.inf, scores.dtype), 1)
     return scores
 
 
 def _product(a: Array, b: Array) -> Array:
-    """The products of matrices; on the CPU by NumPy, as threads share the samples already."""
+    """Products of matrices; on the CPU by NumPy, since threads share the samples already."""
     return gemm.matmul(a, b) if device_of(a) != "cpu" else module_of(a).matmul(a, b)
 
 

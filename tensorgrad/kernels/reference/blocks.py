@@ -1,7 +1,7 @@
 """How the kernels cut their work: blocks of rows of a few thousand elements.
 
-What one step of a kernel leaves in the processor's cache the next one finds there, and threads can
-share the blocks. On a GPU there is one block, everything.
+The next step of a kernel finds what the last one left in the processor's cache, and threads share the blocks. On a GPU
+one block holds everything.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def for_blocks(x: Array, work: Callable[[slice], Result]) -> list[Result]:
     step = max(1, BLOCK_ELEMENTS // max(1, math.prod(x.shape[1:])))
     blocks = [slice(start, min(start + step, length)) for start in range(0, length, step)]
     if not is_concrete(x) and blocks:
-        # Shapes alone: the other blocks are as the first, and need not be gone through.
+        # Shapes alone: one block stands for all.
         first = work(blocks[0])
         return [first, *(_another(first) for _ in blocks[1:])]
     return run_all([functools.partial(work, block) for block in blocks])
@@ -44,7 +44,7 @@ def _another(result: Any) -> Any:
 def precisely(function: Callable[..., Array], *arrays: Array) -> Array:
     """An elementwise function of arrays of one shape, computed in the next wider dtype and rounded once.
 
-    What `function` gets and returns is float64 for float32 and for float64, float32 for the 16-bit floats.
+    `function` computes in float64 for float32 and float64, and in float32 for the 16-bit floats.
     """
     x = arrays[0]
     xp = module_of(x)
@@ -68,5 +68,5 @@ def add_in_order(parts: list[Array], like: Array) -> Array:
 
 
 def wide(x: Array) -> Array:
-    """x in the dtype that statistics are computed in."""
+    """x in the dtype of statistics."""
     return x.astype(accumulation_dtype(x.dtype), copy=False)

@@ -1,4 +1,4 @@
-"""erf, erfc, and what they and gelu are made of."""
+"""erf, erfc, and the functions that they and gelu share."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from tensorgrad.kernels.reference.blocks import precisely
 
 __all__ = ["erf", "erfc"]
 
-# Chebyshev fits, highest power first. erf(x) = x P(x x) for |x| <= 1, right to 2e-16; and for every x >= 0
-# exp(x x) erfc(x) = Q((x - 3) / (x + 3)) / (x + 3), right to 2e-17: Q is smooth, and 3 .. 0.56.
+# Chebyshev fits, highest power first. erf(x) = x P(x x) for |x| <= 1, exact to 2e-16; and for every x >= 0
+# exp(x x) erfc(x) = Q((x - 3) / (x + 3)) / (x + 3), exact to 2e-17: Q is smooth, from 3 down to 0.56.
 _ERF_NEAR = (
     "5.9571761477489114e-11 -1.1372848856791674e-9 1.4659775274047436e-8 -1.6350312701054695e-7 "
     "1.6461000484121368e-6 -1.4925595266831182e-5 0.00012055331111642711 -0.00085483269808337899 "
@@ -70,7 +70,7 @@ def scaled_erfc(size: Array) -> Array:
 def exp_minus_square(size: Array, scale: float = 1.0) -> Array:
     """exp(-scale size size), scale a power of 2 and at least 0.5: its relative error does not grow with size."""
     xp = module_of(size)
-    size = xp.minimum(xp.abs(size), 40)  # where it is 0
+    size = xp.minimum(xp.abs(size), 40)  # beyond it the result is 0
     # size size = high high + (size - high) (size + high), the square of the 24-bit part without rounding.
     high = size.astype(xp.float32).astype(size.dtype)
     rest = (size - high) * (size + high)

@@ -17,7 +17,7 @@ def global_norm(flat: Array) -> Array:
 
     def work(rows: slice) -> Array:
         part = flat[rows].astype(xp.float64, copy=False)
-        return xp.einsum("n,n->", part, part)  # type: ignore[no-any-return]  # not dot: BLAS would cut it by its threads
+        return xp.einsum("n,n->", part, part)  # type: ignore[no-any-return]  # not dot: BLAS cuts that by its threads
 
     with np.errstate(over="ignore"):  # an infinite norm is an answer
         total = sum(for_blocks(flat, work), start=xp.zeros((), xp.float64))

@@ -1,4 +1,4 @@
-"""Rows of a table that an index names, again and again: taken, and added to."""
+"""Rows of a table named by an index, in which rows may repeat: taken, and added to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = 
         if device_of(buffer) == "cpu":
             xp.add.at(buffer, index, values)
             return
-        # CuPy's add.at adds in any order. Elements are rows of one: where each stands is known by number.
+        # CuPy's add.at adds in any order. Elements are rows of one, named by their position in the buffer.
         places = xp.arange(buffer.size).reshape(buffer.shape)[index]
         flat = buffer.reshape(-1)
         scatter_add(flat, places.reshape(-1), xp.broadcast_to(values, places.shape).reshape(-1))

@@ -46,12 +46,12 @@ def scaled_dot_product_attention(
              mask: broadcasts to (B, H, T, S), bool (True: may attend) or float, added to the scores;
              is_causal: query t sees keys 0 .. t (upper left if T != S); with a mask, only those that
              it lets it see too; scale: 1 / sqrt(D) if None;
-             dropout_rate, key: as of `dropout` of the weights (B, H, T, S).
+             dropout_rate, key: as in `dropout`, applied to the weights (B, H, T, S).
     Returns: (B, H, T, E). A query that may see no key gets zeros.
     Raises:  ShapeError, DTypeError, DeviceError, ArgumentError (dropout_rate).
     Grad:    with p the probabilities: dv = p^T g, ds = p (g v^T - sum(g out)), dq = ds k scale, dk = ds^T q scale.
-             A mask that needs a gradient gets ds; then all is computed in basic ops, and every weight saved.
-    Saves:   q, k, v, out, and one log-sum-exp per query. What was dropped is drawn again.
+             A mask that needs a gradient gets ds; basic ops then compute everything, and save every weight.
+    Saves:   q, k, v, out, and one log-sum-exp per query. Dropout is drawn again.
     Source:  Vaswani et al., "Attention is all you need", 2017, equation 1; Ainslie et al., "GQA", 2023.
     """
     op = "scaled_dot_product_attention"
@@ -87,18 +87,19 @@ def self_attention(
     dropout_rate: float = 0.0,
     key: Key | RowKeys | None = None,
 ) -> Tensor:
-    """`scaled_dot_product_attention` of queries, keys and values that one product left beside one another.
+    """`scaled_dot_product_attention` for queries, keys and values that one product wrote side by side.
 
-    They are read where they are, and their gradients written into one array: nothing is copied but to be normalised.
+    Kernels read them in place and write their gradients into one array: only normalised or rotated ones are copied.
 
-    Args:    qkv (B, T, H + 2 K, D): of each token `num_heads` = H query heads, K key heads, K value heads;
-             qk_norm_eps: if given, each query and each key is divided by its root mean square first, as by `rms_norm`;
-             rotation: cos and sin (T, D / 2), by which `rope` turns queries and keys then, or None;
-             is_causal, scale, dropout_rate, key: as there.
+    Args:    qkv (B, T, H + 2 K, D): for each token `num_heads` = H query heads, K key heads, K value heads;
+             qk_norm_eps: if given, each query and each key is first divided by its root mean square, as in `rms_norm`;
+             rotation: cos and sin (T, D / 2) by which `rope` then rotates queries and keys, or None;
+             is_causal, scale, dropout_rate, key: as in `scaled_dot_product_attention`.
     Returns: (B, T, H, D).
     Raises:  ShapeError, DTypeError, ArgumentError.
-    Grad:    as there, turned back and so on. Saves qkv, queries and keys as they met, out, and one log-sum-exp per
-             query; with qk_norm_eps one number for each query and key.
+    Grad:    as in `scaled_dot_product_attention`, through the rotation and the norm.
+    Saves:   qkv, the queries and keys given to attention, out, and one log-sum-exp per query; with qk_norm_eps one
+             number for each query and key.
     """
     op = "self_attention"
     a = float_operand(op, qkv)
@@ -173,7 +174,7 @@ def attention_definition(q: Any, k: Any, v: Any, mask: Any, attending: Attending
         else:
             scores = add(scores, mask)
     scores = where(may_attend, scores, -math.inf)
-    # A query that may see no key has no finite score: softmax would be nan, its output is to be 0.
+    # A query that may see no key has no finite score: softmax would give nan, and its output must be 0.
     sees_any = (data(scores) != -math.inf).any(axis=-1, keepdims=True)
     weights = where(sees_any, softmax_definition(where(sees_any, scores, 0.0), -1), 0.0) if keys else scores
     if attending.dropout is not None:
@@ -255,7 +256,7 @@ def _pair(op: str, rotation: Any) -> tuple[Any, Any]:
 
 
 def _tables(op: str, a: Array, cos: Any, sin: Any) -> tuple[Array, Array]:
-    """Cosines and sines that fit a (..., T, D)."""
+    """The rotation's cosines and sines, checked to fit a (..., T, D)."""
     cos, sin = operand(op, cos), operand(op, sin)
     expected = (a.shape[-2], a.shape[-1] // 2) if a.ndim >= 2 and a.shape[-1] % 2 == 0 else None
     if expected is None or cos.shape != expected or sin.shape != expected:

@@ -1,5 +1,5 @@
 // gelu, silu, relu squared and swiglu, elementwise, VECTOR elements of type SCALAR at a time: forward, backward, and
-// what an MLP's backward needs, both at once.
+// both at once for an MLP's backward.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;
@@ -10,7 +10,7 @@ constexpr double SQRT_HALF = 0.7071067811865476;
 __device__ inline float erfc_of(float x) { return erfcf(x); }
 __device__ inline double erfc_of(double x) { return erfc(x); }
 
-// 1 / (1 + exp(-x)), right relative to itself at either end.
+// 1 / (1 + exp(-x)), with a small relative error at either end.
 __device__ inline Sum sigmoid(Sum x) {
     const Sum e = exp_of(x < 0 ? x : -x);
     return (x < 0 ? e : 1) / (1 + e);
@@ -40,13 +40,13 @@ struct Silu {
     }
 };
 
-struct ReluSquared {  // of NaN it is NaN
+struct ReluSquared {  // NaN for NaN
     __device__ static Sum relu(Sum x) { return x < 0 ? Sum(0) : x; }
     __device__ static Sum value(Sum x) { return relu(x) * relu(x); }
     __device__ static Sum slope(Sum x) { return 2 * relu(x); }
 };
 
-// The element at which this thread begins, of `count`, a multiple of VECTOR.
+// The element at which this thread begins; `count` is a multiple of VECTOR.
 __device__ inline int64 place() { return ((int64)blockIdx.x * blockDim.x + threadIdx.x) * VECTOR; }
 
 template <class F> __device__ inline void forward(const T* x, T* out, int64 count) {
@@ -67,7 +67,7 @@ template <class F> __device__ inline void backward(const T* g, const T* x, T* ou
     store(out + i, y);
 }
 
-// The activation of x over g, whose product with the slope goes to dx.
+// Overwrites g by the activation of x, and writes g times the slope to dx.
 template <class F> __device__ inline void both(T* g, const T* x, T* dx, int64 count) {
     const int64 i = place();
     if (i >= count) return;
@@ -108,7 +108,7 @@ extern "C" __global__ void swiglu(const T* x, T* out, int64 count, int64 width) 
     store(out + i, y);
 }
 
-// The gradient into dx; the output once more into `again`, which may be g, if there is one.
+// Writes the gradient to dx, and the output once more to `again` unless it is null; that may be g.
 __device__ inline void swiglu_backward(const T* g, const T* x, T* dx, int64 count, int64 width, T* again) {
     const int64 i = place();
     if (i >= count) return;

@@ -1,12 +1,11 @@
-// Attention of 16-bit elements on tensor cores (Dao, "FlashAttention-2", 2023): no score leaves the
-// chip, and every sum is added in an order that shapes alone decide: no atomics.
+// Attention of 16-bit elements on tensor cores (Dao, "FlashAttention-2", 2023): no score leaves the chip. Shapes alone
+// decide the order of every sum, without atomics.
 //
 // Compiled for one SCALAR, Bfloat16 or Float16, one HEAD_DIM, a multiple of 16 up to 128, one MASK and one DROPOUT.
 //
-// A block holds a tile of rows, ROWS per warp, and streams past it tiles of the other side's rows, as
-// columns of the scores: queries hold and keys stream for the output and for dQ; keys hold and queries
-// stream for dK and dV. Scores are made again by each of the two passes of the backward: that is 7
-// products in the place of 5, and the price of adding in a fixed order.
+// A block holds a tile of rows and streams tiles of the other side's rows past it, as columns of the scores. Queries
+// are held and keys streamed for the output and for dQ; keys are held and queries streamed for dK and dV. Each of the
+// two passes of the backward computes the scores again: 7 products instead of 5, the price of a fixed order.
 // The rows of tensors begin at multiples of 16 bytes.
 
 #include "tensorcore.h"
@@ -15,16 +14,16 @@
 
 constexpr int WARPS = 4;
 constexpr int THREADS = 32 * WARPS;
-constexpr int ROWS = 16 * WARPS;                 // held by a block for each tile of a warp
-constexpr bool HAS_ROOM = HEAD_DIM <= 64 && !MASK && !DROPOUT;  // in registers
-constexpr int TILES = HAS_ROOM ? 2 : 1;          // of 16 query rows that a warp holds in the forward
+constexpr int ROWS = 16 * WARPS;                 // that a block holds for each tile of a warp
+constexpr bool HAS_ROOM = HEAD_DIM <= 64 && !MASK && !DROPOUT;  // whether registers hold larger tiles
+constexpr int TILES = HAS_ROOM ? 2 : 1;          // tiles of 16 query rows that a warp holds in the forward
 constexpr int COLUMNS = HAS_ROOM ? 64 : 32;      // streamed at a time
-// At least on a multiprocessor at once; 0: the compiler's choice, which with a mask or dropout is to spill a few registers.
+// Blocks on a multiprocessor at least; 0: the compiler chooses, and with a mask or dropout spills a few registers.
 constexpr int BLOCKS = MASK || DROPOUT ? 1 : 0;
-constexpr int PITCH = HEAD_DIM + 8;              // of rows in shared memory: 8 rows of a fragment in 8 groups of banks
+constexpr int PITCH = HEAD_DIM + 8;              // row pitch in shared memory: a fragment's 8 rows in 8 groups of banks
 constexpr int STREAM = COLUMNS * PITCH;          // elements of one streamed tile
 constexpr float LOG2E = 1.4426950408889634f;
-// Of a mask's rows in shared memory, where queries hold and where keys do: 8 rows and 4 pairs of columns in 32 banks.
+// A mask's row pitch in shared memory if queries are held, and if keys are: 8 rows and 4 pairs of columns in 32 banks.
 constexpr int MASK_PITCH = COLUMNS + 8, TURNED_PITCH = ROWS + 4;
 constexpr float LN2 = 0.6931471805599453f;
 
@@ -90,7 +89,7 @@ __device__ inline void add_weighted(float (&sum)[M][HEAD_DIM / 8][4], const floa
     }
 }
 
-// Rows `first` + lane / 4 and 8 below of x, from a warp's sums, each row times its factor.
+// Stores a warp's sums to rows `first` + lane / 4 and 8 below of x, each row times its factor.
 __device__ inline void store_rows(Head x, const float (&sum)[HEAD_DIM / 8][4], int first, int end, float upper,
                                   float lower) {
     const int row = first + lane_id() / 4;
@@ -117,14 +116,14 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
     SHARED(SCALAR, shared);
     constexpr int HELD = TILES * ROWS;
     const int blocks = (queries + HELD - 1) / HELD;
-    const int first = (blocks - 1 - blockIdx.x % blocks) * HELD;  // where most keys are seen begins first
+    const int first = (blocks - 1 - blockIdx.x % blocks) * HELD;  // the blocks that see most keys begin first
     const int head = blockIdx.x / blocks % heads;
     const int64 sample = blockIdx.x / blocks / heads;
     const Head queries_of = HEAD(q, sample, head), result = HEAD(out, sample, head);
     const Head keys_of = HEAD(k, sample, head / group), values_of = HEAD(v, sample, head / group);
     const int key_end = is_causal ? min(keys, first + HELD) : keys;
     SCALAR* held = shared;
-    SCALAR* streamed = shared + HELD * PITCH;  // K, V, then K, V of the tile after
+    SCALAR* streamed = shared + HELD * PITCH;  // K, V, then K, V of the next tile
     float* masks = reinterpret_cast<float*>(streamed + 4 * STREAM);
     load_rows(held, queries_of, first, HELD, queries);
     load_rows(streamed, keys_of, 0, COLUMNS, keys);
@@ -170,7 +169,7 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
                         top = fmaxf(top, score);
                     }
                 top = fmaxf(largest[m][half], over_row(top, true));
-                const float base = top == -infinity() ? 0 : top;  // nothing seen: every weight is to be 0, not nan
+                const float base = top == -infinity() ? 0 : top;  // nothing seen: every weight is 0, not nan
                 const float shrink = power_of_2(largest[m][half] - base);
                 largest[m][half] = top;
                 total[m][half] *= shrink;
@@ -216,7 +215,7 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), float* logsumexp
     }
 }
 
-// delta = sum(g out) of each query's row, a warp a row.
+// delta = sum(g out) for each query's row. A warp takes a row.
 extern "C" __global__ void __launch_bounds__(THREADS)
 attention_delta(TENSOR(g), TENSOR(out), float* delta, int heads, int queries, int64 rows) {
     const int64 index = (int64)blockIdx.x * WARPS + warp_id();
@@ -230,19 +229,19 @@ attention_delta(TENSOR(g), TENSOR(out), float* delta, int heads, int queries, in
     if (lane_id() == 0) delta[index] = sum;
 }
 
-struct Row {  // what of a query's row makes its probabilities and their gradients
+struct Row {  // what turns a query's scores into probabilities and gradients
     float exponent, delta;
 };
 
-// Past the end, and where a query sees nothing, every probability comes out as 0.
+// Past the end, and for a query that sees nothing, every probability is 0.
 __device__ inline Row row_of(const float* logsumexp, const float* delta, int query, int queries) {
     if (query >= queries) return {infinity(), 0};
     const float x = logsumexp[query];
     return {x == -infinity() ? infinity() : x * LOG2E, delta[query]};
 }
 
-// From scores and from g v^T, in place, the probabilities and the gradients of the scores (without `scale`).
-// `added` is the mask's, in units of log2. Of what is dropped the weight is 0 in the end.
+// Turns a score into its weight, and g v^T into the gradient of the score (without `scale`), in place. `added` comes
+// from the mask, in units of log2. The weight of a dropped element is 0.
 __device__ inline void weigh(float& score, float& gradient, Row row, float scale, bool is_seen, float added,
                              bool is_kept, float factor) {
     const float exponent = MASK ? score * scale * LOG2E + added : score * scale * LOG2E;
@@ -324,11 +323,11 @@ attention_gradient_kv(TENSOR(g), TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(dk), TE
     const int first = blockIdx.x % blocks * ROWS;
     const int kv_head = blockIdx.x / blocks % kv_heads;
     const int64 sample = blockIdx.x / blocks / kv_heads;
-    // The keys of this tile are seen by the queries from `begin` on, of each head of the group in turn.
+    // The queries from `begin` on see the keys of this tile, in each head of the group in turn.
     const int begin = is_causal ? first / COLUMNS * COLUMNS : 0;
     const int steps = begin < queries ? (queries - begin + COLUMNS - 1) / COLUMNS : 0;
     SCALAR *held_k = shared, *held_v = shared + ROWS * PITCH, *streamed = shared + 2 * ROWS * PITCH;
-    Row* rows = reinterpret_cast<Row*>(streamed + 4 * STREAM);  // of the streamed queries, and of those after
+    Row* rows = reinterpret_cast<Row*>(streamed + 4 * STREAM);  // for the streamed queries, and for the next ones
     float* masks = reinterpret_cast<float*>(rows + 2 * COLUMNS);
     const auto load_step = [&](int step, int turn) {
         const int head = kv_head * group + step / steps, start = begin + step % steps * COLUMNS;

@@ -1,8 +1,9 @@
-// Attention of float and double without tensor cores, in the order of attention_flash.cu: so that
-// gradients can be checked on the device in float64, and float32 keeps all of its digits.
+// Attention of float and double without tensor cores, in the same order as attention_flash.cu. It checks gradients
+// on the device in float64, and keeps every digit of float32.
 //
-// Compiled for one SCALAR, float or double, one HEAD_DIM up to 128, one MASK and one DROPOUT. A block is TILE x TILE threads: thread
-// (i, j) makes the score of held row i and streamed row j, then columns j, j + TILE, ... of row i's sums.
+// Compiled for one SCALAR, float or double, one HEAD_DIM up to 128, one MASK and one DROPOUT. A block is TILE x TILE
+// threads: thread (i, j) computes the score of held row i and streamed row j, then columns j, j + TILE, ... of row i's
+// sums.
 
 #include "philox.h"
 #include "attention.h"
@@ -100,7 +101,7 @@ attention_forward(TENSOR(q), TENSOR(k), TENSOR(v), TENSOR(out), SCALAR* logsumex
         logsumexp[(sample * heads + head) * queries + row] = largest + (total == 0 ? SCALAR(0) : log(total));
 }
 
-// delta = sum(g out) of each query's row, a thread a row.
+// delta = sum(g out) for each query's row. A thread takes a row.
 extern "C" __global__ void __launch_bounds__(TILE * TILE, 1)
 attention_delta(TENSOR(g), TENSOR(out), SCALAR* delta, int heads, int queries, int64 rows) {
     const int64 index = (int64)blockIdx.x * (TILE * TILE) + threadIdx.x;
@@ -109,7 +110,7 @@ attention_delta(TENSOR(g), TENSOR(out), SCALAR* delta, int heads, int queries, i
     delta[index] = dot(HEAD(g, sample, head).data + row * g_row, HEAD(out, sample, head).data + row * out_row);
 }
 
-// The probability of a score, from its query's log-sum-exp: 0 where the query sees nothing.
+// A score's probability, given its query's log-sum-exp: 0 if the query sees nothing.
 __device__ inline SCALAR probability(SCALAR score, SCALAR logsumexp) {
     return logsumexp == -infinity() ? SCALAR(0) : exp(score - logsumexp);
 }

@@ -1,5 +1,5 @@
-// From elements of type SCALAR to the nearest of type TARGET, ELEMENTS of them a thread: in accesses of 16 bytes
-// where there are 8, of which `count` is a multiple then.
+// Converts elements of type SCALAR to the nearest of type TARGET, ELEMENTS for each thread. With 8, accesses are of 16
+// bytes and `count` is a multiple of 8.
 
 template <class T> constexpr int PIECE = ELEMENTS == 1 ? 1 : 16 / sizeof(T);
 

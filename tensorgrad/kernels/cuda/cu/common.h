@@ -1,8 +1,8 @@
-// What every source begins with: the 16-bit floats, wide and narrow; sums over a warp and over a block.
+// Included first by every source: the 16-bit floats, conversions, and sums over a warp and over a block.
 //
-// Rules that keep a source runnable on a CPU as well (tests/cuda_shim): kernels are `extern "C"
-// __global__ void`; shared memory comes from SHARED alone, and as much as the launch asked for; indices
-// of elements are 64-bit; a block is whole warps; no float is added by atomics.
+// Rules that keep sources runnable on a CPU as well (tests/cuda_shim): kernels are `extern "C" __global__ void`; shared
+// memory comes from SHARED alone, as much as the launch asked for; indices of elements are 64-bit; a block is whole
+// warps; atomics add no floats.
 
 typedef long long int64;
 typedef unsigned long long uint64;
@@ -26,7 +26,7 @@ struct Float16 {
     unsigned short bits;
 };
 
-// What sums and statistics of a type are computed in.
+// The type of sums and statistics.
 template <class T> struct WideOf {
     typedef float type;
 };
@@ -75,7 +75,7 @@ template <> __device__ inline Float16 narrow<Float16>(float x) {
     return y;
 }
 
-// N consecutive elements, read and written at once; they begin at a multiple of their size.
+// N consecutive elements, read and written at once. Their address is a multiple of their size.
 template <class T, int N> struct alignas(N * sizeof(T)) Vector {
     T at[N];
 };
@@ -89,7 +89,7 @@ template <int N, class T> __device__ inline void store(T* to, const Vector<T, N>
     *reinterpret_cast<Vector<T, N>*>(to) = values;
 }
 
-// The elements of a vector; a source that uses it is compiled with a macro VECTOR.
+// Loops over the elements of a vector, in sources compiled with the macro VECTOR.
 #define EACH(v) _Pragma("unroll") for (int v = 0; v < VECTOR; ++v)
 
 __device__ inline float exp_of(float x) { return expf(x); }
@@ -114,8 +114,8 @@ template <class T> __device__ inline T warp_max(T x) {
     return x;
 }
 
-// The sum over the block, in every thread, always in the same order. `scratch`: an element of shared
-// memory for each warp, free to be written when the block is called.
+// The sum over the block, in every thread, always in the same order. `scratch`: one element of shared memory for each
+// warp, which no thread reads any more when this is called.
 template <class T> __device__ inline T block_sum(T x, T* scratch) {
     x = warp_sum(x);
     if (lane_id() == 0) scratch[warp_id()] = x;

@@ -1,11 +1,11 @@
-// Dropout of elements of type SCALAR, read and written VECTOR at a time; the random numbers are drawn here.
+// Dropout of elements of type SCALAR, VECTOR at a time; the kernel draws the random numbers.
 
 #include "philox.h"
 
 typedef SCALAR T;
 
-// x, out (rows, count): element i of a row stays, times `scale`, where number i of the row's stream is at least
-// `least`. A thread has the NUMBERS elements of one counter; with VECTOR > 1 rows are a multiple of that.
+// x, out (rows, count): element i of a row, times `scale`, if number i of the row's stream is at least `least`; else 0.
+// A thread computes the NUMBERS elements of one counter; with VECTOR > 1 `count` is a multiple of NUMBERS.
 extern "C" __global__ void dropout(const T* x, T* out, const uint64* keys, uint64 seed, uint64 stream, int64 rows,
                                    int64 count, unsigned least, Wide<T> scale) {
     const int64 block = (int64)blockIdx.x * blockDim.x + threadIdx.x, first = block * NUMBERS;

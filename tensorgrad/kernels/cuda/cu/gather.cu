@@ -1,9 +1,9 @@
-// Rows of a table that ids name, of elements of type SCALAR, VECTOR of them at a time; ids are of type ID.
+// Takes the rows of a table that ids name: elements of type SCALAR, VECTOR at a time, ids of type ID.
 
 typedef SCALAR T;
 
-// table (rows, width), its rows `pitch` elements apart; out (count, width). A warp copies a row. An id outside of
-// 0 .. rows - 1 counts round and round, as the caller's arrays do: it never reads past the table.
+// table (rows, width), with rows `pitch` elements apart; out (count, width). A warp copies a row. An id outside
+// 0 .. rows - 1 is taken modulo rows, as CuPy does: nothing past the table is read.
 extern "C" __global__ void take_rows(const T* table, const ID* ids, T* out, int64 count, int64 rows, int64 pitch,
                                      int64 width) {
     const int64 i = ((int64)blockIdx.x * blockDim.x + threadIdx.x) / 32;

@@ -1,15 +1,14 @@
 // layer_norm and rms_norm of rows, forward and backward, for elements of type SCALAR, VECTOR at a time.
 //
-// A warp takes a row; the second time that it goes over one, the row comes from the cache. The backward's
-// warps walk over the rows, a grid apart, and keep what each adds up for weight and bias in shared
-// memory, where a lane owns its columns, and its bank; a block's warps are then added in their order, and
-// by `add_partials` of rows.cu the blocks. The grid is fixed, and so are all sums.
+// A warp takes a row; its second pass over the row reads the cache. The backward's warps take rows a grid apart and
+// keep their sums for weight and bias in shared memory, where a lane owns its columns and its bank. A block's warps are
+// then added in their order, and the blocks by `add_partials` of rows.cu. The grid is fixed, so every sum has one order.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;
 constexpr int STEP = 32 * VECTOR;
 
-// f(i, v) for the columns of this lane: `VECTOR` of them from i on.
+// Calls f(i, v) for the columns of this lane: VECTOR of them from i on.
 #define FOR_COLUMNS(i) for (int64 i = lane_id() * VECTOR; i < width; i += STEP)
 
 // x, out (rows, width); weight, bias (width), bias may be null; mean, rstd (rows).
@@ -63,16 +62,16 @@ extern "C" __global__ void rms_norm(const T* x, const T* weight, T* out, Sum* rs
     if (lane_id() == 0) rstd[row] = scale;
 }
 
-// Where a column's sum is: at once the lanes of a warp reach for 32 neighbours, one in each bank.
+// Where a column's sum is: the lanes of a warp read 32 neighbours at once, one in each bank.
 __device__ inline int64 place_of(int64 column) {
     const int within = column & (STEP - 1);
     return column - within + within % VECTOR * 32 + within / VECTOR;
 }
 
-// What both backwards do; mean is null for rms_norm, and bias sums are then not kept.
+// Both backwards. For rms_norm `mean` is null, and there are no sums for a bias.
 //   dx = rstd (t - mean(t) - n mean(t n)),  t = g weight,  n = (x - mean) rstd
-// partials (blocks, 1 or 2, width): each block's sums of g n, and of g. Shared memory: as much for each
-// warp, the width rounded up to a multiple of STEP.
+// partials (blocks, 1 or 2, width): each block's sums of g n, and of g. Shared memory: as many Sums for each warp, with
+// the width rounded up to a multiple of STEP.
 __device__ inline void gradient(const T* g, const T* x, const T* weight, const Sum* mean, const Sum* rstd, T* dx,
                                 Sum* partials, int64 rows, int64 width) {
     SHARED(Sum, sums);

@@ -1,5 +1,5 @@
-// AdamW over flat buffers of SCALAR, and their norm, VECTOR elements at a time. Nothing waits for the
-// host: rates are read from memory.
+// AdamW over flat buffers of SCALAR, and their norm, VECTOR elements at a time. The rates are read from device memory,
+// so nothing waits for the host.
 
 #ifndef COPY
 #define COPY SCALAR
@@ -9,7 +9,7 @@ typedef SCALAR T;
 typedef Wide<T> Sum;
 typedef Vector<T, VECTOR> V;
 
-// The elements of this thread of a grid that walks over `count`, a multiple of VECTOR.
+// Loops over the elements of this thread, in a grid that covers `count`, a multiple of VECTOR.
 #define FOR_ELEMENTS(i)                                                                        \
     for (int64 i = ((int64)blockIdx.x * blockDim.x + threadIdx.x) * VECTOR; i < count;         \
          i += (int64)gridDim.x * blockDim.x * VECTOR)
@@ -26,7 +26,7 @@ extern "C" __global__ void squares(const T* x, double* partials, int64 count) {
     if (threadIdx.x == 0) partials[blockIdx.x] = total;
 }
 
-// The root of the sum of partials, in one block.
+// The square root of the sum of the partials, by one block.
 extern "C" __global__ void root_of_sum(const double* partials, double* out, int64 count) {
     SHARED(double, scratch);
     double total = 0;
@@ -35,10 +35,10 @@ extern "C" __global__ void root_of_sum(const double* partials, double* out, int6
     if (threadIdx.x == 0) out[0] = sqrt(total);
 }
 
-// rates: learning rate, 1 - beta1^step, 1 - beta2^step, and the gradients' factor; where that is not
-// finite nothing is done.
+// rates: learning rate, 1 - beta1^step, 1 - beta2^step, and the gradients' factor; if that is not finite, nothing
+// happens.
 //   m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  p <- (1 - lr decay) p - lr (m / c1) / (sqrt(v / c2) + eps)
-// `copy`, unless it is null, is given what p is when it is rounded to COPY.
+// `copy`, unless it is null, gets p rounded to COPY.
 extern "C" __global__ void adamw(T* parameters, const T* gradients, T* first_moment, T* second_moment, COPY* copy,
                                  const double* rates, double beta1, double beta2, double eps, double decay,
                                  int64 count) {

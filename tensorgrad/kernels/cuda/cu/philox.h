@@ -13,7 +13,7 @@ struct Words {
     uint64 at[4];
 };
 
-// The words of a counter, by its own four from the lowest on.
+// The four words of a counter, given from its lowest word on.
 __device__ inline Words mixed(uint64 c0, uint64 c1, uint64 c2, uint64 c3, Key key) {
 #pragma unroll
     for (int round = 0; round < 10; ++round) {
@@ -32,14 +32,14 @@ __device__ inline Words mixed(uint64 c0, uint64 c1, uint64 c2, uint64 c3, Key ke
 // The words at positions 4 block .. 4 block + 3.
 __device__ inline Words words_of(uint64 block, Key key) { return mixed(block + 1, 0, 0, 0, key); }
 
-// Two numbers of float come of a word, each of the top 24 bits of a half: the integers that they are 2^-24 of.
-constexpr int NUMBERS = 8;  // of the words of one counter
+// A word gives two float numbers, n 2^-24 for the integer n in the top 24 bits of each half.
+constexpr int NUMBERS = 8;  // that one counter gives
 __device__ inline unsigned number_of(const Words& words, int i) {
     const uint64 low = i & 2 ? words.at[1] : words.at[0], high = i & 2 ? words.at[3] : words.at[2];
     return (unsigned)((i & 4 ? high : low) >> (i & 1 ? 32 : 0)) >> 8;
 }
 
-// The key of a row: of `keys` (rows, 2), or, where there are none, the one of all rows.
+// A row's key: from `keys` (rows, 2), or, if that is null, the one for all rows.
 __device__ inline Key key_of(const uint64* keys, int64 row, uint64 seed, uint64 stream) {
     return keys ? Key{keys[2 * row], keys[2 * row + 1]} : Key{seed, stream};
 }

@@ -1,8 +1,8 @@
-// Uniform numbers in [0, 1) of random keys, and keys of keys.
+// Uniform numbers in [0, 1) from random keys, and keys folded from keys.
 
 #include "philox.h"
 
-// keys (rows, 2): seed and stream of each row of `out` (rows, count). 24 bits of a half-word.
+// keys (rows, 2): the seed and stream for each row of `out` (rows, count). A number is 24 bits of a half-word.
 extern "C" __global__ void uniform_float(const uint64* keys, float* out, int64 rows, int64 count, int64 start) {
     const int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= rows * count) return;
@@ -11,7 +11,7 @@ extern "C" __global__ void uniform_float(const uint64* keys, float* out, int64 r
     out[i] = (float)number_of(words, position % NUMBERS) * 5.9604644775390625e-8f;
 }
 
-// The same in float64: 53 bits of a word.
+// The same in float64: a number is 53 bits of a word.
 extern "C" __global__ void uniform_double(const uint64* keys, double* out, int64 rows, int64 count, int64 start) {
     const int64 i = (int64)blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= rows * count) return;
@@ -20,7 +20,7 @@ extern "C" __global__ void uniform_double(const uint64* keys, double* out, int64
     out[i] = (double)(words.at[position % 4] >> 11) * 1.1102230246251565e-16;
 }
 
-// out (rows, 2): of each of `keys` (rows, 2) the key that `data` is folded into, of counters that no number is of.
+// out (rows, 2): each of `keys` (rows, 2) with `data` folded in, from counters that no number comes from.
 extern "C" __global__ void fold_in(const uint64* keys, uint64* out, int64 rows, uint64 data) {
     const int64 row = (int64)blockIdx.x * blockDim.x + threadIdx.x;
     if (row >= rows) return;

@@ -1,9 +1,9 @@
-// Rotary positions: the halves of the last axis turned by angles, for elements of type SCALAR.
+// Rotary positions: turns the halves of the last axis by angles, for elements of type SCALAR.
 
 typedef SCALAR T;
 
-// x, out (batch, heads, time, 2 half), by their strides in elements, the last axis dense; cosines and
-// sines (time, half). A thread turns one pair; out may be x.
+// x, out (batch, heads, time, 2 half), with strides in elements and a dense last axis; cosines, sines (time, half). A
+// thread turns one pair; out may be x.
 extern "C" __global__ void rope(const T* x, T* out, const T* cosines, const T* sines, int64 heads, int64 time,
                                 int64 half, int64 count, int64 x_batch, int64 x_head, int64 x_time, int64 out_batch,
                                 int64 out_head, int64 out_time) {

@@ -1,14 +1,14 @@
-// Sums over the rows and along the rows of a matrix, and one row written to all of them: what is due beside a product
-// of matrices where its library does not do it.
+// Sums over and along the rows of a matrix, and one row written to all: what surrounds a matrix product if its library
+// does not do it.
 //
-// Elements of type SCALAR, VECTOR at a time; rows are `pitch` elements apart. The grid, and with it the order in
-// which sums are added, is decided by shapes alone.
+// Elements of type SCALAR, VECTOR at a time; rows are `pitch` elements apart. Shapes alone decide the grid, and with it
+// the order of sums.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;
 
-// partials (chunks, width): of each column, the sum of the `chunk` rows from one on. A block has one chunk and 32
-// VECTOR columns, of which each lane owns VECTOR; its warps take the rows in turn, and are then added in their order.
+// partials (chunks, width): each column's sum over `chunk` rows. A block has one chunk and 32 VECTOR columns, and each
+// lane owns VECTOR of them; the warps take the rows in turn, and their sums are then added in their order.
 // Block b: tile b % tiles of the columns. Shared memory: 32 VECTOR Sums for each warp.
 extern "C" __global__ void column_sums(const T* x, Sum* partials, int64 rows, int64 width, int64 pitch, int64 chunk) {
     SHARED(Sum, sums);
@@ -34,7 +34,7 @@ extern "C" __global__ void column_sums(const T* x, Sum* partials, int64 rows, in
     }
 }
 
-// out[row] = the sum of a row, of which a block has one. Shared memory: a Sum for each warp.
+// out[row] = the sum of a row. A block takes a row. Shared memory: a Sum for each warp.
 extern "C" __global__ void row_sums(const T* x, Sum* out, int64 width, int64 pitch) {
     SHARED(Sum, scratch);
     const T* const in = x + (int64)blockIdx.x * pitch;
@@ -48,7 +48,7 @@ extern "C" __global__ void row_sums(const T* x, Sum* out, int64 width, int64 pit
     if (threadIdx.x == 0) out[blockIdx.x] = total;
 }
 
-// Each row of out (rows, width) = row (width). A warp writes a row.
+// Copies row (width) to each row of out (rows, width). A warp writes a row.
 extern "C" __global__ void fill_rows(const T* row, T* out, int64 rows, int64 width, int64 pitch) {
     const int64 i = ((int64)blockIdx.x * blockDim.x + threadIdx.x) / 32;
     if (i >= rows) return;
@@ -57,8 +57,8 @@ extern "C" __global__ void fill_rows(const T* row, T* out, int64 rows, int64 wid
         store(out + i * pitch + column, load<VECTOR>(row + column));
 }
 
-// out[i] = the sum over blocks of partials (blocks, size): each warp of a block, which has 32 columns,
-// adds every so many, and then the warps' sums are added, in their order. Shared memory: a Sum for each thread.
+// out[i] = the sum over blocks of partials (blocks, size). A block has 32 columns: its warps take the partials in turn,
+// and their sums are then added in their order. Shared memory: a Sum for each thread.
 extern "C" __global__ void add_partials(const Sum* partials, T* out, int64 blocks, int64 size) {
     SHARED(Sum, sums);
     const int64 i = (int64)blockIdx.x * 32 + lane_id();

@@ -1,8 +1,8 @@
-// Rows of values added to the rows of a table that ids name, each id's in the order of `order`, which sorts them.
+// Adds rows of values to the rows of a table that ids name. `order` sorts the ids, and gives the order of each sum.
 //
-// The sorted positions are cut into chunks. A run of one id inside a chunk is added to the table at
-// once; of one that goes over the edge, each chunk leaves its sum in `edges`, and the chunk in which the
-// run begins adds them in their order. So every sum has one order, without atomics.
+// The sorted positions are cut into chunks. A run of one id inside a chunk is added to the table at once. For a run
+// that crosses an edge each chunk leaves its sum in `edges`; the chunk in which the run begins adds these in order. So
+// every sum has one order, without atomics.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;
@@ -11,14 +11,14 @@ __device__ inline int64 tiles_of(int64 width) { return (width + blockDim.x - 1) 
 __device__ inline int64 chunk_of(int64 width) { return blockIdx.x / tiles_of(width); }
 __device__ inline int64 column_of(int64 width) { return blockIdx.x % tiles_of(width) * blockDim.x + threadIdx.x; }
 
-// values (count, width), edges (chunks, 2, width): sums of the runs that come from before the chunk (0) and
-// of those that begin in it and go on after it (1). Block b: chunk b / tiles, and tile b % tiles of the columns.
+// values (count, width); edges (chunks, 2, width): the sum of the run that began before the chunk (0), and of the run
+// that begins in it and goes on after it (1). Block b: chunk b / tiles, and tile b % tiles of the columns.
 extern "C" __global__ void add_runs(const T* values, const int64* ids, const int64* order, T* table, Sum* edges,
                                     int64 count, int64 width, int64 chunk) {
     const int64 number = chunk_of(width), column = column_of(width);
     if (column >= width) return;
     const int64 start = number * chunk, stop = min(start + chunk, count);
-    int64 first = start;  // of the run under way
+    int64 first = start;  // where the current run begins
     Sum total = 0;
     for (int64 i = start; i < stop; ++i) {
         const int64 id = ids[order[i]];
@@ -39,7 +39,7 @@ extern "C" __global__ void add_runs(const T* values, const int64* ids, const int
     }
 }
 
-// The runs that go over the edge of the chunk in which they begin.
+// Adds the runs that cross the edge of the chunk in which they begin.
 extern "C" __global__ void add_edges(const int64* ids, const int64* order, T* table, const Sum* edges, int64 count,
                                      int64 width, int64 chunk) {
     const int64 number = chunk_of(width), column = column_of(width), start = number * chunk, stop = start + chunk;

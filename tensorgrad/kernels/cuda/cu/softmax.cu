@@ -1,8 +1,8 @@
 // softmax, log_softmax and cross-entropy of rows, for elements of type SCALAR, VECTOR at a time.
 //
-// A block takes a row. The largest element and the sum of exp(x - largest) come of one pass: each thread
-// corrects its sum where it meets a larger element (Milakov and Gimelshein, "Online normalizer
-// calculation for softmax", 2018); the threads' pairs are then merged in a fixed order.
+// A block takes a row. One pass finds the largest element and the sum of exp(x - largest): each thread corrects its sum
+// when it meets a larger element (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018). The
+// threads' pairs are then merged in a fixed order.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;
@@ -14,10 +14,10 @@ __device__ inline float log_of(float x) { return logf(x); }
 __device__ inline double log_of(double x) { return log(x); }
 
 struct Norm {
-    Sum largest, total;  // total: of exp(x - largest)
+    Sum largest, total;  // total: the sum of exp(x - largest)
 };
 
-// What exp's arguments are relative to: the largest element, but 0 where nothing is above -inf yet.
+// What to subtract before exp: the largest element, or 0 while nothing is above -inf.
 __device__ inline Sum base_of(Sum largest) { return largest == -infinity() ? Sum(0) : largest; }
 
 __device__ inline Norm merged(Norm a, Norm b) {
@@ -77,7 +77,7 @@ extern "C" __global__ void log_softmax(const T* x, T* out, int64 width) {
     }
 }
 
-// y (g - sum(g y)) of y = softmax(x). Shared memory: a Sum for each warp.
+// y (g - sum(g y)) for y = softmax(x). Shared memory: a Sum for each warp.
 extern "C" __global__ void softmax_gradient(const T* g, const T* y, T* out, int64 width) {
     SHARED(Sum, scratch);
     const int64 row = blockIdx.x * width;
@@ -95,7 +95,7 @@ extern "C" __global__ void softmax_gradient(const T* g, const T* y, T* out, int6
     }
 }
 
-// g - exp(y) sum(g) of y = log_softmax(x).
+// g - exp(y) sum(g) for y = log_softmax(x).
 extern "C" __global__ void log_softmax_gradient(const T* g, const T* y, T* out, int64 width) {
     SHARED(Sum, scratch);
     const int64 row = blockIdx.x * width;
@@ -113,8 +113,8 @@ extern "C" __global__ void log_softmax_gradient(const T* g, const T* y, T* out, 
     }
 }
 
-// Of each row: the loss -log softmax(logits)[target], the largest logit, and the sum of exp(x - largest); with a spread
-// also -log softmax(logits) @ spread. A row of target -1 does not count, and is not read.
+// For each row: the loss -log softmax(logits)[target], the largest logit, and the sum of exp(x - largest); with a
+// spread also -log softmax(logits) @ spread. A row with target -1 does not count, and is not read.
 extern "C" __global__ void cross_entropy(const T* logits, const int64* targets, const Sum* spread, Sum* losses,
                                          Sum* spread_losses, Sum* largest, Sum* total, int64 width) {
     const int64 row = blockIdx.x, target = targets[row];
@@ -133,7 +133,7 @@ extern "C" __global__ void cross_entropy(const T* logits, const int64* targets, 
     if (is_first) {
         largest[row] = norm.largest;
         total[row] = norm.total;
-        // Subtracted before the logarithm is: large logits of one size cancel without rounding.
+        // This difference first, then the logarithm: large logits of one size cancel without rounding.
         losses[row] = log_total - (wide(in[target]) - norm.largest);
     }
     if (!spread) return;
@@ -143,7 +143,7 @@ extern "C" __global__ void cross_entropy(const T* logits, const int64* targets, 
         const V a = load<VECTOR>(in + i);
         EACH(v) loss += spread[i + v] * (log_total - (wide(a.at[v]) - norm.largest));
     }
-    __syncthreads();  // all have read what norm_of left in shared memory
+    __syncthreads();  // every thread has read what norm_of left in shared memory
     loss = block_sum(loss, scratch);
     if (is_first) spread_losses[row] = loss;
 }

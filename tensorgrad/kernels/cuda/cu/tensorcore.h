@@ -1,8 +1,8 @@
-// The tensor cores, a warp at a time: products of 16-bit fragments with float sums, the loads of fragments
-// from shared memory, and copies into shared memory that run ahead of what uses them.
+// Tensor cores, a warp at a time: products of 16-bit fragments with float sums, loads of fragments from shared memory,
+// and copies into shared memory that run ahead of their use.
 //
-// Fragments are those of the PTX ISA, "Matrix fragments for mma.m16n8k16": lane 4 r + c holds of the sums rows
-// r and r + 8, columns 2 c and 2 c + 1; a word of an operand is two elements, the first in its low half.
+// Fragments are laid out as in the PTX ISA, "Matrix fragments for mma.m16n8k16": of the sums, lane 4 r + c holds rows r
+// and r + 8, columns 2 c and 2 c + 1; a word of an operand is two elements, the first in its low half.
 #pragma once
 
 #ifdef __CUDACC__
@@ -32,13 +32,13 @@ __device__ inline void mma<Float16>(float (&sum)[4], const unsigned (&a)[4], uns
                  : "r"(shared_address(row))                                                        \
                  : "memory")
 
-// Four 8 x 8 matrices, of which lane i gives the address of row i % 8 of matrix i / 8, at a multiple of 16 bytes:
-// lane 4 r + c gets row r, columns 2 c and 2 c + 1 of each; of the transposed matrices with load_transposed.
+// Loads four 8 x 8 matrices. Lane i gives the address of row i % 8 of matrix i / 8, a multiple of 16 bytes; lane
+// 4 r + c gets row r, columns 2 c and 2 c + 1 of each matrix, or of its transpose with load_transposed.
 __device__ inline void load_matrices(unsigned (&words)[4], const void* row) { LDMATRIX(""); }
 __device__ inline void load_transposed(unsigned (&words)[4], const void* row) { LDMATRIX(".trans"); }
 
-// 16 bytes into shared memory: those at `from`, or zeros, where `from` is not read. They are there for this thread
-// once it has waited for their group, and for others after a barrier.
+// Copies 16 bytes to shared memory, or writes zeros without reading `from`. This thread sees them once it has waited
+// for their group, and other threads after a barrier.
 __device__ inline void copy_ahead(void* to, const void* from, bool is_inside) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
                  "l"(__cvta_generic_to_global(from)), "r"(is_inside ? 16 : 0)
@@ -46,7 +46,7 @@ __device__ inline void copy_ahead(void* to, const void* from, bool is_inside) {
 }
 __device__ inline void end_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// Until all groups of this thread's copies but the last PENDING are there.
+// Waits until all groups of this thread's copies but the last PENDING are complete.
 template <int PENDING> __device__ inline void wait_for_groups() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
@@ -64,13 +64,13 @@ template <> __device__ inline unsigned pair<Float16>(float first, float second) 
     return word;
 }
 
-__device__ inline float power_of_2(float x) {  // within 2 units in the last place; 0 in the place of subnormals
+__device__ inline float power_of_2(float x) {  // within 2 units in the last place; 0 instead of subnormals
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 
-#else  // tests/cuda_shim has the others
+#else  // tests/cuda_shim defines the others
 
 template <class T> unsigned pair(float first, float second) {
     return narrow<T>(first).bits | (unsigned)narrow<T>(second).bits << 16;
