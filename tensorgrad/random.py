@@ -147,7 +147,7 @@ class RowKeys:
     def uniform(
         self, shape: tuple[int, ...], *, start: int = 0, dtype: DTypeLike = "float32", device: str = "cpu"
     ) -> Array:
-        """Uniform in [0, 1): each row has its stream's numbers from `start` on. `shape` begins with the number of keys."""
+        """Uniform in [0, 1): each row from number `start` of its stream on. `shape` begins with the number of keys."""
         shape, start = as_shape("uniform", shape), as_size("uniform", "start", start)
         if not shape or shape[0] != len(self.keys):
             raise ShapeError(

@@ -80,7 +80,7 @@ def test_a_draw_may_start_anywhere_in_the_stream(start: int) -> None:
     ],
 )
 def test_draws_are_pure_functions_of_the_key(draw: Callable[[tg.Key], Any]) -> None:
-    state = np.random.get_state()[1].copy()  # noqa: NPY002  the global generator is to be left alone
+    state = np.random.get_state()[1].copy()  # noqa: NPY002  the global generator must not change
     np.testing.assert_array_equal(draw(tg.Key(3, 4)), draw(tg.Key(3, 4)))
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     assert (draw(tg.Key(3, 4)) != draw(tg.Key(3, 5))).any()
@@ -247,7 +247,7 @@ def test_the_kernel_of_a_device_makes_the_same_numbers(dtype, cupy_kernels):
 
 @pytest.mark.parametrize("fixture", ["cupy", "cupy_kernels"])
 def test_keys_on_a_device_are_folded_and_drawn_from_there(fixture, request):
-    """By array expressions and by kernels; nothing is copied, and what is copied there later counts."""
+    """By array expressions and by kernels. Nothing is copied, and keys copied there later take effect."""
     request.getfixturevalue(fixture)
     cuda_kernels()  # are tried at first use
     keys = RowKeys((Key(1), Key(2**64 - 1, 2**63 + 5), Key(0, 3)))

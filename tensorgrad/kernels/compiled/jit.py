@@ -1,8 +1,8 @@
 """How the compiled kernels are compiled, and how their work is shared.
 
 A kernel is a loop over rows or elements. numba compiles it at its first call with arrays of some dtypes, and keeps it
-on disk. It runs without Python's lock, so that the threads of `kernels.threads` compute parts of it side by side. Shapes
-alone decide where it is cut.
+on disk. It runs without Python's lock, so that the threads of `kernels.threads` compute parts of it side by side.
+Shapes alone decide where it is cut.
 """
 
 from __future__ import annotations

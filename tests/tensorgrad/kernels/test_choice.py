@@ -1,4 +1,4 @@
-"""Who computes the kernels: by what is installed, by what the environment asks for, and said in words."""
+"""Which kernels compute: the choice by what is installed and by the environment, and its description."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ choose = kernels.cpu_kernels.__wrapped__  # anew: its result is kept for the pro
 
 @pytest.fixture
 def without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Python raises for an import of None is what it raises for a module that is not there."""
+    """Python raises the same error for a module that is None as for one that is missing."""
     for name in [name for name in sys.modules if name.startswith("tensorgrad.kernels.compiled")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(kernels, "compiled", raising=False)
@@ -74,7 +74,7 @@ def test_another_value_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         choose()
 
 
-def test_one_line_says_who_computes() -> None:
+def test_one_line_names_what_computes() -> None:
     assert re.fullmatch(r"kernels: (numba|NumPy).*; products: (oneDNN [\d.]+|NumPy \(.+\))", kernels.implementations())
 
 

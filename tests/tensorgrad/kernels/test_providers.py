@@ -1,4 +1,4 @@
-"""Providers are chosen by trying, and what was not chosen is known with its reason."""
+"""Providers are chosen by trying, and each rejected one is kept with its reason."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_a_probe_falls_back_to_is_no_call_of_the_program_s(caplog: pytest.L
 
 
 def test_where_speed_is_required_falling_back_is_an_error() -> None:
-    assert providers.choose("kernels", [("slow", works)]) == "slow but there"  # of one there is no faster one
+    assert providers.choose("kernels", [("slow", works)]) == "slow but there"  # a single candidate has no faster one
     with providers.requiring_fast():
         with pytest.raises(DeviceError, match=r"gemm: expected quick, as the fast provider is required, got slow"):
             providers.choose("gemm", [("quick", missing), ("slow", works)])

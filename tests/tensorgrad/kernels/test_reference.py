@@ -28,7 +28,7 @@ DTYPES = ["float64", "float32"]
 
 @pytest.fixture(params=["reference", "compiled"])
 def kernels(request: pytest.FixtureRequest) -> Any:
-    """Each set of kernels in turn: all must be their definitions."""
+    """Each set of kernels in turn: all must match the definitions."""
     if request.param == "compiled":
         pytest.importorskip("numba")
     return importlib.import_module(f"tensorgrad.kernels.{request.param}")

@@ -29,7 +29,7 @@ def normal(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
 
 
 def results(kernels: Any, rows: int, width: int, dtype: str) -> dict[str, Any]:
-    """Every kernel of rows, applied to the same numbers."""
+    """Every kernel over rows, applied to the same numbers."""
     x, g = normal((rows, width), dtype, 0), normal((rows, width), dtype, 1)
     weight, bias = normal((width,), dtype, 2), normal((width,), dtype, 3)
     found: dict[str, Any] = {}
@@ -114,7 +114,7 @@ def test_what_is_not_finite_stays_to_be_seen(bad: float) -> None:
         found = compute()
         is_row_finite = np.isfinite(found.reshape(5, -1)).all(axis=1)
         expected = [True, True, name.endswith("softmax") and bad == -np.inf, True, True]
-        if name == "cross_entropy" and bad == -np.inf:  # a class that cannot be
+        if name == "cross_entropy" and bad == -np.inf:  # an impossible class
             expected = [True] * 5
         if name == "log_softmax" and bad == -np.inf:  # its log-probability
             expected[2] = False
@@ -254,7 +254,7 @@ def test_attention_s_gradients_lie_side_by_side_where_they_fit() -> None:
 
 @pytest.mark.parametrize(("queries", "keys", "is_causal"), [(150, 150, True), (70, 33, True), (5, 131, False)])
 def test_attention_s_dropout(queries: int, keys: int, is_causal: bool) -> None:
-    """The weights that the definition drops: of one key for all, and of a key for each sample."""
+    """Drops the weights that the definition drops, for one key and for a key for each sample."""
     q, g = (normal((3, 4, queries, 8), "float32", seed) for seed in range(2))
     k, v = (normal((3, 2, keys, 8), "float32", seed) for seed in range(2, 4))
     mask = np.random.default_rng(0).random((3, 1, queries, keys)) < 0.8

@@ -1,4 +1,4 @@
-"""A kernel gives the same bits in the process that compiles it as in one that reads it from the disk."""
+"""A kernel gives the same bits in the process that compiles it and in one that reads it from disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels called with NumPy arrays, wherever they run: in the shim as they are, or on a GPU by copies."""
+"""The CUDA kernels called with NumPy arrays: in the shim as they are, or on a GPU through copies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["OnDevice", "OnHost"]
 
 
 class OnHost:
-    """The functions of `tensorgrad.kernels.cuda`, as they are."""
+    """The functions of `tensorgrad.kernels.cuda`, unchanged."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return functools.partial(self.call, getattr(cuda, name))
@@ -25,7 +25,7 @@ class OnHost:
 
 
 class OnDevice(OnHost):
-    """Theirs compute on the device. What one writes into an argument is copied back.
+    """The functions compute on the device. What one writes to an argument is copied back.
 
     bfloat16 is its bits, in uint16, which the device has as its own dtype.
     """
@@ -63,5 +63,5 @@ def _returned(x: Any) -> Any:
 
 
 def _by_stride(x: Any) -> list[int]:
-    """The order of axes in which x lies in memory, so that a copy lies there as it does."""
+    """The axes of x in the order of memory, so that a copy gets the same order."""
     return sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))

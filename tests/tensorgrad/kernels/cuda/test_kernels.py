@@ -22,7 +22,7 @@ from tests.cuda_shim import MAX_GRID, Shim, is_available, sanitized
 from tests.cupy_stand_in.kernels import choosing_anew
 from tests.tensorgrad.kernels.cuda.placed import OnDevice, OnHost
 
-# Of a result's largest element: what rounding it, and its terms, to the dtype may make of it.
+# Allowed error relative to a result's largest element: rounding of the result and of its terms to the dtype.
 TOLERANCES = {"float64": 1e-13, "float32": 3e-6, "float16": 4e-3, "bfloat16": 3e-2}
 DTYPES = list(TOLERANCES)
 # Rows and widths: none, one, less than a warp, read one by one and several at a time, more rows than a block's warps.
@@ -31,7 +31,7 @@ SHAPES = [(0, 8), (1, 1), (7, 33), (13, 64), (37, 200), (81, 24)]
 
 @pytest.fixture(params=["shim", pytest.param("gpu", marks=pytest.mark.gpu)])
 def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The kernels, with NumPy arrays in and out; bfloat16 is its bits. Arrays that they make start as NaN."""
+    """The kernels, with NumPy arrays in and out; bfloat16 as its bits. Arrays that they allocate start as NaN."""
     if request.param == "gpu":
         try:
             module = cuda_module()
@@ -61,7 +61,7 @@ def _poison(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
 
 
 def stored(a: np.ndarray, dtype: str) -> np.ndarray:
-    """Numbers as arrays of a dtype hold them."""
+    """Numbers rounded to a dtype, as an array stores them."""
     if dtype != "bfloat16":
         return a.astype(dtype)
     bits = a.astype(np.float32).view(np.uint32).astype(np.uint64)
@@ -69,7 +69,7 @@ def stored(a: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def numbers(a: np.ndarray) -> np.ndarray:
-    """What an array means, in float64."""
+    """The values of an array, in float64."""
     return (a.astype(np.uint32) << 16).view(np.float32).astype(np.float64) if a.dtype == np.uint16 else a.astype(float)
 
 
@@ -87,7 +87,7 @@ def assert_close(got: np.ndarray, expected: np.ndarray, dtype: str) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_norms(cuda: Any, shape: tuple[int, int], dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if shape == (37, 200):
-        monkeypatch.setattr(norm, "_GRADIENT_BLOCKS", 3)  # whose warps take several rows
+        monkeypatch.setattr(norm, "_GRADIENT_BLOCKS", 3)  # warps then take several rows
     x, g, w, b = (normal(s, dtype, i) for i, s in enumerate((shape, shape, shape[1:], shape[1:])))
     xs, gs, ws, bs = map(numbers, (x, g, w, b))
     for bias, exact_bias in ((b, bs), (None, None)):
@@ -159,7 +159,7 @@ def test_an_mlp_s_activation(cuda: Any, shape: tuple[int, int], activation: str,
     xs, gs = numbers(x), numbers(g)
     exact, *gradients = reference.mlp_activation_gradient(gs, xs, activation, False, True)
     assert_close(cuda.mlp_activation(x, None, activation, False), exact, dtype)
-    if dtype != "bfloat16":  # whose bits NumPy does not add
+    if dtype != "bfloat16":  # NumPy does not add its bits
         bias = normal(shape[1:], dtype, 2)
         moved = x.copy()
         y = cuda.mlp_activation(moved, bias, activation, False)
@@ -263,7 +263,7 @@ def test_rope(cuda: Any, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_adamw_and_the_norm(cuda: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimizer, "_MAX_BLOCKS", 2)  # whose threads take several elements
+    monkeypatch.setattr(optimizer, "_MAX_BLOCKS", 2)  # threads then take several elements
     for size in (0, 1, 1001, 9000):
         g = normal((size,), dtype)
         exact = np.sqrt((numbers(g) ** 2).sum())
@@ -292,7 +292,7 @@ def test_adamw_and_the_norm(cuda: Any, dtype: str, monkeypatch: pytest.MonkeyPat
 def test_adamw_writes_the_copy_that_cast_makes(cuda: Any, dtype: str, narrow: str) -> None:
     kept = "uint16" if narrow == "bfloat16" else narrow
     options: Any = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
-    for size, start in ((1001, 0), (2304, 0), (2304, 3)):  # the last begins where it cannot be written to by vectors
+    for size, start in ((1001, 0), (2304, 0), (2304, 3)):  # vectors cannot write to where the last one begins
         p, g, m, v = (stored(abs(numbers(normal((size,), dtype, i))), dtype) for i in range(4))
         plain = [a.copy() for a in (p, m, v)]
         whole = np.full(size + 3, 7, kept)
@@ -315,7 +315,7 @@ def test_adamw_writes_the_copy_that_cast_makes(cuda: Any, dtype: str, narrow: st
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [*SHAPES, (700, 5), (200, 264)])
 def test_sums_over_rows(cuda: Any, shape: tuple[int, int], dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of dense rows and columns, of parts of wider ones, and of what has neither; in the same order again."""
+    """Dense rows and columns, parts of wider ones, and neither; the order is the same again."""
     monkeypatch.setattr(rows, "_BLOCKS", 4)
     whole = normal((shape[0] + 1, 2 * shape[1] + 8), dtype)
     turned = np.ascontiguousarray(whole.T)
@@ -426,7 +426,7 @@ def test_casts_round_to_the_nearest(cuda: Any, source: str, target: str) -> None
 def test_taken_rows_are_the_table_s(cuda: Any, dtype: str, of_ids: str) -> None:
     rng = np.random.default_rng(0)
     wide = normal((9, 40), dtype)
-    odd = normal((9, 41), dtype)[:, :24]  # whose rows do not begin where several elements may be read at once
+    odd = normal((9, 41), dtype)[:, :24]  # rows do not begin where vectors may be read
     for table in (
         normal((9, 24), dtype),
         normal((9, 5), dtype),
@@ -446,8 +446,8 @@ def test_taken_rows_are_the_table_s(cuda: Any, dtype: str, of_ids: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_dropout_is_the_key_s(cuda: Any, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The numbers of the definition, drawn in the kernel: of one key, and of a key for each row; exactly."""
-    monkeypatch.setattr(cuda_random, "_MAX_GRID_Y", 2)  # whose blocks take several rows
+    """The kernel draws exactly the definition's numbers, for one key and for a key for each row."""
+    monkeypatch.setattr(cuda_random, "_MAX_GRID_Y", 2)  # blocks then take several rows
     one, rows = Key(2**63 + 1, 9), RowKeys(tuple(Key(3).fold_in(i) for i in range(5)))
     for key, shape in ((one, (5, 3, 16)), (one, (7, 33)), (one, ()), (one, (0, 3)), (rows, (5, 24)), (rows, (5, 3, 7))):
         x = np.asarray(normal(shape, dtype))
@@ -481,7 +481,7 @@ def test_results_do_not_depend_on_the_order_of_threads(cuda: Any) -> None:
 @pytest.mark.untraced
 @pytest.mark.skipif(not is_available(), reason="needs g++")
 def test_the_address_sanitizer_finds_nothing() -> None:
-    """In the same tests, of one dtype: every access to memory is to an array, or to shared memory as launched."""
+    """The same tests for one dtype: every access is to an array, or to the shared memory of the launch."""
     chosen = [
         "-q",
         "-p",

@@ -1,4 +1,4 @@
-"""Kernels as they reach CuPy: loaded once, with arguments, grids and shared memory that it takes."""
+"""How kernels reach CuPy: loaded once, with arguments, grids and shared memory in CuPy's terms."""
 
 from __future__ import annotations
 

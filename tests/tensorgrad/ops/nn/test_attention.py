@@ -1,4 +1,4 @@
-"""Attention over lengths that do not fit the kernel's blocks; who may see whom; rope."""
+"""Attention over lengths that do not fit the kernel's blocks; masks; rope."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_rope_of_any_number_of_leading_axes(shape: tuple[int, ...]) -> None:
     "mask_shape", [(1, 1, 300, 300), (6, 1, 300, 300), (6, 1, 1, 300), (1, 1, 300, 1), (6, 1, 300, 1)]
 )
 def test_masks_over_many_blocks(mask_shape: tuple[int, ...]) -> None:
-    """Samples and queries are worked off in blocks: each finds its own part of the mask."""
+    """Samples and queries are computed in blocks: each block finds its own part of the mask."""
     rng = np.random.default_rng(0)
     q, k, v = (rng.normal(size=(6, 1, 300, 2)) for _ in range(3))
     mask = rng.random(mask_shape) < 0.7

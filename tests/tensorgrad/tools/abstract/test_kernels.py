@@ -1,4 +1,4 @@
-"""The kernels on shapes: they allocate as the reference does, and count by the formula."""
+"""The kernels on shapes: they allocate like the reference, and count by the formula."""
 
 from __future__ import annotations
 

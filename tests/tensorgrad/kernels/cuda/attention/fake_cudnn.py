@@ -22,13 +22,13 @@ heur_mode = types.SimpleNamespace(A="A")
 diagonal_alignment = types.SimpleNamespace(TOP_LEFT="top left")
 WORKSPACE_BYTES = 640
 
-plans: list[Any] = []  # every graph that was planned, with what it was asked
+plans: list[Any] = []  # every planned graph, with its options
 executions: list[dict[str, Any]] = []
 streams: dict[int, int] = {}
 refused: list[float] = []
-limits: list[str | None] = []  # of the memory of a backward, as found when it was planned
-has_no_linear_backward: list[bool] = []  # of any length: a limit is too little
-UNLUCKY_SCALE = 13  # of which there is no plan
+limits: list[str | None] = []  # on a backward's workspace, at the time of planning
+has_no_linear_backward: list[bool] = []  # any length: no backward works within a limit
+UNLUCKY_SCALE = 13  # for which there is no plan
 
 
 class cudnnGraphNotSupportedError(Exception): ...

@@ -1,4 +1,4 @@
-"""What attention's tests on the CPU share: arrays of every element type, and an array module whose memory is nan."""
+"""Shared by attention's tests on the CPU: arrays of every element type, and an array module whose memory is nan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAN_BFLOAT16 = 0x7FC1
 
 
 class Memory:
-    """What our kernels ask of CuPy, by NumPy. NumPy has no bfloat16: its bits stand in uint16."""
+    """NumPy in place of CuPy, as far as our kernels use it. uint16 holds the bits of bfloat16."""
 
     ascontiguousarray = staticmethod(np.ascontiguousarray)
     broadcast_to = staticmethod(np.broadcast_to)
@@ -51,7 +51,7 @@ def exact(x: np.ndarray) -> np.ndarray:
 def attention_inputs(
     element: str, width: int, heads: int, kv_heads: int, queries: int, keys: int, *, spread: float = 1.0
 ) -> tuple[np.ndarray, ...]:
-    """g, q, k, v of two samples: q, k and v are views of one (B, T, H + 2 K, D) where lengths agree."""
+    """g, q, k, v for two samples: q, k and v are views of one (B, T, H + 2 K, D) if lengths agree."""
     random = np.random.default_rng([width, heads, queries, keys])
 
     def normal(count: int, length: int) -> np.ndarray:

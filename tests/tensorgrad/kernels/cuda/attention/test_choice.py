@@ -1,4 +1,4 @@
-"""Who computes which call: by a stand-in for CuPy, the shim for its kernels, and a stand-in for cuDNN."""
+"""Which provider computes which call, with stand-ins for CuPy and cuDNN; the shim runs the kernels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ONE, EACH = as_pairs(Key(1), "cpu"), as_pairs(RowKeys(Key(1).split(2)), "cpu")
 
 @pytest.fixture
 def shim(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shim]:
-    """CuPy's stand-in, whose kernels the shim runs; no cuDNN; nothing chosen."""
+    """The shim, running kernels for CuPy's stand-in; no cuDNN; nothing chosen."""
     monkeypatch.setitem(sys.modules, "cudnn", None)
     for name in ("_choices", "_chosen", "_fallbacks"):
         monkeypatch.setattr(providers, name, {})
@@ -74,7 +74,7 @@ def compute(element: str, width: int, queries: int, keys: int, *, scale: float =
 
 
 def choices() -> list[providers.Choice]:
-    """Those of attention: the definition chooses who computes its products as well."""
+    """The choices for attention: the definition chooses a provider of products as well."""
     return [choice for choice in providers.choices() if choice.need.startswith("attention")]
 
 
@@ -93,7 +93,7 @@ def test_cudnn_is_chosen_where_it_computes_rightly(with_cudnn: Shim) -> None:
         compute("float16", 32, 40, 40)
     assert chosen() == {"attention in float16": "cudnn"}
     assert not with_cudnn.launched
-    assert len(fake_cudnn.executions) == 4  # twice to find out, twice for the call
+    assert len(fake_cudnn.executions) == 4  # twice in the trial, twice for the call
 
 
 def test_our_own_kernel_is_chosen_where_there_is_no_cudnn(shim: Shim) -> None:
@@ -146,11 +146,11 @@ def test_what_cudnn_does_not_take_the_next_one_does(with_cudnn: Shim) -> None:
     compute("float16", 32, 40, 40)
     compute("float16", 32, 40, 40, scale=fake_cudnn.UNLUCKY_SCALE)
     assert kernels_of(with_cudnn) == {"attention_flash.cu"}
-    compute("float16", 12, 40, 40)  # and what neither takes the definition
+    compute("float16", 12, 40, 40)  # neither takes this, so the definition does
     assert not with_cudnn.launched
     assert [fallback.reason for fallback in providers.fallbacks()] == [
         "cuDNN has no plan: no engine for scale 13",
-        "heads of width 12",  # of cuDNN, and of our own kernel
+        "heads of width 12",  # from cuDNN, then from our own kernel
         "heads of width 12",
     ]
 
@@ -161,7 +161,7 @@ def test_what_the_only_kernel_does_not_take_is_unfused(shim: Shim) -> None:
 
 
 def test_a_few_queries_need_no_plan(with_cudnn: Shim) -> None:
-    """As in generating: another length at every token."""
+    """Generating attends to another length at every token."""
     with providers.requiring_fast():
         compute("float16", 32, 40, 40)
         before = len(fake_cudnn.plans)
@@ -179,7 +179,7 @@ def test_masks_and_dropout_are_our_own_kernel_s(with_cudnn: Shim, rest: dict[str
     assert chosen() == {"attention in float16, with a mask or dropout": "flash"}
     assert kernels_of(with_cudnn) == {"attention_flash.cu"}
     assert not fake_cudnn.executions
-    compute("float16", 12, 40, 40, **rest)  # and what it does not take the definition's
+    compute("float16", 12, 40, 40, **rest)  # not taken either, so the definition computes it
     assert [fallback.reason for fallback in providers.fallbacks()] == ["heads of width 12"]
 
 

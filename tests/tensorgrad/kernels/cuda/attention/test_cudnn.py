@@ -23,7 +23,7 @@ CAUSAL = Attending(is_causal=True, scale=1)
 
 
 class FakeCuPy:
-    """What the provider asks of CuPy, by NumPy; new memory is nan."""
+    """NumPy in place of CuPy, as far as the provider uses it; new memory is nan."""
 
     cuda = types.SimpleNamespace(
         Device=lambda: types.SimpleNamespace(id=0), get_current_stream=lambda: types.SimpleNamespace(ptr=77)
@@ -43,7 +43,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> cudnn.CuDNN:
 
 
 def case(normal: Any, *, heads: int = 4, kv_heads: int = 4, queries: int = 9, keys: int = 9) -> list[np.ndarray]:
-    """g, q, k, v in float16: views of one projection's output where lengths agree."""
+    """g, q, k, v in float16: views of one projection's output if lengths agree."""
     if queries == keys:
         qkv = normal(2, queries, heads + 2 * kv_heads, 16).astype(np.float16).transpose(0, 2, 1, 3)
         parts = [qkv[:, :heads], qkv[:, heads : heads + kv_heads], qkv[:, heads + kv_heads :]]
@@ -148,7 +148,7 @@ def test_what_cudnn_has_no_plan_for_is_asked_once(provider: cudnn.CuDNN, normal:
 def test_large_backwards_are_to_work_in_little_memory(
     provider: cudnn.CuDNN, normal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If they can, and if nobody has said otherwise."""
+    """If cuDNN has such a plan, and the environment sets no limit."""
     g, q, k, v = case(normal)
     out, stats = provider.attention(q, k, v, CAUSAL)
     small = provider.attention_gradient(g, q, k, v, out, stats, CAUSAL)
@@ -178,7 +178,7 @@ def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch, version: st
         cudnn.load()
 
 
-# --- with cuDNN itself, which says of a graph whether it is one, without a device ---------------
+# --- cuDNN itself validates graphs without a device ---------------------------------------------
 
 
 def views(heads: int, kv_heads: int, queries: int, keys: int, width: int) -> tuple[cudnn.View, ...]:

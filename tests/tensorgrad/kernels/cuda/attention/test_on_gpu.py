@@ -48,7 +48,7 @@ def provider(request: Any, cupy: Any) -> Any:
 
 
 def arrays_of(dtype: str, heads: int, kv_heads: int, queries: int, keys: int, width: int) -> list[Any]:
-    """g, q, k, v of two samples on the device, views of one projection where lengths agree."""
+    """g, q, k, v for two samples on the device, views of one projection if lengths agree."""
     random = np.random.default_rng([heads, queries, keys, width])
 
     def normal(count: int, length: int) -> Any:

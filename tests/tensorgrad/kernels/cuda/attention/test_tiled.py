@@ -87,7 +87,7 @@ def test_both_directions(
     check(element, both(arrays, is_causal, seed=queries), definition(arrays, is_causal))
 
 
-MASKS = {  # of what shape, and whether of bool
+MASKS = {  # shape, and whether it is bool
     "of bool": (("B", "H", "T", "S"), True),
     "added": (("B", "H", "T", "S"), False),
     "of keys": (("B", "1", "1", "S"), True),
@@ -96,7 +96,7 @@ MASKS = {  # of what shape, and whether of bool
 
 
 def mask_of(name: str | None, element: str, heads: int, queries: int, keys: int) -> np.ndarray | None:
-    """One that lets the third query see nothing, where it tells queries apart."""
+    """A mask. If it differs by query, the third query sees nothing."""
     if name is None:
         return None
     letters, is_bool = MASKS[name]
@@ -111,7 +111,7 @@ def mask_of(name: str | None, element: str, heads: int, queries: int, keys: int)
 ONE, EACH = as_pairs(Key(2**64 - 5, 3), "cpu"), as_pairs(RowKeys(Key(1).split(2)), "cpu")
 
 
-# Of the numbers of a counter, 8, each row of weights begins anywhere, unless keys are a multiple of them.
+# A counter gives 8 numbers. A row of weights begins at any of them, unless the keys are a multiple of 8.
 @pytest.mark.parametrize(
     ("element", "width", "heads", "kv_heads", "queries", "keys", "is_causal", "mask", "dropout"),
     [
@@ -248,7 +248,7 @@ with running_with(Shim(1)):
 @pytest.mark.untraced
 @pytest.mark.parametrize(("element", "width"), [("float16", 32), ("float64", 24)])
 def test_nothing_outside_of_arrays_is_touched(element: str, width: int) -> None:
-    """AddressSanitizer finds nothing, and what it is to find where the results' memory is too short."""
+    """AddressSanitizer finds nothing, but does find an overflow if the results' memory is too short."""
     done = sanitized(element, width, missing=0)
     assert done.returncode == 0, done.stderr
     done = sanitized(element, width, missing=2)
@@ -257,7 +257,7 @@ def test_nothing_outside_of_arrays_is_touched(element: str, width: int) -> None:
 
 
 def sanitized(element: str, width: int, missing: int) -> subprocess.CompletedProcess[str]:
-    """PROGRAM with AddressSanitizer's runtime loaded before all else."""
+    """PROGRAM with AddressSanitizer's runtime preloaded."""
     runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     if not Path(runtime.stdout.strip()).exists() or shutil.which("g++") is None:
         pytest.skip("needs AddressSanitizer")
