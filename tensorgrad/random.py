@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +55,10 @@ class Key:
     def bits(self, count: int, *, start: int = 0) -> Array:
         """The words of the stream at `start`, `start` + 1, ...: `count` of them, uint64, on the CPU."""
         count, start = as_size("bits", "count", count), as_size("bits", "start", start)
-        with _fitting_into_memory("bits", count):
+        try:
             return philox.words(as_pairs(self, "cpu"), count, start)[0]  # type: ignore[no-any-return]
+        except (MemoryError, ValueError):
+            raise _too_many("bits", count) from None
 
     def uniform(
         self, shape: tuple[int, ...] = (), *, start: int = 0, dtype: DTypeLike = "float32", device: str = "cpu"
@@ -188,14 +188,11 @@ def _uniform(keys_R2: Array, count: int, start: int, dtype: DTypeLike) -> Array:
         raise DTypeError(
             f"uniform: expected dtype float32 or float64, got {as_dtype(dtype)}: convert the numbers afterwards"
         )
-    with _fitting_into_memory("uniform", count):
-        return kernels_for(keys_R2).uniform(keys_R2, count, start, as_dtype(dtype))
-
-
-@contextmanager
-def _fitting_into_memory(op: str, count: int) -> Iterator[None]:
-    """Raises ShapeError where NumPy cannot make `count` numbers."""
     try:
-        yield
+        return kernels_for(keys_R2).uniform(keys_R2, count, start, as_dtype(dtype))
     except (MemoryError, ValueError):
-        raise ShapeError(f"{op}: expected a count that fits into memory, got {count}: draw fewer") from None
+        raise _too_many("uniform", count) from None
+
+
+def _too_many(op: str, count: int) -> ShapeError:
+    return ShapeError(f"{op}: expected a count that fits into memory, got {count}: draw fewer")

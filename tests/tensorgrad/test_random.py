@@ -180,6 +180,8 @@ def test_fold_in_takes_elements_of_integer_arrays() -> None:
         (lambda: tg.Key(0).fold_in("a"), "fold_in: "),
         (lambda: tg.Key(0).fold_in(1.0), "fold_in: "),
         (lambda: tg.Key(0).uniform((2,), dtype="int64"), "uniform: "),
+        (lambda: tg.Key(0).uniform((2**60,)), "uniform: expected a count that fits into memory"),
+        (lambda: tg.Key(0).bits(2**60), "bits: expected a count that fits into memory"),
     ],
 )
 def test_errors(program: Callable[[], Any], message: str) -> None:
