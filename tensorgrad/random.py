@@ -20,7 +20,7 @@ from tensorgrad import array as arrays
 from tensorgrad.arguments import as_integer, as_shape, as_size
 from tensorgrad.array import Array
 from tensorgrad.dtype import DTypeLike, as_dtype, is_float
-from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
+from tensorgrad.errors import ArgumentError, DeviceMemoryError, DTypeError, ShapeError, shown
 from tensorgrad.kernels import kernels_for
 from tensorgrad.kernels.reference import philox
 
@@ -190,6 +190,8 @@ def _uniform(keys_R2: Array, count: int, start: int, dtype: DTypeLike) -> Array:
         )
     try:
         return kernels_for(keys_R2).uniform(keys_R2, count, start, as_dtype(dtype))
+    except DeviceMemoryError:  # says more
+        raise
     except (MemoryError, ValueError):
         raise _too_many("uniform", count) from None
 
