@@ -216,14 +216,14 @@ def test_attention(
         mask[0, 0, 0] = False  # this query sees nothing
     elif mask_kind == "float":
         mask = normal((1, heads[0], 1, keys), "float32", 5)
-    options = (mask, is_causal, depth**-0.5, None)
-    out, logsumexp = compiled.attention(q, k, v, *options)
-    expected, expected_logsumexp = reference.attention(q, k, v, *options)
+    attending = Attending(is_causal=is_causal, scale=depth**-0.5, mask=mask)
+    out, logsumexp = compiled.attention(q, k, v, attending)
+    expected, expected_logsumexp = reference.attention(q, k, v, attending)
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=3e-6)
     np.testing.assert_allclose(logsumexp, expected_logsumexp, rtol=1e-5, atol=3e-6)
     assert out.transpose(0, 2, 1, 3).flags.c_contiguous
-    gradients = compiled.attention_gradient(g, q, k, v, out, logsumexp, *options)
-    expected_gradients = reference.attention_gradient(g, q, k, v, expected, expected_logsumexp, *options)
+    gradients = compiled.attention_gradient(g, q, k, v, out, logsumexp, attending)
+    expected_gradients = reference.attention_gradient(g, q, k, v, expected, expected_logsumexp, attending)
     for got, want in zip(gradients, expected_gradients, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-5 * max(1.0, np.abs(want).max()))
 
