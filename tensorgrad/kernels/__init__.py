@@ -53,8 +53,8 @@ class Kernels(Protocol):
     def mlp_activation(self, x_NG: Array, bias_G: Array | None, activation: str, is_rounded: bool) -> Array:
         """The activation of x + bias, (N, F); the bias is added to x in place.
 
-        `activation`: gelu, gelu_tanh or relu_squared, with G = F; or swiglu, with G = 2 F and the gate first.
-        `is_rounded`, for float32 on the CPU: the result is rounded to bfloat16, and returned as its bits in uint16.
+        `activation`: gelu, gelu_tanh, relu_squared; or swiglu, whose x is (N, G = 2 F) with the gate first, where
+        for the others G = F. `is_rounded`, of float32 on the CPU: to `kernels.bfloat16.BFLOAT16`.
         """
         ...
 
@@ -101,28 +101,34 @@ class Kernels(Protocol):
     ) -> Array:
         """softmax_N * p - target_N * onehot(target) - spread_N * spread, in the dtype of the logits, (N, V).
 
-        The result is written to `out_NV` if given, an array of that dtype in C order, which may be `logits_NV` itself.
-        With `is_rounded`, for float32 on the CPU, the result is rounded to bfloat16: its bits fill the first halves of
-        the rows of `out_NV`.
+        It is written to `out_NV` where one is given, in C order and of that dtype: this may be `logits_NV` itself.
+        With `is_rounded`, for float32 on the CPU, it is rounded to BFLOAT16, in the first halves of that array's rows.
         """
         ...
 
-    def layer_norm(self, x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
-        """The output, and each row's mean and 1 / standard deviation: (N, C), (N, 1), (N, 1)."""
+    def layer_norm(
+        self, x_NC: Array, weight_C: Array | None, bias_C: Array | None, eps: float
+    ) -> tuple[Array, Array, Array]:
+        """The output, and each row's mean and 1 / standard deviation: (N, C), (N, 1), (N, 1).
+
+        Without a weight it is 1, bit for bit; without a bias, 0.
+        """
         ...
 
     def layer_norm_gradient(
-        self, g_NC: Array, x_NC: Array, weight_C: Array, mean_N1: Array, rstd_N1: Array
-    ) -> tuple[Array, Array, Array]:
-        """dx, dweight, dbias."""
+        self, g_NC: Array, x_NC: Array, weight_C: Array | None, mean_N1: Array, rstd_N1: Array
+    ) -> tuple[Array, Array | None, Array]:
+        """dx, dweight, dbias; dweight is None without a weight."""
         ...
 
-    def rms_norm(self, x_NC: Array, weight_C: Array, eps: float) -> tuple[Array, Array]:
-        """The output, and each row's 1 / root mean square: (N, C), (N, 1)."""
+    def rms_norm(self, x_NC: Array, weight_C: Array | None, eps: float) -> tuple[Array, Array]:
+        """The output, and each row's 1 / root mean square: (N, C), (N, 1). Without a weight it is 1, bit for bit."""
         ...
 
-    def rms_norm_gradient(self, g_NC: Array, x_NC: Array, weight_C: Array, rstd_N1: Array) -> tuple[Array, Array]:
-        """dx, dweight."""
+    def rms_norm_gradient(
+        self, g_NC: Array, x_NC: Array, weight_C: Array | None, rstd_N1: Array
+    ) -> tuple[Array, Array | None]:
+        """dx, dweight; dweight is None without a weight."""
         ...
 
     def attention(self, q_BHTD: Array, k_BKSD: Array, v_BKSD: Array, attending: Attending) -> tuple[Array, Array]:

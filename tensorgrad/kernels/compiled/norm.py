@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from tensorgrad.array import Array
+from tensorgrad.dtype import DType
 from tensorgrad.kernels import reference
 from tensorgrad.kernels.compiled.jit import are_contiguous_floats, in_parts, summing
 from tensorgrad.kernels.compiled.sums import NUM_ROWS, sum_of_parts
@@ -12,16 +15,27 @@ from tensorgrad.kernels.compiled.sums import NUM_ROWS, sum_of_parts
 __all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
 
 
-def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
+def _weight(weight_C: Array | None, x_NC: Array) -> Array:
+    """The weight, or ones: kernels without a weight would be fused, and so rounded, in another way."""
+    return _ones(x_NC.shape[1], x_NC.dtype) if weight_C is None else weight_C
+
+
+@functools.lru_cache(maxsize=16)
+def _ones(width: int, dtype: DType) -> Array:
+    return np.ones(width, dtype)
+
+
+def layer_norm(x_NC: Array, weight_C: Array | None, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
     if not are_contiguous_floats(x_NC, weight_C, bias_C, like=x_NC):
         return reference.layer_norm(x_NC, weight_C, bias_C, eps)
     out = np.empty_like(x_NC)
     mean_N1, rstd_N1 = np.empty((len(x_NC), 1), x_NC.dtype), np.empty((len(x_NC), 1), x_NC.dtype)
-    bias = weight_C[:0] if bias_C is None else bias_C
+    weight = _weight(weight_C, x_NC)
+    bias = weight[:0] if bias_C is None else bias_C
 
     def work(start: int, stop: int) -> None:
         rows = slice(start, stop)
-        _layer_norm(x_NC[rows], weight_C, bias, eps, out[rows], mean_N1[rows], rstd_N1[rows])
+        _layer_norm(x_NC[rows], weight, bias, eps, out[rows], mean_N1[rows], rstd_N1[rows])
 
     in_parts(len(x_NC), x_NC.size, work)
     return out, mean_N1, rstd_N1
@@ -52,22 +66,23 @@ def _layer_norm(x_NC, weight, bias, eps, out_NC, mean_N1, rstd_N1):
 
 
 def layer_norm_gradient(
-    g_NC: Array, x_NC: Array, weight_C: Array, mean_N1: Array, rstd_N1: Array
-) -> tuple[Array, Array, Array]:
+    g_NC: Array, x_NC: Array, weight_C: Array | None, mean_N1: Array, rstd_N1: Array
+) -> tuple[Array, Array | None, Array]:
     if not are_contiguous_floats(g_NC, x_NC, weight_C, mean_N1, rstd_N1, like=x_NC):
         return reference.layer_norm_gradient(g_NC, x_NC, weight_C, mean_N1, rstd_N1)
-    dx_NC = np.empty_like(x_NC)
-    parts = np.empty((-(-len(x_NC) // NUM_ROWS), 2 * len(weight_C)), x_NC.dtype)
+    dx_NC, width = np.empty_like(x_NC), x_NC.shape[1]
+    weight = _weight(weight_C, x_NC)
+    parts = np.empty((-(-len(x_NC) // NUM_ROWS), 2 * width), x_NC.dtype)
 
     def work(start: int, stop: int) -> None:
         rows = slice(start * NUM_ROWS, stop * NUM_ROWS)
         _layer_norm_gradient(
-            g_NC[rows], x_NC[rows], weight_C, mean_N1[rows], rstd_N1[rows], dx_NC[rows], parts[start:stop]
+            g_NC[rows], x_NC[rows], weight, mean_N1[rows], rstd_N1[rows], dx_NC[rows], parts[start:stop]
         )
 
     in_parts(len(parts), x_NC.size, work)
-    dweight, dbias = sum_of_parts(parts).reshape(2, len(weight_C))
-    return dx_NC, dweight, dbias
+    dweight, dbias = sum_of_parts(parts).reshape(2, width)
+    return dx_NC, None if weight_C is None else dweight, dbias
 
 
 @summing
@@ -93,14 +108,15 @@ def _layer_norm_gradient(g_NC, x_NC, weight, mean_N1, rstd_N1, dx_NC, parts):
                 dx[i] = rstd * (g[i] * weight[i] - mean_t - normal * mean_tn)
 
 
-def rms_norm(x_NC: Array, weight_C: Array, eps: float) -> tuple[Array, Array]:
+def rms_norm(x_NC: Array, weight_C: Array | None, eps: float) -> tuple[Array, Array]:
     if not are_contiguous_floats(x_NC, weight_C, like=x_NC):
         return reference.rms_norm(x_NC, weight_C, eps)
     out = np.empty_like(x_NC)
     rstd_N1 = np.empty((len(x_NC), 1), x_NC.dtype)
+    weight = _weight(weight_C, x_NC)
 
     def work(start: int, stop: int) -> None:
-        _rms_norm(x_NC[start:stop], weight_C, eps, out[start:stop], rstd_N1[start:stop])
+        _rms_norm(x_NC[start:stop], weight, eps, out[start:stop], rstd_N1[start:stop])
 
     in_parts(len(x_NC), x_NC.size, work)
     return out, rstd_N1
@@ -120,18 +136,20 @@ def _rms_norm(x_NC, weight, eps, out_NC, rstd_N1):
             out[i] = x[i] * rstd * weight[i]
 
 
-def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array, rstd_N1: Array) -> tuple[Array, Array]:
+def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array | None, rstd_N1: Array) -> tuple[Array, Array | None]:
     if not are_contiguous_floats(g_NC, x_NC, weight_C, rstd_N1, like=x_NC):
         return reference.rms_norm_gradient(g_NC, x_NC, weight_C, rstd_N1)
     dx_NC = np.empty_like(x_NC)
-    parts = np.empty((-(-len(x_NC) // NUM_ROWS), len(weight_C)), x_NC.dtype)
+    weight = _weight(weight_C, x_NC)
+    parts = np.empty((-(-len(x_NC) // NUM_ROWS), x_NC.shape[1]), x_NC.dtype)
 
     def work(start: int, stop: int) -> None:
         rows = slice(start * NUM_ROWS, stop * NUM_ROWS)
-        _rms_norm_gradient(g_NC[rows], x_NC[rows], weight_C, rstd_N1[rows], dx_NC[rows], parts[start:stop])
+        _rms_norm_gradient(g_NC[rows], x_NC[rows], weight, rstd_N1[rows], dx_NC[rows], parts[start:stop])
 
     in_parts(len(parts), x_NC.size, work)
-    return dx_NC, sum_of_parts(parts)
+    dweight = sum_of_parts(parts)
+    return dx_NC, None if weight_C is None else dweight
 
 
 @summing

@@ -19,8 +19,8 @@ _PLACES = WARP * 8  # columns that a warp reads at once, at most
 _MAX_SHARED_BYTES = 96 * 1024  # what every architecture from sm_80 on has for a block
 
 
-def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
-    x, weight, bias = dense(x_NC), dense(weight_C), None if bias_C is None else dense(bias_C)
+def layer_norm(x_NC: Array, weight_C: Array | None, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
+    x, weight, bias = dense(x_NC), _dense(weight_C), _dense(bias_C)
     xp, (rows, width) = module_of(x), x.shape
     out, wide = xp.empty(x.shape, x.dtype), wide_dtype(x)
     mean, rstd = xp.empty((rows, 1), wide), xp.empty((rows, 1), wide)
@@ -30,8 +30,8 @@ def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -
     return out, mean, rstd
 
 
-def rms_norm(x_NC: Array, weight_C: Array, eps: float) -> tuple[Array, Array]:
-    x, weight = dense(x_NC), dense(weight_C)
+def rms_norm(x_NC: Array, weight_C: Array | None, eps: float) -> tuple[Array, Array]:
+    x, weight = dense(x_NC), _dense(weight_C)
     xp, (rows, width) = module_of(x), x.shape
     out, wide = xp.empty(x.shape, x.dtype), wide_dtype(x)
     rstd = xp.empty((rows, 1), wide)
@@ -42,27 +42,31 @@ def rms_norm(x_NC: Array, weight_C: Array, eps: float) -> tuple[Array, Array]:
 
 
 def layer_norm_gradient(
-    g_NC: Array, x_NC: Array, weight_C: Array, mean_N1: Array, rstd_N1: Array
-) -> tuple[Array, Array, Array]:
+    g_NC: Array, x_NC: Array, weight_C: Array | None, mean_N1: Array, rstd_N1: Array
+) -> tuple[Array, Array | None, Array]:
     if not _fits("layer_norm", x_NC, kinds=2):
         return reference.layer_norm_gradient(g_NC, x_NC, weight_C, mean_N1, rstd_N1)
-    dx, (dweight, dbias) = _gradient("layer_norm_gradient", g_NC, x_NC, weight_C, (mean_N1, rstd_N1))
-    return dx, dweight, dbias
+    dx, (dbias, *dweight) = _gradient("layer_norm_gradient", g_NC, x_NC, weight_C, (mean_N1, rstd_N1))
+    return dx, dweight[0] if dweight else None, dbias
 
 
-def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array, rstd_N1: Array) -> tuple[Array, Array]:
+def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array | None, rstd_N1: Array) -> tuple[Array, Array | None]:
     if not _fits("rms_norm", x_NC, kinds=1):
         return reference.rms_norm_gradient(g_NC, x_NC, weight_C, rstd_N1)
-    dx, (dweight,) = _gradient("rms_norm_gradient", g_NC, x_NC, weight_C, (rstd_N1,))
-    return dx, dweight
+    dx, dweight = _gradient("rms_norm_gradient", g_NC, x_NC, weight_C, (rstd_N1,))
+    return dx, dweight[0] if len(dweight) else None
+
+
+def _dense(a: Array | None) -> Array | None:
+    return None if a is None else dense(a)
 
 
 def _gradient(
-    name: str, g_NC: Array, x_NC: Array, weight_C: Array, statistics: tuple[Array, ...]
+    name: str, g_NC: Array, x_NC: Array, weight_C: Array | None, statistics: tuple[Array, ...]
 ) -> tuple[Array, Array]:
-    """dx, and as many rows of sums over the rows as there are statistics."""
-    g, x, weight = dense(g_NC), dense(x_NC), dense(weight_C)
-    xp, (rows, width), kinds = module_of(x), x.shape, len(statistics)
+    """dx, and the gradients of the bias, if there is a mean, and of the weight, if there is one, as rows."""
+    g, x, weight = dense(g_NC), dense(x_NC), _dense(weight_C)
+    xp, (rows, width), kinds = module_of(x), x.shape, len(statistics) - (weight_C is None)
     warps = _warps(x, kinds)
     dx, wide = xp.empty(x.shape, x.dtype), wide_dtype(x)
     blocks = max(1, min(_GRADIENT_BLOCKS, -(-rows // warps)))
@@ -74,25 +78,26 @@ def _gradient(
         *(g, x, weight, *map(dense, statistics), dx, partials, np.int64(rows), np.int64(width)),
         shared_bytes=warps * _sums_bytes(x, kinds),
     )
-    sums = xp.empty((kinds, width), weight.dtype)
-    add_partials(partials.reshape(blocks, -1), sums)
+    sums = xp.empty((kinds, width), x.dtype)
+    if kinds:
+        add_partials(partials.reshape(blocks, -1), sums)
     return dx, sums
 
 
 def _fits(name: str, x_NC: Array, kinds: int) -> bool:
-    """Whether a row's sums have room; if not, it is said who computes them instead."""
+    """Whether a row's sums fit in shared memory; if not, it reports that the reference computes them."""
     if not (fits := _warps(x_NC, kinds) > 0):
         fell_back("kernels", "reference", f"the gradient of {name} has rows of {x_NC.shape[1]} {x_NC.dtype.name}")
     return fits
 
 
 def _warps(x_NC: Array, kinds: int) -> int:
-    """How many warps of a block have room for their sums in shared memory; 0 for too wide rows."""
+    """How many warps of a block have room for their sums in shared memory; 0 for rows that are too wide."""
     return min(_WARPS, _MAX_SHARED_BYTES // _sums_bytes(x_NC, kinds))
 
 
 def _sums_bytes(x_NC: Array, kinds: int) -> int:
-    """Of a warp's sums, rounded up to what its lanes can read at once."""
+    """The size of a warp's sums, each row of them rounded up to what its lanes can read at once."""
     places: int = -(-x_NC.shape[1] // _PLACES) * _PLACES
     return max(1, kinds * places * np.dtype(wide_dtype(x_NC)).itemsize)
 

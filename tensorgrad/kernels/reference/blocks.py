@@ -1,7 +1,7 @@
-"""How the kernels cut their work: blocks of rows of a few thousand elements.
+"""How the kernels cut their work: blocks of rows, about 65,000 elements each.
 
-The next step of a kernel finds what the last one left in the processor's cache, and threads share the blocks. On a GPU
-one block holds everything.
+A block stays in the processor's cache from one step of a kernel to the next, and threads can share the blocks.
+On a GPU everything is one block.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tensorgrad.array import Array, device_of, is_array, is_concrete, module_of
-from tensorgrad.dtype import accumulation_dtype
+from tensorgrad.dtype import DType, accumulation_dtype
 from tensorgrad.kernels.threads import run_all
 
 BLOCK_ELEMENTS = 1 << 16
@@ -28,14 +28,14 @@ def for_blocks(x: Array, work: Callable[[slice], Result]) -> list[Result]:
     step = max(1, BLOCK_ELEMENTS // max(1, math.prod(x.shape[1:])))
     blocks = [slice(start, min(start + step, length)) for start in range(0, length, step)]
     if not is_concrete(x) and blocks:
-        # Shapes alone: one block stands for all.
+        # Only shapes matter here, and the other blocks have the first one's.
         first = work(blocks[0])
         return [first, *(_another(first) for _ in blocks[1:])]
     return run_all([functools.partial(work, block) for block in blocks])
 
 
 def _another(result: Any) -> Any:
-    """A copy of a block's result."""
+    """A copy of a block's result, in place of another block's."""
     if isinstance(result, tuple):
         return tuple(_another(part) for part in result)
     return result.copy() if is_array(result) else result
@@ -44,7 +44,7 @@ def _another(result: Any) -> Any:
 def precisely(function: Callable[..., Array], *arrays: Array) -> Array:
     """An elementwise function of arrays of one shape, computed in the next wider dtype and rounded once.
 
-    `function` computes in float64 for float32 and float64, and in float32 for the 16-bit floats.
+    `function` gets and returns float64 for float32 and float64, and float32 for the 16-bit floats.
     """
     x = arrays[0]
     xp = module_of(x)
@@ -59,12 +59,12 @@ def precisely(function: Callable[..., Array], *arrays: Array) -> Array:
     return out  # type: ignore[no-any-return]
 
 
-def add_in_order(parts: list[Array], like: Array) -> Array:
-    """The sum of the blocks' partial sums, in order, in `like`'s shape and dtype."""
-    total = module_of(like).zeros(like.shape, accumulation_dtype(like.dtype))
+def add_in_order(parts: list[Array], x_NC: Array, dtype: DType) -> Array:
+    """The sum, in order, of the partial sums (C,) of blocks of x, in `dtype`; zeros if there are no blocks."""
+    total = module_of(x_NC).zeros(x_NC.shape[1:], accumulation_dtype(dtype))
     for part in parts:
         total += part
-    return total.astype(like.dtype, copy=False)  # type: ignore[no-any-return]
+    return total.astype(dtype, copy=False)  # type: ignore[no-any-return]
 
 
 def wide(x: Array) -> Array:

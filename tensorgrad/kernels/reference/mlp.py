@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tensorgrad.array import Array, module_of
+from tensorgrad.dtype import accumulation_dtype
 from tensorgrad.kernels.bfloat16 import rounded_to_bfloat16
 from tensorgrad.kernels.reference.activation import gelu, gelu_and_slope, sigmoid, silu_slope, swiglu
 from tensorgrad.kernels.reference.blocks import add_in_order, for_blocks, wide
@@ -59,7 +60,7 @@ def mlp_activation_gradient(
 
     with np.errstate(over="ignore"):
         parts = [part for part in for_blocks(x_NG, work) if part is not None]
-    dbias_G = add_in_order(parts, wide(xp.empty(x_NG.shape[1:], x_NG.dtype))) if has_bias else None
+    dbias_G = add_in_order(parts, x_NG, accumulation_dtype(x_NG.dtype)) if has_bias else None
     if is_rounded:
         return rounded_to_bfloat16(y_NF), rounded_to_bfloat16(dx_NG), dbias_G
     return y_NF, dx_NG, dbias_G

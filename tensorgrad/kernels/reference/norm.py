@@ -9,7 +9,7 @@ from tensorgrad.kernels.reference.blocks import add_in_order, for_blocks, wide
 __all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
 
 
-def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
+def layer_norm(x_NC: Array, weight_C: Array | None, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
     xp = module_of(x_NC)
     out = xp.empty(x_NC.shape, x_NC.dtype)
     mean_N1 = xp.empty((x_NC.shape[0], 1), accumulation_dtype(x_NC.dtype))
@@ -23,7 +23,8 @@ def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -
         variance = xp.einsum("nc,nc->n", t, t)[:, None] / x.shape[-1]
         rstd_N1[rows] = 1 / xp.sqrt(variance + eps)
         t *= rstd_N1[rows]
-        t *= weight_C
+        if weight_C is not None:
+            t *= weight_C
         if bias_C is not None:
             t += bias_C
         out[rows] = t
@@ -33,8 +34,8 @@ def layer_norm(x_NC: Array, weight_C: Array, bias_C: Array | None, eps: float) -
 
 
 def layer_norm_gradient(
-    g_NC: Array, x_NC: Array, weight_C: Array, mean_N1: Array, rstd_N1: Array
-) -> tuple[Array, Array, Array]:
+    g_NC: Array, x_NC: Array, weight_C: Array | None, mean_N1: Array, rstd_N1: Array
+) -> tuple[Array, Array | None, Array]:
     xp = module_of(x_NC)
     width = x_NC.shape[-1]
     dx = xp.empty(x_NC.shape, x_NC.dtype)
@@ -44,7 +45,7 @@ def layer_norm_gradient(
         normal = wide(x_NC[rows]) - mean_N1[rows]
         normal *= rstd_N1[rows]
         dweight, dbias = xp.einsum("nc,nc->c", g, normal), g.sum(axis=0)
-        t = g * weight_C
+        t = g.copy() if weight_C is None else g * weight_C
         # dx = rstd (t - mean(t) - normal mean(t normal))
         projection = xp.einsum("nc,nc->n", t, normal)[:, None] / width
         t -= t.mean(axis=-1, keepdims=True)
@@ -55,10 +56,11 @@ def layer_norm_gradient(
         return dweight, dbias
 
     parts = for_blocks(x_NC, work)
-    return dx, add_in_order([part[0] for part in parts], weight_C), add_in_order([part[1] for part in parts], weight_C)
+    dweight_C, dbias_C = (add_in_order([part[i] for part in parts], x_NC, x_NC.dtype) for i in (0, 1))
+    return dx, None if weight_C is None else dweight_C, dbias_C
 
 
-def rms_norm(x_NC: Array, weight_C: Array, eps: float) -> tuple[Array, Array]:
+def rms_norm(x_NC: Array, weight_C: Array | None, eps: float) -> tuple[Array, Array]:
     xp = module_of(x_NC)
     out = xp.empty(x_NC.shape, x_NC.dtype)
     rstd_N1 = xp.empty((x_NC.shape[0], 1), accumulation_dtype(x_NC.dtype))
@@ -67,14 +69,15 @@ def rms_norm(x_NC: Array, weight_C: Array, eps: float) -> tuple[Array, Array]:
         x = wide(x_NC[rows])
         rstd_N1[rows] = 1 / xp.sqrt(xp.einsum("nc,nc->n", x, x)[:, None] / x.shape[-1] + eps)
         t = x * rstd_N1[rows]
-        t *= weight_C
+        if weight_C is not None:
+            t *= weight_C
         out[rows] = t
 
     for_blocks(x_NC, work)
     return out, rstd_N1
 
 
-def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array, rstd_N1: Array) -> tuple[Array, Array]:
+def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array | None, rstd_N1: Array) -> tuple[Array, Array | None]:
     xp = module_of(x_NC)
     width = x_NC.shape[-1]
     dx = xp.empty(x_NC.shape, x_NC.dtype)
@@ -83,7 +86,7 @@ def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array, rstd_N1: Array)
         g = wide(g_NC[rows])
         normal = wide(x_NC[rows]) * rstd_N1[rows]
         dweight: Array = xp.einsum("nc,nc->c", g, normal)
-        t = g * weight_C
+        t = g.copy() if weight_C is None else g * weight_C
         # dx = rstd (t - normal mean(t normal))
         normal *= xp.einsum("nc,nc->n", t, normal)[:, None] / width
         t -= normal
@@ -91,4 +94,5 @@ def rms_norm_gradient(g_NC: Array, x_NC: Array, weight_C: Array, rstd_N1: Array)
         dx[rows] = t
         return dweight
 
-    return dx, add_in_order(for_blocks(x_NC, work), weight_C)
+    dweight_C = add_in_order(for_blocks(x_NC, work), x_NC, x_NC.dtype)
+    return dx, None if weight_C is None else dweight_C

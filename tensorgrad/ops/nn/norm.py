@@ -60,7 +60,7 @@ def layer_norm(
             inputs = [x, weight, bias]
             return definition_vjp(lambda *xs: layer_norm_definition(*xs, axes=len(shape), eps=eps), inputs, g, requests)
         dx, dweight, dbias = kernels_for(g).layer_norm_gradient(g.reshape(rows.shape), rows, w, row_mean, rstd)
-        return dx.reshape(x_shape), dweight.reshape(shape), dbias.reshape(shape)
+        return dx.reshape(x_shape), None if dweight is None else dweight.reshape(shape), dbias.reshape(shape)
 
     return record_joint(out.reshape(x_shape), [x, weight, bias], vjp, selects=True)
 
@@ -105,7 +105,7 @@ def rms_norm(
                 lambda *xs: rms_norm_definition(*xs, axes=len(shape), eps=epsilon), [x, weight], g, requests
             )
         dx, dweight = kernels_for(g).rms_norm_gradient(g.reshape(rows.shape), rows, w, rstd)
-        return dx.reshape(x_shape), dweight.reshape(shape)
+        return dx.reshape(x_shape), None if dweight is None else dweight.reshape(shape)
 
     return record_joint(out.reshape(x_shape), [x, weight], vjp, selects=True)
 
@@ -158,8 +158,8 @@ def group_norm(
 
 def _norm_operands(
     op: str, x: Any, weight: Any, bias: Any, normalized_shape: Any
-) -> tuple[Array, Array, Array | None, Shape]:
-    """x as rows (N, C), weight and bias as (C,), and the shape S that one row, weight and bias have."""
+) -> tuple[Array, Array | None, Array | None, Shape]:
+    """x as rows (N, C), weight and bias as (C,), and S, the shape of one row, of the weight and of the bias."""
     a = float_operand(op, x)
     values = {"weight": weight, "bias": bias}
     given = {name: operands(op, x, value)[1] for name, value in values.items() if value is not None}
@@ -177,7 +177,5 @@ def _norm_operands(
         if shape_of(value) != shape:
             raise ShapeError(f"{op}: expected {name} of shape {shape}, got {shape_of(value)}: reshape it")
     width = math.prod(shape)
-    w, b = given.get("weight", module_of(a).ones(width, a.dtype)), given.get("bias")
-    if len(shape) > 1:
-        w, b = w.reshape(width), None if b is None else b.reshape(width)
+    w, b = (given[name].reshape(width) if name in given else None for name in values)
     return a.reshape(a.size // width, width), w, b, shape

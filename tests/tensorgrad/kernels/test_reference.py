@@ -19,6 +19,7 @@ from tensorgrad.kernels.reference.attention import QUERY_BLOCK
 from tensorgrad.kernels.threads import threads
 from tensorgrad.random import RowKeys, as_pairs
 from tests.tensorgrad.tolerances import TOLERANCES
+from tests.tensorgrad.tolerance import tolerance
 
 BLOCK = blocks.BLOCK_ELEMENTS
 # (rows, width): one, none, a few; more rows than a block, ragged; rows wider than a block; one column.
@@ -231,6 +232,31 @@ def test_layer_norm_and_rms_norm(kernels: Kernels, shape: tuple[int, int], dtype
         kernels.rms_norm_gradient(g, x, weight, got_rstd), (dx, (gw * normed).sum(axis=0)), strict=True
     ):
         assert_close(got, expected, dtype, grows)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_norms_without_a_weight_are_those_of_ones(kernels: Kernels, shape: tuple[int, int], dtype: str) -> None:
+    """Bit for bit."""
+    x, g, bias, ones = (
+        normal(shape, dtype),
+        normal(shape, dtype, 1),
+        normal(shape[1:], dtype, 2),
+        np.ones(shape[1:], dtype),
+    )
+    for given in (bias, None):
+        out, mean, rstd = kernels.layer_norm(x, None, given, 1e-2)
+        np.testing.assert_array_equal(out, kernels.layer_norm(x, ones, given, 1e-2)[0])
+    dx, dweight, dbias = kernels.layer_norm_gradient(g, x, None, mean, rstd)
+    expected = kernels.layer_norm_gradient(g, x, ones, mean, rstd)
+    np.testing.assert_array_equal(dx, expected[0])
+    np.testing.assert_array_equal(dbias, expected[2])
+    assert dweight is None
+    out, rstd = kernels.rms_norm(x, None, 1e-2)
+    np.testing.assert_array_equal(out, kernels.rms_norm(x, ones, 1e-2)[0])
+    dx, dweight = kernels.rms_norm_gradient(g, x, None, rstd)
+    np.testing.assert_array_equal(dx, kernels.rms_norm_gradient(g, x, ones, rstd)[0])
+    assert dweight is None
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

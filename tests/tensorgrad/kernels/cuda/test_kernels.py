@@ -108,6 +108,27 @@ def test_norms(cuda: Any, shape: tuple[int, int], dtype: str, monkeypatch: pytes
         assert_close(part, exact, dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_norms_without_a_weight_are_those_of_ones(cuda: Any, shape: tuple[int, int], dtype: str) -> None:
+    """Bit for bit."""
+    x, g, b = (normal(s, dtype, i) for i, s in enumerate((shape, shape, shape[1:])))
+    ones = stored(np.ones(shape[1:]), dtype)
+    for bias in (b, None):
+        out, mean, rstd = cuda.layer_norm(x, None, bias, 1e-5)
+        np.testing.assert_array_equal(out, cuda.layer_norm(x, ones, bias, 1e-5)[0])
+    dx, dweight, dbias = cuda.layer_norm_gradient(g, x, None, mean, rstd)
+    expected = cuda.layer_norm_gradient(g, x, ones, mean, rstd)
+    np.testing.assert_array_equal(dx, expected[0])
+    np.testing.assert_array_equal(dbias, expected[2])
+    assert dweight is None
+    out, rstd = cuda.rms_norm(x, None, 1e-5)
+    np.testing.assert_array_equal(out, cuda.rms_norm(x, ones, 1e-5)[0])
+    dx, dweight = cuda.rms_norm_gradient(g, x, None, rstd)
+    np.testing.assert_array_equal(dx, cuda.rms_norm_gradient(g, x, ones, rstd)[0])
+    assert dweight is None
+
+
 def test_equal_numbers_have_no_variance(cuda: Any) -> None:
     x = np.full((2, 77), 0.1, np.float32)
     out, mean, rstd = cuda.layer_norm(x, np.ones(77, np.float32), None, 1e-5)
