@@ -1,11 +1,10 @@
-"""Products by plans through cublasLt, as nvmath-python binds it: descriptors kept, algorithms timed once.
+"""Products by cublasLt, as nvmath-python binds it: descriptors are kept, algorithms timed once.
 
-For each plan the library proposes algorithms; the first time they are timed on the plan's own
-arrays, and the fastest is remembered on disk for the device and the library's version. Only
-algorithms that add in a fixed order, in float32 or better, are asked for. Everything runs on the current
-stream, in a workspace of ours for each stream, so that it can be captured in a CUDA graph once it has run.
-What the library has no algorithm for beside a product (an epilogue, at some sizes, dtypes or alignments) our own
-kernels do in a pass over memory: of a plan that is found once, and is no fallback.
+For each plan the library proposes algorithms. The first call times them on its own arrays, and the fastest is
+remembered on disk for the device and the library's version. Only algorithms that add in a fixed order, in float32 or
+better, are requested. Everything runs on the current stream, in a workspace for each stream, so a product that has run
+once can be captured in a CUDA graph. Where the library has no algorithm with an epilogue (at some sizes, dtypes or
+alignments), our own kernels do its work in a pass over memory; each plan finds that out once, and it is no fallback.
 
 Source: cublasLt documentation; `nvmath.bindings.cublasLt`.
 """
@@ -17,15 +16,13 @@ import hashlib
 import json
 import logging
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tensorgrad.array import Array, address_of, cuda_module
-from tensorgrad.kernels.cuda.compile import cache_folder
+from tensorgrad.kernels.cuda.compile import cache_folder, write_whole
 from tensorgrad.kernels.gemm.extras import apart
 from tensorgrad.kernels.gemm.plan import Matrix, NotInProduct, Plan, Product
 from tensorgrad.kernels.gemm.tf32 import is_tf32_allowed
@@ -35,13 +32,14 @@ __all__ = ["CublasLt"]
 _log = logging.getLogger("tensorgrad")
 
 WORKSPACE_BYTES = 32 << 20  # what cublasLt asks for on Hopper
-CANDIDATES = 8  # proposals that are timed
-RUNS = 3  # of each, of which the median counts
+CANDIDATES = 32  # proposals to time
+RUNS = 3  # of each; the median counts
 
-# Numbers of the C interface: cudaDataType_t, cublasComputeType_t, and the layout of cublasLtMatmulHeuristicResult_t.
+# Numbers of the C interface: cudaDataType_t, cublasComputeType_t, cublasStatus_t, and the layout of
+# cublasLtMatmulHeuristicResult_t.
 _DATA_TYPES = {"float64": 1, "float32": 0, "float16": 2, "bfloat16": 14}
 _COMPUTE_64F, _COMPUTE_32F, _COMPUTE_32F_TF32 = 70, 68, 77
-_INVALID_VALUE, _NOT_SUPPORTED = 7, 15  # of cublasStatus_t
+_INVALID_VALUE, _NOT_SUPPORTED = 7, 15
 _ALGORITHM_BYTES = 64
 _RESULT_FIELDS = {
     "algorithm": (np.uint8, _ALGORITHM_BYTES),
@@ -54,7 +52,7 @@ _RESULT = np.dtype([(name, *(kind if isinstance(kind, tuple) else (kind,))) for 
 
 
 class CublasLt:
-    """A runner of products on the current device. Raises ImportError without nvmath-python, and its errors."""
+    """Runs products on the current device. Raises ImportError without nvmath-python, and that package's errors."""
 
     def __init__(self) -> None:
         from nvmath.bindings import cublasLt
@@ -75,12 +73,12 @@ class CublasLt:
 
 
 class _OnDevice:
-    """What one device has of its own: a handle, workspaces, the plans that were seen and their algorithms."""
+    """One device's handle, workspaces, prepared plans and their algorithms."""
 
     def __init__(self, lt: Any, cupy: Any, number: int) -> None:
         self._lt, self._cupy = lt, cupy
         self._handle = lt.create()
-        self._workspaces: dict[int, Any] = {}  # by stream: two at work at once must not share one
+        self._workspaces: dict[int, Any] = {}  # by stream: two streams at work must not share one
         self._prepared: dict[tuple[Plan, bool], _Prepared] = {}
         name = cupy.cuda.runtime.getDeviceProperties(number)["name"]
         self._tuned = TunedAlgorithms(f"{name!r} cublasLt {lt.get_version()}")
@@ -111,8 +109,7 @@ class _OnDevice:
             self._workspaces[stream] = self._cupy.cuda.alloc(WORKSPACE_BYTES)
         self._lt.matmul(
             self._handle,
-            prepared.description,
-            prepared.one_address,
+            *(prepared.description, prepared.one_address),
             *(a, prepared.a, b, prepared.b),
             prepared.beta_address,
             *(d, prepared.d, d, prepared.d),
@@ -123,9 +120,9 @@ class _OnDevice:
         )
 
     def _algorithm(self, prepared: _Prepared, product: Product, key: tuple[Plan, bool]) -> np.ndarray[Any, Any] | None:
-        """The fastest, None if there is none for a plan with extras, which the library does not have for all of them.
+        """The fastest algorithm; None if the library has none with the plan's epilogue.
 
-        Raises RuntimeError if there is none for a plan without.
+        Raises RuntimeError if it has none for a plan without an epilogue.
         """
         plan, is_plain = product.plan, _epilogue(product.plan) is None
         if not is_plain and not _may_have_epilogue(plan):
@@ -140,7 +137,7 @@ class _OnDevice:
             return None
         if (is_plain and len(proposals) == 1) or self._is_capturing():
             return proposals[0]
-        # What is added to is not to be added to again and again; what is overwritten may be.
+        # Timing may overwrite the output many times, but must not add to it.
         scratch = self._cupy.empty(plan.d.extent(plan.batch), product.out.dtype) if plan.accumulate else product.out
         times = [self._time(prepared, product, algorithm, scratch) for algorithm in proposals]
         best = proposals[int(np.argmin(times))]
@@ -156,12 +153,15 @@ class _OnDevice:
         wish = lt.MatmulPreferenceAttribute
         preference = lt.matmul_preference_create()
         try:
-            alignments = {getattr(wish, f"MIN_ALIGNMENT_{name}_BYTES"): np.uint32(plan.alignment) for name in "ABCD"}
+            a, b, d, _ = plan.alignments
             values = {
                 wish.MAX_WORKSPACE_BYTES: np.uint64(WORKSPACE_BYTES),
-                # Sums of parts: not in the output itself, in whatever order, nor rounded to its dtype.
+                # Partial sums must not be added in the output itself, in any order, and not be rounded to its dtype.
                 wish.REDUCTION_SCHEME_MASK: np.uint32(lt.ReductionScheme.COMPUTE_TYPE),
-                **alignments,
+                wish.MIN_ALIGNMENT_A_BYTES: np.uint32(a),
+                wish.MIN_ALIGNMENT_B_BYTES: np.uint32(b),
+                wish.MIN_ALIGNMENT_C_BYTES: np.uint32(d),
+                wish.MIN_ALIGNMENT_D_BYTES: np.uint32(d),
             }
             for attribute, value in values.items():
                 held = np.asarray(value)
@@ -173,7 +173,7 @@ class _OnDevice:
                 count.ctypes.data,
             )
         except lt.cuBLASLtError as problem:
-            # What it cannot do with an epilogue it may call a wrong value too.
+            # The library may call an epilogue that it lacks an invalid value.
             has_extra = _epilogue(plan) is not None
             if problem.status != _NOT_SUPPORTED and not (has_extra and problem.status == _INVALID_VALUE):
                 raise
@@ -183,7 +183,7 @@ class _OnDevice:
         return [r["algorithm"].copy() for r in results[: int(count[0])] if r["state"] == 0]
 
     def _is_usable(self, prepared: _Prepared, algorithm: np.ndarray[Any, Any]) -> bool:
-        """Whether the library takes an algorithm read from disk, and our workspace is large enough for it."""
+        """Whether the library accepts an algorithm from disk, and our workspace is large enough for it."""
         result = np.zeros(1, _RESULT)
         try:
             self._lt.matmul_algo_check(self._handle, *prepared.all, algorithm.ctypes.data, result.ctypes.data)
@@ -199,7 +199,7 @@ class _OnDevice:
             start.record()
             try:
                 self._run(prepared, product, algorithm, scratch)
-            except self._lt.cuBLASLtError:  # refused when launched, for what it is not asked about before
+            except self._lt.cuBLASLtError:  # some algorithms are refused only at their launch
                 return math.inf
             end.record()
             end.synchronize()
@@ -239,7 +239,7 @@ class _Prepared:
         self.all = (self.description, self.a, self.b, self.d, self.d)
 
     def point_to(self, product: Product) -> None:
-        """The addresses that are part of a description."""
+        """Put the product's addresses into the description, which holds those of the epilogue."""
         attribute = self._lt.MatmulDescAttribute
         vector = product.bias if product.bias is not None else product.row_sums
         if product.aux is not None:
@@ -266,7 +266,7 @@ class _Prepared:
 
 
 def _epilogue(plan: Plan) -> str | None:
-    """The library's name of what it is to do beside the product."""
+    """The library's name of the plan's epilogue; None if the product stands alone."""
     if plan.gelu == "gradient":
         return "DGELU"
     if plan.gelu:
@@ -277,10 +277,10 @@ def _epilogue(plan: Plan) -> str | None:
 
 
 def _may_have_epilogue(plan: Plan) -> bool:
-    """Whether the library may be asked for one: it does a bias or sums, has sums only of an operand that it reads
-    transposed, and neither sums nor GELU's gradient of products with k = 1.
+    """Whether to ask the library for the plan's epilogue.
 
-    Source: `nvmath.linalg.advanced`, which asks for no others.
+    It has a bias or sums, not both; sums only of an operand that it reads transposed; and for k = 1 neither sums nor
+    GELU's gradient. Source: `nvmath.linalg.advanced`, which asks for no others.
     """
     if plan.has_row_sums and (plan.has_bias or not plan.b.is_transposed):
         return False
@@ -288,13 +288,13 @@ def _may_have_epilogue(plan: Plan) -> bool:
 
 
 def _extra(plan: Plan) -> str:
-    """What is to be beside a product, in words."""
+    """The plan's epilogue in words."""
     names = {"value": "GELU", "gradient": "GELU's gradient"}
     return f"{names.get(plan.gelu, 'a bias' if plan.has_bias else 'sums of rows')} in {plan.dtype}"
 
 
 class TunedAlgorithms:
-    """Which algorithm was fastest for which plan: a file for each device and library, in the user's cache folder."""
+    """The fastest algorithm of each plan: a file for each device and library, in the user's cache folder."""
 
     def __init__(self, signature: str) -> None:
         name = hashlib.sha256(signature.encode()).hexdigest()[:16]
@@ -304,7 +304,7 @@ class TunedAlgorithms:
     def _stored(self) -> dict[str, str]:
         try:
             stored = json.loads(self.path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # none yet, or spoilt: it is made anew
+        except (OSError, ValueError):  # none yet, or a spoilt file, which `put` replaces
             return {}
         return stored if isinstance(stored, dict) else {}
 
@@ -317,12 +317,9 @@ class TunedAlgorithms:
         return algorithm if algorithm is not None and algorithm.size == _ALGORITHM_BYTES else None
 
     def put(self, plan: Plan, is_tf32_allowed: bool, algorithm: np.ndarray[Any, Any]) -> None:
-        # With what other processes have found meanwhile.
+        # Read again, for what other processes have found meanwhile.
         self._found = {**self._stored(), **self._found, self._key(plan, is_tf32_allowed): algorithm.tobytes().hex()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:
-            json.dump(self._found, file)
-        os.replace(file.name, self.path)
+        write_whole(self.path, json.dumps(self._found).encode())
 
     def _key(self, plan: Plan, is_tf32_allowed: bool) -> str:
         return json.dumps([*dataclasses.astuple(plan), is_tf32_allowed])

@@ -1,13 +1,13 @@
-"""A matrix product as cuBLAS sees it: column-major matrices by sizes, leading dimensions and strides.
+"""A matrix product as cublasLt sees it: column-major matrices by sizes, leading dimensions and strides.
 
-Arrays here are row-major, and D = X Y with X (M, K), Y (K, N), D (M, N) is D^T = Y^T X^T to a library
-that reads by columns: its first operand is Y, its second X, and m = N, n = M. A matrix whose rows
-are dense is read as it lies ("N"), one whose columns are dense is read transposed ("T"); the distance of
-neighbours along the other axis is its leading dimension, whatever lies between.
+Arrays here are row-major. To a library that reads by columns, D = X Y with X (M, K), Y (K, N), D (M, N) is
+D^T = Y^T X^T: its first operand is Y, its second X, and m = N, n = M. It reads a matrix with dense rows as it
+lies ("N"), and one with dense columns transposed ("T"). The leading dimension is the distance of neighbours along the
+other axis, whatever lies between them.
 
     D = X Y (+ bias) (+ D)        bias (N,), added to each row
-    row_sums = sums of X's rows   (M,), which the product reads anyway: a bias's gradient beside a weight's
-    D = gelu(H), H = X Y (+ bias) GELU by tanh; H is written to aux (M, N) too, if there is one
+    row_sums = sums of X's rows   (M,): a bias's gradient beside a weight's, from what the product reads anyway
+    D = gelu(H), H = X Y (+ bias) GELU by tanh; H is also written to aux (M, N), if that is given
     D = gelu'(H) (X Y)            H read from aux
 
 Source: cublasLt documentation, cublasLtMatmul and cublasLtEpilogue_t (BIAS, BGRADB, GELU*, DGELU).
@@ -25,28 +25,32 @@ from tensorgrad.dtype import DType
 __all__ = ["Matrix", "NotInProduct", "Plan", "Product", "has_dense_rows", "product_of"]
 
 
+# cublasLt assumes no more for its operands. Source: cublasLtMatmulPreferenceAttributes_t.
+_MAX_ALIGNMENT = 256
+
+
 class NotInProduct(Exception):
-    """Whoever computes products does not compute a GELU in this one: it needs a pass of its own, after it."""
+    """The runner cannot compute this product's GELU: it needs a pass of its own after the product."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """How one operand is read: as `rows` x `columns` by columns, `leading` elements apart."""
+    """How the library reads one operand: as `rows` x `columns`, with columns `leading` elements apart."""
 
     rows: int
     columns: int
     leading: int
     batch_stride: int  # elements from one product's matrix to the next; 0: the same one
-    is_transposed: bool  # after it has been read
+    is_transposed: bool  # after reading
 
     def extent(self, batch: int) -> int:
-        """How many elements lie from the first one to the last of `batch` such matrices."""
+        """The number of elements from the first to the last of `batch` such matrices."""
         return (batch - 1) * self.batch_stride + (self.columns - 1) * self.leading + self.rows
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything of a product but its addresses: what a library's choice of algorithm may depend on."""
+    """All of a product but its addresses: what a library's choice of algorithm may depend on."""
 
     m: int
     n: int
@@ -60,14 +64,15 @@ class Plan:
     has_bias: bool
     has_row_sums: bool
     accumulate: bool
-    gelu: str  # "", or what becomes of the product: "value" or "gradient"
+    gelu: str  # "", or what to make of the product: "value" or "gradient"
     aux: Matrix | None
-    alignment: int  # bytes, a power of 2 up to 16, that divide every address
+    # Bytes, powers of 2 up to 256, that divide the addresses of a, b and d, and those of bias, row sums and aux.
+    alignments: tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A plan with the arrays that it is for: their first elements are where their matrices begin."""
+    """A plan and its arrays; each array's first element is where its matrix begins."""
 
     plan: Plan
     a: Array
@@ -89,11 +94,11 @@ def product_of(
     gelu: str = "",
     aux: Array | None = None,
 ) -> list[Product]:
-    """The products of which out = x y consists: one, unless leading axes have no common stride.
+    """The products that make up out = x y: one, unless leading axes have no common stride.
 
     Args:    x (..., M, K), y (..., K, N) of one dtype, out (..., M, N) with dense rows; leading axes of x and y
              broadcast to those of out. bias (N,), row_sums (M,), gelu and aux (M, N) only without leading axes.
-    Returns: products that read x, y or dense copies of them, where no leading dimension describes them.
+    Returns: products that read x and y, or a dense copy where no leading dimension describes one of them.
     """
     lead = out.shape[:-2]
     x, y = (_readable(z) for z in (x, y))
@@ -112,14 +117,14 @@ def product_of(
             accumulate=accumulate,
             gelu=gelu,
             aux=None if aux is None else _matrix(aux, 0),
-            alignment=_alignment(*parts, *(z for z in (bias, row_sums, aux) if z is not None)),
+            alignments=(*map(_alignment, parts), _alignment(*(z for z in (bias, row_sums, aux) if z is not None))),
         )
         products.append(Product(plan, *parts, bias, row_sums, aux))
     return products
 
 
 def _readable(z: Array) -> Array:
-    """`z` with dense rows or dense columns, whose lines do not overlap: itself, or a copy."""
+    """`z`, or a copy of it if neither its rows nor its columns are dense, or if they overlap."""
     is_dense = has_dense_rows(z) or has_dense_rows(z.swapaxes(-1, -2))
     return z if is_dense else module_of(z).ascontiguousarray(z)
 
@@ -134,13 +139,13 @@ def has_dense_rows(z: Array) -> bool:
 def _matrix(z: Array, batch_stride: int) -> Matrix:
     row, column = (step // z.itemsize for step in z.strides[-2:])
     rows, columns = z.shape[-2:]
-    if has_dense_rows(z):  # read by columns it is z^T
+    if has_dense_rows(z):  # the library, reading by columns, sees z^T
         return Matrix(columns, rows, row if rows > 1 else columns, batch_stride, is_transposed=False)
     return Matrix(rows, columns, column if columns > 1 else rows, batch_stride, is_transposed=True)
 
 
 def _batched(lead: tuple[int, ...], *arrays: Array) -> tuple[list[tuple[int, ...]], int, list[int]]:
-    """Leading axes as a loop over the outer of them, and one batch of the inner ones, with a stride for each array."""
+    """Split leading axes into a loop over outer ones and one batch of inner ones with a stride for each array."""
     count, batch = len(lead), 1
     steps = [0] * len(arrays)
     while count:
@@ -160,8 +165,8 @@ def _batched(lead: tuple[int, ...], *arrays: Array) -> tuple[list[tuple[int, ...
 
 @functools.cache
 def _name(dtype: DType) -> str:
-    return dtype.name  # which NumPy composes anew each time
+    return dtype.name  # cached, because NumPy composes it on every access
 
 
 def _alignment(*arrays: Array) -> int:
-    return math.gcd(16, *map(address_of, arrays))
+    return math.gcd(_MAX_ALIGNMENT, *map(address_of, arrays))

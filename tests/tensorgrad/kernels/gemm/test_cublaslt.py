@@ -18,9 +18,11 @@ import pytest
 import tensorgrad as tg
 from tensorgrad.kernels import providers, reference
 from tensorgrad.kernels.gemm import cublaslt, cuda
+from tensorgrad.kernels.cuda import providers
 from tensorgrad.kernels.gemm.plan import product_of
 from tests.cupy_stand_in.cublaslt import EPILOGUES, Binding, standing_in
 from tests.cupy_stand_in.kernels import choosing_anew
+from tests.tensorgrad.kernels.gemm.test_plan import at_alignment
 
 
 class Device(np.ndarray):
@@ -61,6 +63,7 @@ def binding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Binding
     clock = Clock()
     clock.times = iter([3.0, 3.0, 3.0, 1.0, 9.0, 1.0, 2.0, 2.0, 2.0] * 100)
     monkeypatch.setattr(cublaslt, "cuda_module", lambda: clock)
+    monkeypatch.setattr(plan, "_MAX_ALIGNMENT", 16)  # as all of NumPy's arrays are aligned, and so of one plan
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with choosing_anew(), standing_in() as found:
         yield found
@@ -180,6 +183,17 @@ def test_the_fastest_algorithm_is_timed_once_and_remembered(binding: Binding, tm
         binding.algorithms.clear()
         cublaslt.CublasLt()(one)
         assert len(binding.algorithms) == 10
+
+
+def test_the_library_is_told_how_operands_are_aligned_and_asked_for_32_algorithms(
+    binding: Binding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "_MAX_ALIGNMENT", 256)
+    x, y, out = (at_alignment(16, multiple).reshape(4, 4) for multiple in (256, 64, 16))
+    binding.num_proposals = 32
+    product(x, y, out)
+    assert [binding.preference[attribute] for attribute in (5, 6, 7, 8)] == [64, 256, 16, 16]  # A is y
+    assert len(set(binding.algorithms)) == 32
 
 
 def test_each_device_has_its_own(binding: Binding, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

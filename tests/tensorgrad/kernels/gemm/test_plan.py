@@ -106,6 +106,21 @@ def test_what_lies_as_a_library_reads_it_is_not_copied() -> None:
     assert (batched.plan.batch, batched.plan.a.batch_stride, batched.plan.b.batch_stride) == (6, 0, 20)
 
 
+def at_alignment(count: int, multiple: int) -> np.ndarray:
+    """Zeros whose address is an odd multiple of so many bytes."""
+    memory = np.zeros(count + 256, np.float32)
+    start = next(i for i in range(256) if (memory.ctypes.data + 4 * i) % (2 * multiple) == multiple)
+    return memory[start : start + count]
+
+
+def test_each_operand_s_alignment_is_its_own_up_to_256_bytes() -> None:
+    x, y, out = at_alignment(24, 512).reshape(6, 4), at_alignment(32, 128).reshape(4, 8), at_alignment(48, 64)
+    (alone,) = product_of(x, y, out.reshape(6, 8))
+    assert alone.plan.alignments == (128, 256, 64, 256)
+    (beside,) = product_of(x, y, out.reshape(6, 8), bias=at_alignment(8, 4))
+    assert beside.plan.alignments == (128, 256, 64, 4)
+
+
 def test_sizes_of_zero_and_shapes_that_do_not_fit() -> None:
     with cuda.running_with(interpret):
         assert cuda.matmul(np.ones((0, 3)), np.ones((3, 2))).shape == (0, 2)
