@@ -1,13 +1,13 @@
-"""Parameters in a narrower dtype, rounded once for all who need them.
+"""Parameters in a narrower dtype, rounded once instead of at every use.
 
-A model whose products take 16-bit floats, and whose parameters are float32, rounds each of them at every use: in each
-micro-batch, and again where activations are computed again. Parameters that are views of one buffer can be rounded
-together instead, by one kernel or by the one that updates them:
+A model with float32 parameters and 16-bit products rounds each parameter at every use: in each micro-batch, and again
+where activations are recomputed. Parameters that are views of one buffer can be rounded together instead, by one
+kernel or by the kernel that updates them:
 
     with rounding_once(buffer, copy):
         ...                                   # nothing writes into the buffer here
 
-Within it `rounded` gives views of that copy.
+Within it `rounded` returns views of that copy.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _once: contextvars.ContextVar[tuple[Array, Array] | None] = contextvars.ContextV
 
 @contextmanager
 def rounding_once(buffer: Array, copy: Array) -> Iterator[None]:
-    """Within it, in this thread, `rounded` takes what lies in this dense buffer from `copy`, of another float dtype.
+    """Within it, in this thread, `rounded` takes parts of this dense buffer from `copy`, of another float dtype.
 
-    Who writes into the buffer within it, and rounds then, gets what was there before.
+    Do not write into the buffer within it: `rounded` would return the values from before.
     """
     token = _once.set((buffer, copy))
     try:
@@ -40,7 +40,7 @@ def rounding_once(buffer: Array, copy: Array) -> Iterator[None]:
 
 
 def rounded(x: Array, dtype: DType) -> Array:
-    """x in another float dtype: a part of the copy, or an array of its own; x itself if it has that dtype."""
+    """x in another float dtype: a view of the copy, or a new array; x itself if it has that dtype."""
     if x.dtype == dtype:
         return x
     if (both := _once.get()) is not None and is_concrete(x):

@@ -15,7 +15,7 @@ from gpt.model.ngrams import ngram_rows
 from gpt.model.positions import Positions, sinusoids
 from tensorgrad import Tensor
 from tensorgrad.array import Array
-from tensorgrad.sorted_ids import SortedIds, plain
+from tensorgrad.sorted_ids import SortedIds, ids_of
 
 __all__ = ["Embedding", "check_ids"]
 
@@ -55,7 +55,7 @@ class Embedding:
         """
         x_BTC = tensorgrad.embedding(self.tokens, ids_BT)
         for length, vectors in enumerate(self.ngrams, start=2):
-            rows_BT = ngram_rows(plain(ids_BT), before_BN, length, vectors.shape[0])
+            rows_BT = ngram_rows(ids_of(ids_BT), before_BN, length, vectors.shape[0])
             x_BTC = x_BTC + tensorgrad.embedding(vectors, rows_BT)
         if self.positions is not None:
             return x_BTC + self.positions[positions]

@@ -32,7 +32,7 @@ from tensorgrad import Key, Tensor
 from tensorgrad.array import Array, is_array, to_device
 from tensorgrad.dtype import DType, as_dtype
 from tensorgrad.random import RowKeys
-from tensorgrad.sorted_ids import SortedIds, plain
+from tensorgrad.sorted_ids import SortedIds, ids_of
 from tensorgrad.tree import map_tensors
 
 __all__ = ["GPT"]
@@ -149,7 +149,7 @@ class GPT:
         before_BN = to_device(cache.last_ids(num_before), self.device) if num_before else None
         with tensorgrad.no_grad():
             out_BTC = self._hidden(ids, layers[0].positions, before_BN, layers, None, False)
-        cache.advance(plain(ids))
+        cache.advance(ids_of(ids))
         return out_BTC
 
     def logits(self, hidden_BTC: Tensor) -> Tensor:

@@ -1,15 +1,15 @@
-"""Threads for the kernels and the matrix products: a pool that both share.
+"""Threads for the kernels and the matrix products: one pool that both share.
 
-NumPy computes on one thread, except that its BLAS has threads of its own for matrix products, and
-those keep their cores busy waiting for a while after each product. Two pools in turns are so slower
-than either. Within `threads()` the BLAS keeps to one thread, and products and kernels alike are cut
-into parts that one pool works off (NumPy releases the interpreter's lock inside an operation).
+NumPy computes on one thread, except that its BLAS has threads of its own for matrix products, which keep their cores
+busy for a while after each product. Two pools in turns are therefore slower than either. Within `threads()` the BLAS
+keeps to one thread, and products and kernels alike are cut into parts for one pool (NumPy releases the interpreter's
+lock inside an operation).
 
-How work is cut depends on shapes alone, and partial sums are added in a fixed order, so results do
-not depend on the number of threads.
+How work is cut depends on shapes alone, and partial sums are added in a fixed order, so results do not depend on the
+number of threads.
 
-What nobody waits for, such as a weight's gradient, is left to threads that would otherwise idle while
-the caller is between two kernels: `run_later`. What it writes is there after `finish`.
+`run_later` leaves work whose result is not needed yet, such as a weight's gradient, to threads that would otherwise
+idle while the caller is between two kernels. Its result is there after `finish`.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ __all__ = ["finish", "is_threaded", "run_all", "run_later", "threads"]
 
 Result = TypeVar("Result")
 
-_MAX_LATER = 4  # jobs that nobody waits for: each keeps what its tasks read
+_MAX_LATER = 4  # jobs left for later: each keeps the arrays that its tasks read
 
 
 class _Job:
-    """Tasks that threads take one after the other, whoever is free the next."""
+    """Tasks of one call of `run_all`: each free thread takes the next one."""
 
     def __init__(self, tasks: Sequence[Callable[[], Any]]) -> None:
         self.results: list[Any] = [None] * len(tasks)
         self.errors: dict[int, Exception] = {}
-        self.done: SimpleQueue[int] = SimpleQueue()  # what others than the caller have finished
+        self.done: SimpleQueue[int] = SimpleQueue()  # numbers of the tasks that other threads have finished
         self.tasks = tasks
         self._next = itertools.count().__next__
 
     def work(self) -> Iterator[int]:
-        """Do tasks until none is left; yields the number of each that is done."""
+        """Do tasks until none is left; yield the number of each finished one."""
         while (number := self._next()) < len(self.tasks):
             try:
                 self.results[number] = self.tasks[number]()
-            except Exception as error:  # the caller's to raise, whichever thread met it
+            except Exception as error:  # for the caller to raise, in whichever thread it happened
                 self.errors[number] = error
             yield number
 
 
 class _Later:
-    """Tasks that write to `out`, a contiguous array, and that nobody waits for yet."""
+    """Tasks of one call of `run_later`, which write to `out`, a contiguous array."""
 
     def __init__(self, tasks: Sequence[Callable[[], Any]], out: Array) -> None:
         self.memory = _memory(out)
@@ -69,20 +69,20 @@ class _Later:
         error = None
         try:
             self.context.copy().run(_alone, task)
-        except Exception as raised:  # for whoever waits
+        except Exception as raised:  # for `finish` to raise
             error = raised
         self.done.put(error)
 
 
 class _Pool:
-    """`count` threads, of which the one that asks for work to be done is one."""
+    """`count` threads, including the calling one."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._jobs: deque[tuple[contextvars.Context, _Job]] = deque()  # one for each thread that may help
-        self._tasks: deque[tuple[_Later, Callable[[], Any]]] = deque()  # for who has no job to help with
-        self._calls: SimpleQueue[bool] = SimpleQueue()  # to look into both, once for each entry; False: to end
-        self._later: list[_Later] = []  # in order, those that may not be done
+        self._tasks: deque[tuple[_Later, Callable[[], Any]]] = deque()  # for threads without a job to help with
+        self._calls: SimpleQueue[bool] = SimpleQueue()  # True: look into both, once for each entry; False: end
+        self._later: list[_Later] = []  # in order, the ones that may be unfinished
         names = [f"tensorgrad-{number}" for number in range(1, count)]
         self._threads = [threading.Thread(target=self._help, name=name, daemon=True) for name in names]
         for thread in self._threads:
@@ -93,17 +93,17 @@ class _Pool:
         for _ in range(min(self.count, len(tasks)) - 1):
             self._jobs.append((contextvars.copy_context(), job))  # numpy.errstate lives there
             self._calls.put(True)
-        token = _pool.set(None)  # a task that waited for tasks of its own could wait for ever
+        token = _pool.set(None)  # a task that waited for tasks of its own could wait forever
         try:
             own = sum(1 for _ in job.work())
         finally:
             _pool.reset(token)
-        # Who has not begun by now finds nothing left, and is not waited for.
+        # A thread that has not begun by now finds no task left; only tasks under way are waited for.
         for _ in range(len(tasks) - own):
             while job.done.empty() and self._do_task():
                 pass
             job.done.get()
-        job.tasks = ()  # nor does it keep their arrays
+        job.tasks = ()  # an entry still in the deque keeps no arrays alive
         if job.errors:
             raise job.errors[min(job.errors)]
         return job.results
@@ -125,7 +125,7 @@ class _Pool:
                 self._end(later)
 
     def _end(self, later: _Later) -> None:
-        """Return once its tasks are done: those that nobody has begun, by the caller."""
+        """Return once its tasks are done; the caller does the ones that no thread has begun."""
         self._later.remove(later)
         while any(owner is later for owner, _ in tuple(self._tasks)):
             self._do_task()
@@ -134,7 +134,7 @@ class _Pool:
             raise errors[0]
 
     def _do_task(self) -> bool:
-        """Do one of those for whom no job waits; whether there was one."""
+        """Do one task left for later; whether there was one."""
         if not (entry := _first(self._tasks)):
             return False
         owner, task = entry
@@ -149,7 +149,7 @@ class _Pool:
 
     def _help(self) -> None:
         while self._calls.get():
-            # Whoever was faster may have left nothing.
+            # Faster threads may have left nothing.
             if entry := _first(self._jobs):
                 context, job = entry
                 context.run(_help_with, job)
@@ -159,7 +159,7 @@ class _Pool:
 
 
 def _first(entries: deque[Any]) -> Any:
-    """The first entry, taken out; None if there is none."""
+    """Take out the first entry; None if there is none."""
     try:
         return entries.popleft()
     except IndexError:
@@ -167,7 +167,7 @@ def _first(entries: deque[Any]) -> Any:
 
 
 def _memory(a: Array) -> range:
-    """The addresses that a contiguous array takes."""
+    """The addresses of a contiguous array's bytes."""
     start = address_of(a)
     return range(start, start + a.nbytes)
 
@@ -183,15 +183,15 @@ def _help_with(job: _Job) -> None:
         job.done.put(number)
 
 
-# Of the context, not of the process: what runs in another thread, a part of a kernel included, has none.
+# The pool belongs to the context, not to the process: other threads, also those of the pool, see none.
 _pool: contextvars.ContextVar[_Pool | None] = contextvars.ContextVar("_pool", default=None)
 
 
 @contextmanager
 def threads(count: int | None = None) -> Iterator[None]:
-    """Within it kernels and matrix products share `count` threads (None: one per core), and BLAS has one.
+    """Within it kernels and matrix products share `count` threads (None: one per core), and BLAS uses one.
 
-    NumPy's own BLAS is limited for the whole process meanwhile, and has its threads back afterwards.
+    The limit on NumPy's BLAS holds for the whole process; afterwards it has its threads back.
     """
     from threadpoolctl import threadpool_limits
 
@@ -221,9 +221,9 @@ def run_all(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
 
 
 def run_later(tasks: Sequence[Callable[[], Any]], out: Array) -> None:
-    """Have tasks done that write to `out`, a contiguous array: by the time `finish` returns, or at once.
+    """Do tasks that write to `out`, a contiguous array, by the time `finish` returns; at once without other threads.
 
-    What they read must not change until then. Jobs that write to the same memory are done one after the other.
+    The arrays that they read must not change until then. Jobs that write to the same memory run one after the other.
     """
     pool = _pool.get()
     if pool is not None and pool.count > 1:
@@ -234,7 +234,7 @@ def run_later(tasks: Sequence[Callable[[], Any]], out: Array) -> None:
 
 
 def finish(out: Array | None = None) -> None:
-    """Wait for what `run_later` left to be done, where it writes to `out` (None: anywhere). Raises its errors."""
+    """Wait for the tasks of `run_later` that write to `out` (None: for all). Raises their errors."""
     pool = _pool.get()
     if pool is not None:
         pool.finish(out)

@@ -20,14 +20,14 @@ _TANH_CUBIC_SLOPE = _F(6 * math.sqrt(2 / math.pi) * 0.044715)
 _TANH_LIMIT = _F(40.0)
 _BELL_SCALE = _F(1 / math.sqrt(2 * math.pi))
 _ZERO, _ONE = _F(0.0), _F(1.0)
-_FAR = _F(14.5)  # where gelu(-x) is 0, as it is less than the smallest number
-# Right to 6e-9, the highest power's coefficient first.
+_FAR = _F(14.5)  # beyond it gelu(-x) is less than the smallest number, so 0
+# Exact to 6e-9; the coefficient of the highest power first.
 _TAIL_TOP = (_F(0.3989469), _F(3.938045), _F(17.758217), _F(42.476524), _F(48.455196))
 _TAIL_BOTTOM = (_F(9.87184), _F(45.498753), _F(116.538605), _F(162.2764), _F(96.91039))  # below one t^5
-# exp(-s / 2) = 1 + s (...), right to 2e-9 for |s| <= ln 2; ln 4 in two parts: of 16 bits, and the rest.
+# exp(-s / 2) = 1 + s (...), exact to 2e-9 for |s| <= ln 2; ln 4 in two parts: its first 16 bits, and the rest.
 _BELL = (_F(2.1630707e-05), _F(-0.00026169236), _F(0.00260425), _F(-0.02083304), _F(0.124999985), _F(-0.5))
 _LOG2_SLOPE, _LN4_HIGH, _LN4_LOW = _F(-0.7213475), _F(1.3862915), _F(2.8572135e-06)
-# 2^(n + 64) in the bits of the exponent; the lowest bits of what `ROUNDING` was added to are n.
+# 2^(n + 64) by the bits of the exponent; n is in the lowest bits of the sum with `ROUNDING`.
 _POWER_64, _POWER_MINUS_64 = np.int32((127 + 64) << 23), _F(2.0**-64)
 
 
@@ -75,7 +75,7 @@ def gelu_tanh_of(x):
 
 @inlined
 def gelu_tanh_and_slope(x):
-    # Beyond, the sigmoid is 0 or 1, and the slope of v would overflow; at infinity the slope is nan.
+    # Beyond this bound the sigmoid is 0 or 1, and the slope of v would overflow; at infinity the slope is nan.
     t = _TANH_LIMIT if x > _TANH_LIMIT else x
     t = -_TANH_LIMIT if t < -_TANH_LIMIT else t
     first, second, rest = sigmoid_factors(t * (_TANH_LINEAR + _TANH_CUBIC * (t * t)))
@@ -88,8 +88,8 @@ def _bell(t):
     """2^64 exp(-t t / 2), for 0 <= t <= _FAR; the factor keeps it above the subnormal numbers."""
     shifted = _F((t * _LOG2_SLOPE) * t + ROUNDING)
     n = shifted - ROUNDING
-    # exp(-t t / 2) = 2^n exp(-s / 2). One product is exact, and the other where product and sum are one instruction:
-    # so t t is not rounded, whose error would grow with its size.
+    # exp(-t t / 2) = 2^n exp(-s / 2). One product is exact; so is the other where product and sum are one instruction.
+    # Then t t is never rounded, and no error grows with it.
     s = t * t + n * _LN4_HIGH
     s = n * _LN4_LOW + s
     p = _BELL[0] * s + _BELL[1]
@@ -103,7 +103,7 @@ def _bell(t):
 
 @inlined
 def _tail_ratio(t):
-    """P and Q, of 1 - Phi(t) = exp(-t t / 2) P / Q, Phi the normal distribution, for 0 <= t <= _FAR."""
+    """P and Q in 1 - Phi(t) = exp(-t t / 2) P / Q, for 0 <= t <= _FAR; Phi is the normal distribution."""
     p = _TAIL_TOP[0] * t + _TAIL_TOP[1]
     p = p * t + _TAIL_TOP[2]
     p = p * t + _TAIL_TOP[3]
@@ -117,7 +117,7 @@ def _tail_ratio(t):
 
 @inlined
 def _size(x):
-    """|x|, but _FAR beyond it; nan for nan."""
+    """min(|x|, _FAR); nan for nan."""
     return _FAR if abs(x) > _FAR else abs(x)
 
 
@@ -127,7 +127,7 @@ def gelu_of(x):
     t = _size(x)
     p, q = _tail_ratio(t)
     below = x if x < _ZERO else _ZERO
-    return (x - below) - (t * p * _bell(t) / q) * _POWER_MINUS_64  # for -inf nan, as its definition's
+    return (x - below) - (t * p * _bell(t) / q) * _POWER_MINUS_64  # nan for -inf, as in the definition
 
 
 @inlined
@@ -141,7 +141,7 @@ def gelu_and_slope(x):
     excess = t * (_BELL_SCALE * bell) - tail
     excess = -excess if x < _ZERO else excess
     slope = excess * _POWER_MINUS_64 + (_ZERO if x < _ZERO else _ONE)
-    return (x - below) - (t * tail) * _POWER_MINUS_64, slope + (x - x)  # at infinity nan, as its definition's
+    return (x - below) - (t * tail) * _POWER_MINUS_64, slope + (x - x)  # nan at infinity, as in the definition
 
 
 # --- of arrays ---------------------------------------------------------------------------------

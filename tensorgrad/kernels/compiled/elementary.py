@@ -1,9 +1,9 @@
 """exp and functions of it in float32, without branches, so that loops over them become vector instructions.
 
 exp(x) = 2^n exp(r) with n the integer nearest to x / ln 2 and |r| <= ln 2 / 2: exp(r) by a polynomial,
-of relative error 5e-11 and rounded like any float32 sum, 2^n by the bits of the exponent. As 2^n alone
-is no float32 at either end it comes as two factors, and a caller that multiplies by the second one last
-is right relative to itself even where exp(x) is a subnormal number.
+of relative error 5e-11 and rounded like any float32 sum, 2^n by the bits of the exponent. At either end 2^n is not a
+float32, so it comes as two factors. A caller that multiplies by the second one last has a small relative error even
+where exp(x) is subnormal.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tensorgrad.kernels.compiled.jit import inlined
 __all__ = ["ROUNDING", "exp", "exp_factors", "exp_of_negative", "put", "sigmoid_factors", "times_sigmoid"]
 
 _F = np.float32
-# ln 2 in two parts: the product of the first with an integer of 8 bits is exact.
+# ln 2 in two parts: the product of the first with an 8-bit integer is exact.
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _F(1.44269504), _F(0.693145752), _F(1.42860677e-6)
 # Adding this number rounds to an integer, which then fills the lowest bits.
 ROUNDING, _ROUNDING_BITS = _F(12582912.0), np.int32(0x4B400000)
@@ -77,7 +77,7 @@ def times_sigmoid(x, v):
     """x / (1 + exp(-v))."""
     first, second = exp_factors(-abs(v))
     bottom = _ONE + first * second
-    # exp(v) on top for v < 0, its second factor last.
+    # For v < 0 the numerator is x exp(v); its second factor comes last.
     first = _ONE if v >= _ZERO else first
     second = _ONE if v >= _ZERO else second
     return (x * first / bottom) * second

@@ -107,7 +107,7 @@ def _swiglu(x_NG, bias, y_NF):
 
 @inlined
 def _relu_squared_and_slope(x):
-    y = _ZERO if x < _ZERO else x  # of nan it is nan
+    y = _ZERO if x < _ZERO else x  # nan for nan
     return y * y, y + y
 
 

@@ -79,7 +79,7 @@ def adamw(
         for first in range(start, stop, max(1, step)):
             part = slice(first, min(first + step, stop))
             _adamw(*(buffer[part] for buffer in buffers), numbers)
-            if copy is not None:  # while the part is still in the cache
+            if copy is not None:  # now, while the part is in the cache
                 copy[part] = parameters[part]
 
     in_parts(parameters.size, parameters.size, work)

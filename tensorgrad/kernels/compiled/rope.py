@@ -18,7 +18,7 @@ def rope(x: Array, cos_TE: Array, sin_TE: Array, out: Array | None = None) -> Ar
     if any(a.dtype != np.float32 for a in (x, cos_TE, sin_TE)):
         return reference.rope(x, cos_TE, sin_TE, out)
     x_BHTD = x[None, None] if x.ndim == 2 else x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
-    # In the memory order of x: queries and keys are transposed views, read and written row by row.
+    # `out` has the memory order of x: queries and keys are transposed views, read and written row by row.
     out_BHTD = np.empty_like(x_BHTD) if out is None else out.reshape(x_BHTD.shape)
 
     def work(start: int, stop: int) -> None:
@@ -31,7 +31,7 @@ def rope(x: Array, cos_TE: Array, sin_TE: Array, out: Array | None = None) -> Ar
 @summing_any_strides((4, 2, 2), (4,), intp, intp)
 def _rope(x_BHTD, cos_TE, sin_TE, out_BHTD, start, stop):
     heads, length, half = x_BHTD.shape[1], x_BHTD.shape[2], cos_TE.shape[1]
-    firsts, seconds = np.empty(half, np.float32), np.empty(half, np.float32)  # a row, as it was where out is x
+    firsts, seconds = np.empty(half, np.float32), np.empty(half, np.float32)  # copies of a row, because out may be x
     for b in range(start, stop):
         for t in range(length):
             cos, sin = cos_TE[t], sin_TE[t]

@@ -22,18 +22,18 @@ __all__ = [
 ]
 
 _CHUNK = 1024  # elements that are summed in float32; the chunks' sums are added in float64
-_STEP = 4096  # elements that stay in the first cache
+_STEP = 4096  # elements that stay in the first-level cache
 _F = np.float32
 _ALL_BUT_SIGN = np.int32(0x7FFFFFFF)
-_MINUS_INFINITY = np.int32(-0x7F800001)  # as `largest_of` compares it
+_MINUS_INFINITY = np.int32(-0x7F800001)  # the key by which `largest_of` compares it
 
 
 @compiled
 def largest_of(x):
     """The largest element; nan if there is one with its sign bit unset, -inf if there is none.
 
-    Compared as integers, whose order is that of floats once those of a negative number are inverted: a maximum
-    of integers is found by vector units, one of floats only where NaN does not matter.
+    Floats compare like their bits as integers, once a negative number's bits are inverted. Vector units find a maximum
+    of integers; one of floats only where NaN does not matter.
     """
     largest = _MINUS_INFINITY
     for i in range(x.shape[0]):
@@ -117,7 +117,7 @@ def _log_softmax(x_NC, out_NC):
         largest = largest_of(x)
         log_total = _F(np.log(_exp_sum(x, largest)))
         for i in range(x.shape[0]):
-            # In this order: large elements of one size cancel without rounding.
+            # This order lets large elements of one size cancel without rounding.
             out[i] = (x[i] - largest) - log_total
 
 
@@ -156,7 +156,7 @@ def cross_entropy(
 @compiled
 def _cross_entropy(spread_V, logits_NV, targets_N, losses_N, spread_losses_N, largest_N, total_N):
     num_rows, width = logits_NV.shape
-    # Short rows step by step, many at once: a processor works on several of them while each waits for its last sum.
+    # Short rows go through each stage together: a processor works on several while each waits for its last sum.
     step = max(1, _STEP // max(1, width))
     totals, spread_sum = np.empty(step, np.float64), _sum(spread_V)
     for first in range(0, num_rows, step):
@@ -174,7 +174,7 @@ def _cross_entropy(spread_V, logits_NV, targets_N, losses_N, spread_losses_N, la
             total = totals[n - first] if target >= 0 else 1.0
             log_total = np.log(total)
             total_N[n] = total
-            # Subtracted before the logarithm is: large logits of one size cancel without rounding.
+            # Subtract before the logarithm: large logits of one size cancel without rounding.
             losses_N[n] = log_total - (x[target] - largest) if target >= 0 else 0.0
             if spread_V.shape[0]:
                 spread_losses_N[n] = log_total * spread_sum - _spread_sum(x, largest, spread_V) if target >= 0 else 0.0
@@ -249,7 +249,7 @@ def _gradient(spread_V, softmax_N, target_N, spread_N, largest_N, total_N, targe
         _finish_row(out_NV[n], targets_N[n], target_N[n], spread_N[n], spread_V)
 
 
-# The one above would do as well, but slowly: what two arrays may share is not computed by vector units.
+# `_gradient` would be right in place too, but slow: vector units do not compute on arrays that may overlap.
 @compiled
 def _gradient_in_place(spread_V, softmax_N, target_N, spread_N, largest_N, total_N, targets_N, logits_NV):
     for n in range(logits_NV.shape[0]):
@@ -259,7 +259,7 @@ def _gradient_in_place(spread_V, softmax_N, target_N, spread_N, largest_N, total
 
 @compiled
 def _rounded_gradient(spread_V, softmax_N, target_N, spread_N, largest_N, total_N, targets_N, logits_NV, bits_NU):
-    row = np.empty(logits_NV.shape[1], np.float32)  # bits may be the first halves of the rows of logits
+    row = np.empty(logits_NV.shape[1], np.float32)  # bits_NU may be the first halves of the rows of logits
     for n in range(logits_NV.shape[0]):
         _scaled_exp(logits_NV[n], row, largest_N[n], softmax_N[n] / total_N[n])
         _finish_row(row, targets_N[n], target_N[n], spread_N[n], spread_V)

@@ -1,4 +1,4 @@
-"""Sums over rows: in blocks of rows, then of the blocks' sums in float64, in order."""
+"""Sums over rows: over blocks of rows, then over the blocks' sums in float64, in order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tensorgrad.kernels.compiled.jit import are_contiguous_floats, in_parts, sum
 
 __all__ = ["NUM_ROWS", "column_sums", "sum_of_parts"]
 
-NUM_ROWS = 128  # of a block: few enough for a sum in float32 to be right to some units in the last place
+NUM_ROWS = 128  # in a block: few enough for a float32 sum with an error of a few units in the last place
 
 
 def column_sums(x_NC: Array, dtype: DType) -> Array:

@@ -1,8 +1,8 @@
 """The inside of small matrix products: one tile of the output, held in vector registers.
 
-LLVM's own vectoriser keeps the output in memory here, and reads and writes it at each step. So this one
-loop is given to it as vector instructions: ROWS x COLUMNS sums stay in registers while the depth goes by,
-each step reading a row of b and ROWS numbers of a (the inner kernel of Goto and van de Geijn, "Anatomy of
+LLVM's own vectoriser keeps the output in memory here, and reads and writes it at each step. So this one loop is
+written in vector instructions: ROWS x COLUMNS sums stay in registers along the depth, and each step reads a row of b
+and ROWS numbers of a (the inner kernel of Goto and van de Geijn, "Anatomy of
 high-performance matrix multiplication", 2008, section 4.2).
 """
 

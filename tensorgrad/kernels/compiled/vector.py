@@ -1,7 +1,7 @@
 """Products of few rows with a matrix, whose speed is that of reading the matrix.
 
-BLAS goes through several of its lines side by side, to use what it loads more often. Line by line they are one
-stream, which the processor reads ahead of: that is twice as fast where each number is needed for a row or two.
+BLAS reads several lines of the matrix side by side, to use each load more often. Line by line they are one stream,
+which the processor prefetches: that is twice as fast where each number serves only a row or two.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def _elementwise(name: str, *arrays: Array) -> Array:
 
 
 def launch_elementwise(name: str, count: int, width: int, arrays: tuple[Array, ...], *sizes: np.int64) -> None:
-    """Start a kernel of activation.cu on `count` elements of rows of `width`."""
+    """Launch a kernel of activation.cu on `count` elements in rows of `width`."""
     elements = vector(width, *arrays)
     kernel = Kernel("activation.cu", name, {"SCALAR": scalar(arrays[0]), "VECTOR": elements})
     launch(kernel, blocks_for(count, _THREADS * elements), (_THREADS,), *arrays, *sizes)

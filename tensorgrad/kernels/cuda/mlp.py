@@ -1,4 +1,4 @@
-"""What an MLP does between its products: the activation; and its gradient, with the activation again."""
+"""The part of an MLP between its products: the activation; and its gradient, with the activation again."""
 
 from __future__ import annotations
 

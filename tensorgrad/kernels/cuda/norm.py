@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tensorgrad.array import Array, module_of
@@ -13,32 +15,31 @@ from tensorgrad.kernels.providers import fell_back
 
 __all__ = ["layer_norm", "layer_norm_gradient", "rms_norm", "rms_norm_gradient"]
 
-_WARPS = 4  # of a block
-_GRADIENT_BLOCKS = 512  # at most: each leaves a row of sums to add up
+_WARPS = 4  # in a block
+_GRADIENT_BLOCKS = 512  # at most: each leaves rows of sums to add
 _PLACES = WARP * 8  # columns that a warp reads at once, at most
-_MAX_SHARED_BYTES = 96 * 1024  # what every architecture from sm_80 on has for a block
+_MAX_SHARED_BYTES = 96 * 1024  # every architecture from sm_80 on has it for a block
 
 
 def layer_norm(x_NC: Array, weight_C: Array | None, bias_C: Array | None, eps: float) -> tuple[Array, Array, Array]:
-    x, weight, bias = dense(x_NC), _dense(weight_C), _dense(bias_C)
-    xp, (rows, width) = module_of(x), x.shape
-    out, wide = xp.empty(x.shape, x.dtype), wide_dtype(x)
-    mean, rstd = xp.empty((rows, 1), wide), xp.empty((rows, 1), wide)
-    kernel = _kernel("layer_norm", x, width, x, weight, bias, out)
-    sizes = (np.int64(rows), np.int64(width), wide(eps))
-    launch(kernel, blocks_for(rows, _WARPS), (_WARPS * WARP,), x, weight, bias, out, mean, rstd, *sizes)
+    out, mean, rstd = _forward("layer_norm", x_NC, (weight_C, bias_C), eps, num_statistics=2)
     return out, mean, rstd
 
 
 def rms_norm(x_NC: Array, weight_C: Array | None, eps: float) -> tuple[Array, Array]:
-    x, weight = dense(x_NC), _dense(weight_C)
-    xp, (rows, width) = module_of(x), x.shape
-    out, wide = xp.empty(x.shape, x.dtype), wide_dtype(x)
-    rstd = xp.empty((rows, 1), wide)
-    kernel = _kernel("rms_norm", x, width, x, weight, out)
-    sizes = (np.int64(rows), np.int64(width), wide(eps))
-    launch(kernel, blocks_for(rows, _WARPS), (_WARPS * WARP,), x, weight, out, rstd, *sizes)
+    out, rstd = _forward("rms_norm", x_NC, (weight_C,), eps, num_statistics=1)
     return out, rstd
+
+
+def _forward(name: str, x_NC: Array, parameters: tuple[Array | None, ...], eps: float, *, num_statistics: int) -> Any:
+    """The output, and (N, 1) statistics."""
+    x, parameters = dense(x_NC), tuple(map(_dense, parameters))
+    xp, (rows, width), wide = module_of(x), x.shape, wide_dtype(x)
+    out, *statistics = xp.empty(x.shape, x.dtype), *(xp.empty((rows, 1), wide) for _ in range(num_statistics))
+    sizes = (np.int64(rows), np.int64(width), wide(eps))
+    kernel = _kernel(name, x, width, x, *parameters, out)
+    launch(kernel, blocks_for(rows, _WARPS), (_WARPS * WARP,), x, *parameters, out, *statistics, *sizes)
+    return out, *statistics
 
 
 def layer_norm_gradient(
@@ -67,7 +68,7 @@ def _gradient(
     """dx, and the gradients of the bias, if there is a mean, and of the weight, if there is one, as rows."""
     g, x, weight = dense(g_NC), dense(x_NC), _dense(weight_C)
     xp, (rows, width), kinds = module_of(x), x.shape, len(statistics) - (weight_C is None)
-    warps = _warps(x, kinds)
+    warps = _warps(x, len(statistics))  # with or without a weight, so that the order of sums is the same
     dx, wide = xp.empty(x.shape, x.dtype), wide_dtype(x)
     blocks = max(1, min(_GRADIENT_BLOCKS, -(-rows // warps)))
     partials = xp.empty((blocks, kinds, width), wide)

@@ -19,7 +19,7 @@ def rope(x: Array, cos_TE: Array, sin_TE: Array, out: Array | None = None) -> Ar
     lead = x[None, None] if x.ndim == 2 else x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])
     if lead.strides[-1] != lead.itemsize:
         lead = dense(lead)
-    # In the memory order of x: queries and keys are transposed views.
+    # `target` has the memory order of x: queries and keys are transposed views.
     target: Array = module_of(x).empty_like(lead) if out is None else out.reshape(lead.shape)
     _, heads, time, width = lead.shape
     count = lead.size // 2

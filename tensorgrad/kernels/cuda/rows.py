@@ -11,9 +11,9 @@ from tensorgrad.kernels.cuda.operand import WARP, blocks_for, dense, scalar, thr
 
 __all__ = ["add_partials", "column_sums", "fill_rows"]
 
-_WARPS = 8  # of a block
-_CHUNK = 64  # rows that a block adds up at least, so that each warp has several loads under way
-_BLOCKS = 2048  # from which on there are no more of them: each leaves a row of sums to add up
+_WARPS = 8  # in a block
+_CHUNK = 64  # the fewest rows for a block, so that each warp has several loads under way
+_BLOCKS = 2048  # at most: each leaves a row of sums to add
 _FILLING_THREADS = 128
 
 
@@ -22,7 +22,7 @@ def column_sums(x_NC: Array, dtype: DType) -> Array:
     xp, wide = module_of(x_NC), wide_dtype(x_NC)
     sums: Array = xp.empty(width, wide)
     row, column = (step // x_NC.itemsize for step in x_NC.strides)
-    if row == 1 and column >= rows > 1:  # its columns are dense: rows of the transposed
+    if row == 1 and column >= rows > 1:  # its columns are dense: sum the rows of its transpose
         _sum_rows(x_NC.T, column, sums)
     else:
         x = x_NC if column == 1 and row >= width else dense(x_NC)
@@ -54,7 +54,7 @@ def _sum_columns(x: Array, pitch: int, sums: Array) -> None:
 
 
 def add_partials(partials: Array, out: Array) -> None:
-    """out = the sums over the first axis of dense partials, which are of the dtype that out's elements are added in."""
+    """out = the sums over the first axis of dense partials, which have the accumulation dtype of `out`."""
     threads, size = _WARPS * WARP, np.int64(out.size)
     kernel, bytes_ = _kernel("add_partials", out, 1), threads * partials.itemsize
     count = np.int64(partials.shape[0])
@@ -71,7 +71,7 @@ def fill_rows(out_NC: Array, row_C: Array) -> None:
 
 
 def _elements(width: int, pitch: int, *arrays: Array) -> int:
-    """How many a thread has at once, of rows of `width` that begin `pitch` apart."""
+    """How many elements a thread takes at once, in rows of `width` that begin `pitch` apart."""
     elements = vector(width, *arrays)
     return elements if pitch % elements == 0 else 1
 

@@ -70,7 +70,7 @@ def cross_entropy_gradient(
 
 
 def _wide(a: Array | None, like: Array) -> Array | None:
-    """`a`, dense, in what sums of `like`'s elements are computed in."""
+    """`a`, dense, in the accumulation dtype of `like`."""
     return None if a is None else dense(a.astype(wide_dtype(like), copy=False))
 
 
@@ -84,7 +84,7 @@ def _of_rows(name: str, *arrays: Array) -> Array:
 def _launch(
     name: str, like: Array, rows_of: tuple[Array, ...], arguments: tuple[Array | None, ...], rows: int, width: int
 ) -> None:
-    """A block for each row; `rows_of` are the arrays that are read several elements at a time."""
+    """Launch a block for each row; the kernel reads `rows_of` several elements at a time."""
     elements = vector(width, *rows_of)
     threads = threads_for(width, elements)
     kernel = Kernel("softmax.cu", name, {"SCALAR": scalar(like), "VECTOR": elements})

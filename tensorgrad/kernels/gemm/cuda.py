@@ -36,7 +36,7 @@ def matmul(
     """x y (+ bias) (+ out), over the last two axes; leading axes broadcast.
 
     Args:    bias (N,); row_sums (M,), filled with the sums of x's rows; out: where to write, or with `accumulate`
-             to add; of float32 it takes the products of 16-bit floats unrounded.
+             to add; a float32 `out` takes products of 16-bit floats unrounded.
     Raises:  ValueError: the shapes do not fit.
     """
     xp = module_of(x)
@@ -60,7 +60,7 @@ def matmul(
 
 
 def matmul_gelu(x: Array, y: Array, bias: Array | None, *, keeps_input: bool) -> tuple[Array | None, Array] | None:
-    """h = x y (+ bias) of matrices, if it is kept, and gelu(h) by tanh; None where that is not one product."""
+    """h = x y (+ bias) of matrices, or None unless `keeps_input`, and gelu(h) by tanh; None if not one product."""
     if not _has_gelu(x, y):
         return None
     shape = (x.shape[0], y.shape[1])
@@ -70,12 +70,12 @@ def matmul_gelu(x: Array, y: Array, bias: Array | None, *, keeps_input: bool) ->
 
 
 def matmul_gelu_gradient(g: Array, y: Array, h: Array) -> Array | None:
-    """gelu'(h) (g y) of matrices, gelu by tanh; None where that is not one product."""
+    """gelu'(h) (g y) of matrices, gelu by tanh; None if that is not one product."""
     return _with_gelu(g, y, None, "gradient", h) if _has_gelu(g, y) else None
 
 
 def _has_gelu(x: Array, y: Array) -> bool:
-    """Whether cublasLt's GELU may be asked for: 16-bit floats hide how it approximates tanh, and it wants eights."""
+    """Whether cublasLt's GELU will do: 16-bit floats hide how it approximates tanh; its columns come in eights."""
     return bool(x.dtype.itemsize == 2 and is_float(x.dtype) and x.size and y.size and y.shape[1] % 8 == 0)
 
 
@@ -92,7 +92,7 @@ def _with_gelu(x: Array, y: Array, bias: Array | None, gelu: str, aux: Array | N
 
 @contextmanager
 def running_with(runner: Runner) -> Iterator[None]:
-    """Within it products are computed by `runner`."""
+    """Within it `runner` computes all products."""
     token = _runner.set(runner)
     try:
         yield
@@ -110,7 +110,7 @@ def _provider() -> Runner:
 
 
 def _checked(run: Runner) -> Runner:
-    """`run`, if a small product of known result comes out right. Raises ArithmeticError."""
+    """`run`, if it gets a small product of known result right; else raises ArithmeticError."""
     cupy = cuda_module()
     x = cupy.arange(12, dtype=cupy.float32).reshape(3, 4)
     y = cupy.arange(20, dtype=cupy.float32).reshape(5, 4)

@@ -1,4 +1,4 @@
-"""What a library does not do inside a product, by kernels of our own: biases and sums of rows."""
+"""Biases and sums of rows by our own kernels, where the library does not compute them inside a product."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["apart"]
 
 
 def apart(run: Callable[[Product], None], product: Product) -> None:
-    """A product by `run`, which gets it without bias and sums of rows; and these, each in one pass over memory.
+    """Compute a product by `run` without its bias and sums of rows, and these in one pass over memory each.
 
-    The bias is what the product is added to, so that their sum is rounded once.
+    The product is added to the bias in the output, so that their sum is rounded once.
     """
     plan, kernels = product.plan, kernels_for(product.out)
     if product.bias is not None:
@@ -24,8 +24,8 @@ def apart(run: Callable[[Product], None], product: Product) -> None:
         else:
             kernels.fill_rows(product.out, bias)
     is_added = plan.accumulate or product.bias is not None
-    plain = dataclasses.replace(plan, has_bias=False, has_row_sums=False, accumulate=is_added)
-    run(dataclasses.replace(product, plan=plain, bias=None, row_sums=None))
+    alone = dataclasses.replace(plan, has_bias=False, has_row_sums=False, accumulate=is_added)
+    run(dataclasses.replace(product, plan=alone, bias=None, row_sums=None))
     if product.row_sums is not None:
-        rows_MK = product.b  # in the memory order that it came in
+        rows_MK = product.b  # in its own memory order
         product.row_sums[...] = kernels.column_sums(rows_MK.T, product.row_sums.dtype)

@@ -67,7 +67,7 @@ class Plan:
     gelu: str  # "", or what to make of the product: "value" or "gradient"
     aux: Matrix | None
     # Bytes, powers of 2 up to 256, that divide the addresses of a, b and d, and those of bias, row sums and aux.
-    alignments: tuple[int, int, int, int]
+    alignments: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

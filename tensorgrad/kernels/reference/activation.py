@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -22,42 +23,44 @@ NORMAL_TAIL_FLOAT32 = (
 
 
 def gelu(x: Array, approximate: str) -> Array:
-    return _gelu_parts(x, None, approximate)
+    xp = module_of(x)
+
+    def work(t: Array, out: Array) -> None:
+        if approximate == "tanh":
+            xp.divide(t, _one_plus_exp_minus(_tanh_inner(t, t * t)), out=out, casting="same_kind")
+        else:
+            xp.multiply(_normal_distribution(t)[0], t, out=out, casting="same_kind")
+
+    with np.errstate(over="ignore"):
+        return _in_blocks(work, x)
 
 
 def gelu_gradient(g: Array, x: Array, approximate: str) -> Array:
-    return _gelu_parts(x, g, approximate)
+    """g (Phi(x) + x Phi'(x))."""
+    multiply = module_of(x).multiply
 
-
-def _gelu_parts(x: Array, g: Array | None, approximate: str) -> Array:
-    """x Phi(x); or, given g, g (Phi(x) + x Phi'(x))."""
-    xp = module_of(x)
-    out = xp.empty(x.shape, x.dtype)
-    flat_x, flat_out = x.reshape(-1), out.reshape(-1)
-    flat_g = None if g is None else g.reshape(-1)
-
-    def work(rows: slice) -> None:
-        t = wide(flat_x[rows])
-        if flat_g is not None:
-            slope = gelu_and_slope(t, approximate)[1]
-            xp.multiply(slope, flat_g[rows], out=flat_out[rows], casting="same_kind")
-        elif approximate == "tanh":
-            xp.divide(t, _one_plus_exp_minus(_tanh_inner(t, t * t)), out=flat_out[rows], casting="same_kind")
-        else:
-            xp.multiply(_normal_distribution(t)[0], t, out=flat_out[rows], casting="same_kind")
+    def work(t: Array, g: Array, out: Array) -> None:
+        multiply(gelu_and_slope(t, approximate)[1], g, out=out, casting="same_kind")
 
     with np.errstate(over="ignore"):
-        for_blocks(flat_x, work)
+        return _in_blocks(work, x, g)
+
+
+def _in_blocks(work: Callable[..., None], x: Array, *others: Array) -> Array:
+    """An elementwise function: work(x in its accumulation dtype, *others, out) for each block."""
+    out = module_of(x).empty(x.shape, x.dtype)
+    flat_x, *flats = (a.reshape(-1) for a in (x, *others, out))
+    for_blocks(flat_x, lambda rows: work(wide(flat_x[rows]), *(flat[rows] for flat in flats)))
     return out  # type: ignore[no-any-return]
 
 
 def gelu_and_slope(t: Array, approximate: str) -> tuple[Array, Array]:
-    """t Phi(t) and Phi(t) + t Phi'(t), in arrays of their own. What overflows on the way is not in the result."""
+    """t Phi(t) and Phi(t) + t Phi'(t), in new arrays. Intermediate values may overflow; the results do not."""
     if approximate == "tanh":
         xp, square = module_of(t), t * t
         phi = _one_plus_exp_minus(_tanh_inner(t, square))
         xp.divide(1, phi, out=phi)
-        # Phi' = Phi (1 - Phi) v', with a v' that is finite where Phi (1 - Phi) has long been 0.
+        # Phi' = Phi (1 - Phi) v', where v' is kept finite for large t: Phi (1 - Phi) is 0 there.
         xp.minimum(square, 1e4, out=square)
         square *= 6 * _TANH_SCALE * _TANH_CUBIC
         square += 2 * _TANH_SCALE
@@ -83,8 +86,8 @@ def _tanh_inner(t: Array, square: Array) -> Array:
 def _normal_distribution(x: Array) -> tuple[Array, Array]:
     """The normal distribution function of x and its density, in the precision of x.
 
-    Computed from the tail, so that a small value is right relative to itself; and without choices
-    between elements, which cost NumPy more than the arithmetic.
+    Computed from the tail, so that small values have a small relative error; and without choices between elements,
+    which cost NumPy more than the arithmetic.
     """
     xp = module_of(x)
     size = xp.abs(x)
@@ -96,7 +99,7 @@ def _normal_distribution(x: Array) -> tuple[Array, Array]:
         bell = x * x
         bell *= -0.5
         xp.exp(bell, out=bell)
-        # (x - 3) / (x + 3) as 1 - 6 / (x + 3), which is 1 for an infinite x.
+        # (x - 3) / (x + 3) as 1 - 6 / (x + 3), which is 1 for infinite x.
         size += 3
         xp.divide(-6, size, out=size)
         size += 1
@@ -113,9 +116,9 @@ def _normal_distribution(x: Array) -> tuple[Array, Array]:
 
 
 def _one_plus_exp_minus(x: Array) -> Array:
-    """1 + exp(-x), in a fresh array: what to divide by for a sigmoid that is right relative to itself.
+    """1 + exp(-x), in a new array: the divisor of a sigmoid with a small relative error.
 
-    Of float64 where exp overflows float32, as the sigmoid is not 0 there yet.
+    It is float64 if exp overflows float32, because the sigmoid is not 0 there yet.
     """
     xp = module_of(x)
     y = -x
@@ -145,30 +148,13 @@ def silu_slope(x: Array, s: Array) -> Array:
 
 
 def silu(x: Array) -> Array:
-    xp = module_of(x)
-    out = xp.empty(x.shape, x.dtype)
-    flat_x, flat_out = x.reshape(-1), out.reshape(-1)
-
-    def work(rows: slice) -> None:
-        t = wide(flat_x[rows])
-        xp.divide(t, _one_plus_exp_minus(t), out=flat_out[rows], casting="same_kind")
-
-    for_blocks(flat_x, work)
-    return out  # type: ignore[no-any-return]
+    divide = module_of(x).divide
+    return _in_blocks(lambda t, out: divide(t, _one_plus_exp_minus(t), out=out, casting="same_kind"), x)
 
 
 def silu_gradient(g: Array, x: Array) -> Array:
-    xp = module_of(x)
-    out = xp.empty(x.shape, x.dtype)
-    flat_x, flat_out, flat_g = x.reshape(-1), out.reshape(-1), g.reshape(-1)
-
-    def work(rows: slice) -> None:
-        t = wide(flat_x[rows])
-        slope = silu_slope(t, sigmoid(t))
-        xp.multiply(slope, flat_g[rows], out=flat_out[rows], casting="same_kind")
-
-    for_blocks(flat_x, work)
-    return out  # type: ignore[no-any-return]
+    multiply = module_of(x).multiply
+    return _in_blocks(lambda t, g, out: multiply(silu_slope(t, sigmoid(t)), g, out=out, casting="same_kind"), x, g)
 
 
 def swiglu(x: Array) -> Array:

@@ -25,7 +25,7 @@ _ERFC_SCALED = (
 
 
 def polynomial(coefficients: str, t: Array) -> Array:
-    """The polynomial with these coefficients, the highest power's first, in a fresh array."""
+    """The polynomial with these coefficients, highest power first, in a new array."""
     first, second, *others = map(float, coefficients.split())
     total = first * t + second
     for c in others:
@@ -56,7 +56,7 @@ def erfc(x: Array) -> Array:
 
 
 def _near(size: Array) -> Array:
-    """erf of 0 <= size <= 1; anything beyond."""
+    """erf(size) for 0 <= size <= 1; undefined beyond."""
     size = module_of(size).minimum(size, 1)
     return size * polynomial(_ERF_NEAR, size * size)
 

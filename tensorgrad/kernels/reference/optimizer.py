@@ -39,7 +39,7 @@ def adamw(
 ) -> None:
     xp = module_of(parameters)
     is_host = isinstance(rates_4, np.ndarray)
-    # On a device the numbers stay there: looking at one would wait for it.
+    # On a device the numbers stay there: reading one would wait for the device.
     rates = rates_4.tolist() if is_host else rates_4.astype(parameters.dtype)
     learning_rate, correction1, correction2, scale = rates[0], rates[1], rates[2], rates[3]
     if is_host and not math.isfinite(scale):

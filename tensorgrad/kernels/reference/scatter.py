@@ -27,7 +27,7 @@ def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = 
         if not xp.may_share_memory(flat, buffer):
             buffer[...] = flat.reshape(buffer.shape)
         return
-    # Rows of a table: sorted by row, then each run of one row is summed in a fixed order.
+    # Rows of a table: sort by row, then sum each run of one row in a fixed order.
     if not index.size or not values.size:
         return
     rows = index.reshape(-1).astype(xp.int64, copy=False)  # narrow integers could not hold the table's length
@@ -45,10 +45,10 @@ def scatter_add(buffer: Array, index: Any, values: Array, order: Array | None = 
 
 
 def _sums_of_all_rows(num_rows: int, ordered_N: Array, values_NC: Array) -> Array:
-    """For each row 0 .. num_rows - 1 the sum of its values, (num_rows, C), without waiting to know where runs begin.
+    """The sum of each row's values, (num_rows, C), without waiting for the device to tell where runs begin.
 
-    In log2(N) steps each value takes in those of its run before it, so the last of a run has its sum. CuPy's
-    add.reduceat, as differences of one running sum, would lose digits.
+    In log2(N) steps each value takes in the values before it in its run, so the last of a run becomes its sum. CuPy's
+    add.reduceat takes differences of one running sum, which would lose digits.
     """
     xp = module_of(values_NC)
     reach = 1

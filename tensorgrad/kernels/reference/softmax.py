@@ -73,7 +73,7 @@ def log_softmax_gradient(g_NC: Array, y_NC: Array) -> Array:
 
 
 def _shifted(x_NC: Array, largest_N: Array | None = None) -> Array:
-    """x minus each row's largest element, written to `largest_N`, so that exp cannot overflow; a fresh wide array."""
+    """x minus each row's largest element, so that exp cannot overflow, in a new wide array; fills `largest_N`."""
     x = wide(x_NC)
     largest = x.max(axis=-1, keepdims=True)
     if largest_N is not None:
@@ -90,7 +90,7 @@ def cross_entropy(
 
     def work(rows: slice) -> None:
         t = _shifted(logits_NV[rows], largest[rows])
-        # Subtracted before the logarithm is: large logits of one size cancel without rounding.
+        # Subtract before the logarithm: large logits of one size cancel without rounding.
         losses[rows] = -t[xp.arange(t.shape[0]), targets_N[rows]]
         if spread_losses is not None:
             spread_losses[rows] = -xp.einsum("nv,v->n", t, spread_V)

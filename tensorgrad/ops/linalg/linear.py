@@ -28,13 +28,13 @@ def linear(
     """x weight^T + bias, over the last axis.
 
     Args:    x (..., K); weight (N, K); bias (N,) or None, of one dtype; or x of a 16-bit float with weight and bias of
-             float32, which are rounded to the dtype of x. product_dtype: None, or "bfloat16": for
-             float32 on the CPU, the operands of the three products (of the result, dx and dweight) are rounded to
-             bfloat16 (8 bits of precision), and their products summed in float32.
+             float32, which are rounded to the dtype of x. product_dtype: None, or "bfloat16", for float32 on the
+             CPU: the operands of the three products (the result, dx and dweight) are rounded to bfloat16 (8 bits of
+             precision), and their products summed in float32.
     Returns: (..., N), of the dtype of x.
     Raises:  ShapeError, DTypeError, DeviceError, ArgumentError (product_dtype).
-    Grad:    dx = g weight, dweight = g^T x, dbias = sum of g over the leading axes. Of float32 parameters and a 16-bit
-             x, dweight and dbias are sums of the 16-bit values in float32, never rounded to 16 bits.
+    Grad:    dx = g weight, dweight = g^T x, dbias = sum of g over the leading axes. For float32 parameters and a 16-bit
+             x, dweight and dbias are float32 sums of 16-bit values, never rounded to 16 bits.
     Saves:   x, weight as rounded; with product_dtype, both rounded, in half the memory.
     """
     a, w = mixed_operands("linear", x, weight) or operands("linear", x, weight)
@@ -98,7 +98,7 @@ def linear(
 def gradient_of_weight(
     g_RN: Any, x_RK: Any, dtype: DType, to: Request, *, has_sums: bool
 ) -> tuple[Array | None, Array | None]:
-    """g^T x, None where it is in its buffer; and g's sums over the rows, if the product gives them too."""
+    """g^T x, or None if it went to the request's buffer; and with `has_sums` the sums of g over its rows."""
     if has_sums:
         accumulate = to.buffer is not None and to.accumulate
         product, sums = gemm.matmul_with_sums(g_RN.T, x_RK, dtype, to.buffer, accumulate=accumulate)

@@ -42,7 +42,7 @@ def layer_norm(
         y = (x - mean) rstd weight + bias,   rstd = 1 / sqrt(var + eps), var biased
 
     Args:    x (..., *S) float; weight (*S), bias (*S) in the dtype of x, or None: 1 and 0; eps > 0;
-             normalized_shape: S, if neither weight nor bias tells it (then the last axis is meant).
+             normalized_shape: S, if neither weight nor bias gives it; by default the last axis.
     Returns: (..., *S), dtype of x; statistics in accumulation_dtype(x.dtype).
     Raises:  ShapeError, DTypeError, DeviceError.
     Grad:    dx = rstd (t - mean(t) - n mean(t n)), t = g weight, n = (x - mean) rstd;
@@ -86,8 +86,8 @@ def rms_norm(
 
         y = x rstd weight,   rstd = 1 / sqrt(mean(x^2) + eps)
 
-    Args:    x (..., *S) float; weight (*S) in the dtype of x, or None: 1; normalized_shape: S, if weight
-             does not tell it (then the last axis is meant); eps > 0, or None: the dtype's own, 2^-23 or 2^-52.
+    Args:    x (..., *S) float; weight (*S) in the dtype of x, or None: 1; normalized_shape: S, if weight does not give
+             it; by default the last axis; eps > 0, or None: the machine epsilon of the dtype, 2^-23 or 2^-52.
     Returns: (..., *S), dtype of x; statistics in accumulation_dtype(x.dtype).
     Raises:  ShapeError, DTypeError, DeviceError.
     Grad:    dx = rstd (t - n mean(t n)), t = g weight, n = x rstd; dweight = sum(g n) over the rows.
@@ -127,7 +127,7 @@ def group_norm(
     """Normalise each sample's groups of channels to zero mean and unit variance, then scale and shift each channel.
 
     Args:    x (N, C, ...) float, C a multiple of num_groups; weight (C,), bias (C,) in the dtype of x, or None.
-    Returns: of the shape and dtype of x.
+    Returns: (N, C, ...), dtype of x.
     Raises:  ShapeError, DTypeError, DeviceError.
     Source:  Wu and He, "Group normalization", 2018.
     """
@@ -135,7 +135,7 @@ def group_norm(
     groups = as_integer("group_norm", "num_groups", num_groups)
     if a.ndim < 2 or groups < 1 or a.shape[1] % groups or not math.prod(a.shape[1:]):
         raise ShapeError(
-            f"group_norm: expected x (N, C, ...) with C a multiple of num_groups, none of them 0 but N, "
+            f"group_norm: expected x (N, C, ...) with C a multiple of num_groups and no size but N 0, "
             f"got {a.shape} and {groups} groups: "
             "choose a number of groups that divides C"
         )

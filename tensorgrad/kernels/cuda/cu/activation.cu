@@ -27,7 +27,7 @@ struct GeluTanh {  // (1 + tanh(v / 2)) / 2 = sigmoid(v): the sum would cancel f
     __device__ static Sum value(Sum x) { return x * sigmoid(inner(x)); }
     __device__ static Sum slope(Sum x) {
         const Sum s = sigmoid(inner(x));
-        const Sum square = x * x > Sum(1e4) ? Sum(1e4) : x * x;  // finite where s (1 - s) has long been 0
+        const Sum square = x * x > Sum(1e4) ? Sum(1e4) : x * x;  // kept finite: s (1 - s) is 0 there
         return s + x * s * (1 - s) * Sum(2 * SQRT_2_OVER_PI) * (1 + 3 * Sum(CUBIC) * square);
     }
 };

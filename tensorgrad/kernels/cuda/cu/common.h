@@ -50,7 +50,7 @@ __device__ inline float wide(Float16 x) {
 #endif
 }
 
-// Rounded to the nearest, ties to even.
+// Round to the nearest, ties to even.
 template <class T> __device__ inline T narrow(Wide<T> x);
 template <> __device__ inline double narrow<double>(double x) { return x; }
 template <> __device__ inline float narrow<float>(float x) { return x; }

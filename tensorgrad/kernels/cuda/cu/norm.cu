@@ -2,8 +2,8 @@
 //
 // A warp takes a row and reads it from the cache the second time. In the backward, warps walk over the rows, a grid
 // apart, and sum the gradients of weight and bias in shared memory, where each lane owns its columns and its bank. A
-// block then adds its warps' sums in order, and `add_partials` of rows.cu adds the blocks' sums. Shapes alone decide the
-// grid, so the order of all sums is fixed.
+// block then adds its warps' sums in order, and `add_partials` of rows.cu adds the blocks' sums. Shapes alone decide
+// the grid, so the order of all sums is fixed.
 
 typedef SCALAR T;
 typedef Wide<T> Sum;

@@ -24,7 +24,7 @@ extern "C" __global__ void column_sums(const T* x, Sum* partials, int64 rows, in
             EACH(v) total[v] += wide(a.at[v]);
         }
     }
-    EACH(v) sums[warp_id() * TILE + v * 32 + lane_id()] = total[v];  // neighbours of 32 banks
+    EACH(v) sums[warp_id() * TILE + v * 32 + lane_id()] = total[v];  // 32 neighbours, one in each bank
     __syncthreads();
     for (int i = threadIdx.x; i < TILE; i += blockDim.x) {
         if (first + i >= width) continue;
