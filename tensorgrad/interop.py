@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tensorgrad.errors import GraphError
+from tensorgrad.tree import map_tensors, named_tensors
 
 __all__ = ["array_function", "array_ufunc"]
 
@@ -45,28 +46,26 @@ _OF_SHAPES = ("ndim", "shape", "size")
 _KEYWORDS = {"a_max": "max", "a_min": "min", "ddof": "correction"}
 
 
-def array_ufunc(ufunc: Any, method: str, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    """`Tensor.__array_ufunc__`."""
-    op = _ours(ufunc.__name__)
+def array_ufunc(library: Any, ufunc: Any, method: str, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """`Tensor.__array_ufunc__`; `library` is the module whose functions take the place of NumPy's."""
+    op = _ours(library, ufunc.__name__)
     if op is not None and method == "__call__" and not keywords:
         return op(*inputs)
     return _by_numpy(getattr(ufunc, method), f"{ufunc.__name__}.{method}", inputs, keywords)
 
 
-def array_function(function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    """`Tensor.__array_function__`."""
-    op = _ours(function.__name__)
+def array_function(library: Any, function: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """`Tensor.__array_function__`; `library` as for `array_ufunc`."""
+    op = _ours(library, function.__name__)
     call = None if op is None else _translated(function, op, args, keywords)
     if op is None or call is None:
         return _by_numpy(function, function.__name__, args, keywords)
     return op(*call.args, **call.kwargs)
 
 
-def _ours(name: str) -> Callable[..., Any] | None:
-    import tensorgrad  # it needs Tensor, which needs this module
-
+def _ours(library: Any, name: str) -> Callable[..., Any] | None:
     name = _NAMES.get(name, name)
-    return getattr(tensorgrad, name) if name in tensorgrad.__all__ else None
+    return getattr(library, name) if name in library.__all__ else None
 
 
 def _translated(
@@ -105,9 +104,7 @@ def _signature(function: Any) -> Any:
 
 
 def _by_numpy(function: Any, name: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    """NumPy's own result, of constants; GraphError where a gradient would be lost."""
-    from tensorgrad.tree import map_tensors, named_tensors
-
+    """NumPy's own result, for constants; GraphError if a gradient would be lost."""
     if name not in _OF_SHAPES and any(x.requires_grad for x in named_tensors([args, keywords]).values()):
         raise GraphError(
             f"numpy.{name}: expected tensors that need no gradient, got one whose gradient NumPy would drop, "

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import numpy as np
 
 from tensorgrad import array as arrays
-from tensorgrad import interop, writes
+from tensorgrad import writes
 from tensorgrad.arguments import as_flag, check_function
 from tensorgrad.array import Array
 from tensorgrad.dtype import DType, DTypeLike
 from tensorgrad.errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, shown
-
-if TYPE_CHECKING:
-    from tensorgrad.tape import Node
 
 __all__ = ["Tensor"]
 
@@ -195,10 +192,10 @@ class Tensor:
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-        return interop.array_ufunc(ufunc, method, inputs, keywords)
+        return interop.array_ufunc(self.__array_namespace__(), ufunc, method, inputs, keywords)
 
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
-        return interop.array_function(function, args, keywords)
+        return interop.array_function(self.__array_namespace__(), function, args, keywords)
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """The module with the array API's functions: this library."""
@@ -243,8 +240,6 @@ class Tensor:
             )
         copied = Tensor(self.array.copy())
         if self.node is not None:
-            from tensorgrad.tape import leaf  # it needs Tensor itself
-
             copied = leaf(copied.array)
         memo[id(self)] = copied
         return copied
@@ -299,9 +294,7 @@ class Tensor:
         Raises: GraphError (nothing here needs a gradient; the graph was freed by an earlier
             backward), ShapeError, DTypeError.
         """
-        from tensorgrad.backward import backward  # it needs Tensor itself
-
-        backward([self], [gradient], create_graph=as_flag("backward", "create_graph", create_graph))
+        run_back([self], [gradient], create_graph=as_flag("backward", "create_graph", create_graph))
 
     # --- operators -----------------------------------------------------------------------------
 
@@ -518,5 +511,7 @@ class Tensor:
         return ops.tanh(self)
 
 
-# The one deliberate import cycle: operators need ops, ops make Tensors.
-from tensorgrad import ops  # noqa: E402
+# The one deliberate circle of imports: Tensor's methods call ops and backward, which are written with Tensors.
+from tensorgrad import interop, ops  # noqa: E402
+from tensorgrad.backward import backward as run_back  # noqa: E402
+from tensorgrad.tape import Node, leaf  # noqa: E402
