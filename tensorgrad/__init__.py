@@ -38,19 +38,7 @@ from tensorgrad.dtype import (
     uint64,
 )
 from tensorgrad.dtype import bool_ as bool
-from tensorgrad.errors import (
-    ArgumentError,
-    DeviceError,
-    DeviceMemoryError,
-    DTypeError,
-    GradientError,
-    GraphError,
-    LinAlgError,
-    NonFiniteError,
-    NoValueError,
-    ShapeError,
-    TensorgradError,
-)
+from tensorgrad.errors import *  # noqa: F403
 from tensorgrad.kernels.gemm.tf32 import allow_tf32
 from tensorgrad.kernels.threads import threads
 from tensorgrad.memory import MemoryInfo, memory_info
@@ -76,7 +64,7 @@ newaxis = None  # in an index: a new axis of size 1
 
 
 def __array_namespace_info__() -> ModuleType:
-    """What the array API asks a library to tell of itself: its devices, dtypes, defaults and capabilities."""
+    """The array API's description of this library: its devices, dtypes, defaults and capabilities."""
     return info
 
 
@@ -86,14 +74,14 @@ if TYPE_CHECKING:
     from tensorgrad.tools.graph import graph
     from tensorgrad.tools.non_finite import find_non_finite
     from tensorgrad.tools.profile import profile
-else:  # where it would let any name pass
+else:  # a type checker would let any name pass
     _TOOLS = {
         **{"abstract": "abstract", "doctor": "doctor", "find_non_finite": "non_finite", "graph": "graph"},
         "profile": "profile",
     }
 
     def __getattr__(name: str) -> Any:
-        """What is imported only when it is asked for: the tools, and `bfloat16`, where ml_dtypes is installed."""
+        """Import at first use: the tools, and `bfloat16`, if ml_dtypes is installed."""
         if name in _TOOLS:
             globals()[name] = found = getattr(import_module(f"tensorgrad.tools.{_TOOLS[name]}"), name)
             return found
@@ -101,66 +89,17 @@ else:  # where it would let any name pass
             if name == "bfloat16":
                 return as_dtype(name)
             raise AttributeError(f"module 'tensorgrad' has no attribute {name!r}")
-        except DTypeError as problem:
+        except errors.DTypeError as problem:
             raise AttributeError(str(problem)) from None
 
 
-__all__ = [
-    *ops.__all__,
-    *creation.__all__,
-    *transforms.__all__,
-    "ArgumentError",
-    "DTypeError",
-    "DeviceError",
-    "DeviceMemoryError",
-    "GradientError",
-    "GraphError",
-    "Key",
-    "LinAlgError",
-    "MemoryInfo",
-    "NoValueError",
-    "NonFiniteError",
-    "Scatter",
-    "ShapeError",
-    "Tensor",
-    "TensorgradError",
-    "abstract",
-    "allow_tf32",
-    "bool",
-    "can_cast",
-    "check_grads",
-    "doctor",
-    "e",
-    "find_non_finite",
-    "finfo",
-    "float16",
-    "float32",
-    "float64",
-    "grad",
-    "graph",
-    "iinfo",
-    "inf",
-    "int16",
-    "int32",
-    "int64",
-    "int8",
-    "is_recording",
-    "isdtype",
-    "linalg",
-    "memory_info",
-    "nan",
-    "newaxis",
-    "no_grad",
-    "ops",
-    "pi",
-    "profile",
-    "record",
-    "record_joint",
-    "result_type",
-    "threads",
-    "tree",
-    "uint16",
-    "uint32",
-    "uint64",
-    "uint8",
-]
+__all__ = ["Key", "MemoryInfo", "Scatter", "Tensor", "linalg", "memory_info", "ops", "threads", "tree"]
+__all__ += ["check_grads", "grad", "is_recording", "no_grad", "record", "record_joint"]
+__all__ += ["abstract", "allow_tf32", "doctor", "find_non_finite", "graph", "profile"]
+__all__ += ["bool", "can_cast", "finfo", "float16", "float32", "float64", "iinfo", "int8", "int16", "int32", "int64"]
+__all__ += ["isdtype", "result_type", "uint8", "uint16", "uint32", "uint64"]
+__all__ += ["e", "inf", "nan", "newaxis", "pi"]
+__all__ += ops.__all__
+__all__ += creation.__all__
+__all__ += transforms.__all__
+__all__ += errors.__all__

@@ -18,24 +18,9 @@ from numpy.typing import NDArray
 from tensorgrad.allocator import guarded
 from tensorgrad.errors import DeviceError, shown
 
-__all__ = [
-    "Array",
-    "ForeignArray",
-    "address_of",
-    "creation_module",
-    "cuda_module",
-    "device_of",
-    "is_any",
-    "is_array",
-    "is_concrete",
-    "making_with",
-    "module_of",
-    "module_on",
-    "own",
-    "raising_linalg",
-    "to_device",
-    "to_numpy",
-]
+__all__ = ["Array", "ForeignArray", "address_of", "creation_module", "cuda_module", "device_of", "is_any"]
+__all__ += ["is_array", "is_concrete", "making_with", "module_of", "module_on", "own", "raising_linalg", "to_device"]
+__all__ += ["to_numpy"]
 
 # CuPy's array has NumPy's interface, so one static type stands for both.
 Array: TypeAlias = NDArray[Any]

@@ -22,22 +22,8 @@ from tensorgrad.tape import data as data_of
 from tensorgrad.tape import leaf
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "arange",
-    "asarray",
-    "empty",
-    "empty_like",
-    "eye",
-    "from_dlpack",
-    "full",
-    "full_like",
-    "linspace",
-    "ones",
-    "ones_like",
-    "tensor",
-    "zeros",
-    "zeros_like",
-]
+__all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like", "linspace", "ones"]
+__all__ += ["ones_like", "tensor", "zeros", "zeros_like"]
 
 # --- from data ---------------------------------------------------------------------------------
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+__all__ = ["ArgumentError", "DTypeError", "DeviceError", "DeviceMemoryError", "GradientError", "GraphError"]
+__all__ += ["LinAlgError", "NoValueError", "NonFiniteError", "ShapeError", "TensorgradError"]
+
 
 class TensorgradError(Exception):
     """Base class of every error that tensorgrad raises on purpose."""
@@ -24,11 +27,11 @@ class DTypeError(TensorgradError, TypeError):
 
 
 class DeviceError(TensorgradError, RuntimeError):
-    """Arrays on different devices, or a device that is not there."""
+    """Arrays on different devices, or a device that this machine does not have."""
 
 
 class DeviceMemoryError(TensorgradError, MemoryError):
-    """A device has not enough memory left. Sizes in bytes: what was asked for, what is in use, free, and in all."""
+    """A device has too little memory left. Sizes in bytes: what was asked for, is in use, is free, and the total."""
 
     def __init__(self, message: str, *, requested: int, used: int, free: int, total: int) -> None:
         super().__init__(message)
@@ -39,15 +42,15 @@ class DeviceMemoryError(TensorgradError, MemoryError):
 
 
 class GraphError(TensorgradError, RuntimeError):
-    """A gradient was asked of a graph that cannot give it."""
+    """A gradient was requested that the graph cannot give."""
 
 
 class LinAlgError(TensorgradError, np.linalg.LinAlgError):
-    """Matrices that cannot be solved with, or decomposed: singular, or not positive definite."""
+    """Matrices that cannot be inverted or decomposed: singular, or not positive definite."""
 
 
 class ArgumentError(TensorgradError, ValueError):
-    """A value that the argument cannot have: an option of another name, a rate above 1."""
+    """A value that an argument cannot take: an unknown option, a rate above 1."""
 
 
 class GradientError(TensorgradError, AssertionError):
@@ -55,22 +58,22 @@ class GradientError(TensorgradError, AssertionError):
 
 
 class NoValueError(TensorgradError, RuntimeError):
-    """A value was asked of an array that has none, within `abstract`."""
+    """A program asked for the values of an array that has none, within `abstract`."""
 
 
 class NonFiniteError(TensorgradError, ArithmeticError):
-    """`find_non_finite` found the first op that made a nan or an inf of finite values."""
+    """`find_non_finite` found the first op that made a nan or an inf out of finite values."""
 
     def __init__(self, message: str, path: tuple[str, ...], is_backward: bool, file: str, line: int) -> None:
         super().__init__(message)
-        self.path = path  # the op that the program called, then the ops inside it that led there
-        self.is_backward = is_backward  # whether its gradient is to blame, not its result
+        self.path = path  # the op that the program called, then the ops inside it down to the one at fault
+        self.is_backward = is_backward  # whether the gradient is at fault, not the result
         self.file = file  # where the program called it
         self.line = line
 
 
 def shown(value: Any) -> str:
-    """`value` as an error message names it: on one line and short, a tensor by its shape and dtype."""
+    """`value` as an error message shows it: short, on one line; a tensor by its shape and dtype."""
     if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, np.generic):
         return f"{type(value).__name__} of shape {value.shape} and dtype {value.dtype}"
     if type(value) in (list, tuple):
@@ -78,7 +81,7 @@ def shown(value: Any) -> str:
         return f"[{', '.join(parts)}]" if type(value) is list else f"({', '.join(parts)}{',' * (len(parts) == 1)})"
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # of somebody else's class; or an integer too long to print
+    except Exception:  # raised by a foreign class, or for an integer too long to print
         return f"some {type(value).__name__}"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 

@@ -34,10 +34,8 @@ from tensorgrad.errors import DTypeError, GraphError, shown
 from tensorgrad.tensor import Tensor
 from tensorgrad.writes import now
 
-__all__ = [
-    *("Node", "data", "is_last_backward", "is_observed", "is_recording", "no_grad", "observed"),
-    *("place_gradient", "record", "record_joint"),
-]
+__all__ = ["Node", "data", "is_last_backward", "is_observed", "is_recording", "no_grad", "observed"]
+__all__ += ["place_gradient", "record", "record_joint"]
 
 Hook = Callable[[Tensor], "Tensor | None"]
 

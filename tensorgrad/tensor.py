@@ -27,13 +27,19 @@ Axis = int | tuple[int, ...] | None
 class Tensor:
     """An n-dimensional array that remembers how it was computed.
 
-    Made by `tensorgrad.tensor` and by ops. `data` is the NumPy or CuPy array; `node` its place in
-    the graph, or None if nothing needs its gradient.
+    Made by `tensorgrad.tensor` and by ops. `node` is its place in the graph, or None if nothing needs its gradient.
+
+    `array` and `data` are the same NumPy or CuPy array. Use `array` to read it: that costs nothing. Use `data` to
+    write to it, or to pass it on to code that may: `data` reports it as handed out (`writes.py`), so that a backward
+    that needs the old values raises.
+
+    `is_operand` is True on a constant that an op took as an operand when it was recorded, and not set on any other
+    tensor. The op's gradient may read the constant, so that later writes to it must be reported.
     """
 
     __slots__ = ("__weakref__", "array", "is_operand", "node")
 
-    is_operand: bool  # only set, to True, where something recorded has a tensor without a gradient as an operand
+    is_operand: bool
 
     def __init__(self, array: Array, node: Node | None = None) -> None:
         self.array = array
@@ -43,7 +49,7 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The NumPy or CuPy array, which may be written to while no gradient needs its values."""
+        """The NumPy or CuPy array, to write to as long as no gradient needs its values; to read it, use `array`."""
         if writes.is_shared(self):
             writes.exposed(self.array)
         writes.handed_out(self.array)
@@ -51,7 +57,7 @@ class Tensor:
 
     @data.setter
     def data(self, value: Array) -> None:
-        """Give the tensor other values, of its shape, dtype and device; what was computed from the old ones stays."""
+        """Give the tensor other values, of its shape, dtype and device; results computed from the old ones stay."""
         if value is self.array:  # the end of `x.data += y`
             return
         if not arrays.is_array(value):
@@ -96,10 +102,10 @@ class Tensor:
         return "leaf made with requires_grad=True" if self.node.vjps is None else f"result of {self.node.op}"
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
-        """Call `hook` with this tensor's gradient each time a backward has it final; return what removes the hook.
+        """Call `hook` with this tensor's gradient in each backward, once it is final; return a function that removes it.
 
-        It is called before the gradient is added to `.grad` or carried on; a Tensor that it returns, of
-        the same shape and dtype, takes the gradient's place. Several are called in order.
+        The hook is called before the gradient is added to `.grad` or carried on. If it returns a Tensor, of
+        the same shape and dtype, that takes the gradient's place. Several hooks are called in order.
         """
         if self.node is None:
             raise GraphError(
@@ -119,12 +125,12 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that `backward` has added up here so far, if this is a leaf; else None."""
+        """The gradient that `backward` has added up in this leaf so far; None if there is none, or this is no leaf."""
         return None if self.node is None else self.node.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        """Give a leaf the Tensor that its gradient is added into, or None to start afresh."""
+        """Give a leaf the Tensor that its gradient is added into, or None to start again."""
         if self.node is None or self.node.vjps is not None:
             raise GraphError(
                 f"grad: expected a leaf made with requires_grad=True, got the {self._origin()}: read a leaf's"
@@ -135,7 +141,7 @@ class Tensor:
             raise ShapeError(
                 f"grad: expected shape {self.shape} and dtype {self.dtype}, as of the tensor, "
                 f"got {value.shape} and {value.dtype}: "
-                "give zeros of the tensor's own"
+                "make zeros like the tensor"
             )
         self.node.grad = value
 
@@ -174,14 +180,14 @@ class Tensor:
         return self.array.tolist()
 
     def copy(self) -> Tensor:
-        """The same values in memory of their own; the gradient passes through."""
+        """The same values in new memory; the gradient passes through."""
         return ops.reshape(self, self.shape, copy=True)
 
     def to_device(self, device: str, *, stream: None = None) -> Tensor:
-        """This tensor on another device; the array API's name for `to`. Streams are CuPy's current one."""
+        """This tensor on another device; the array API's name for `to`. CuPy's current stream is used."""
         if stream is not None:
             raise DeviceError(
-                f"to_device: expected no stream, got {shown(stream)}: set CuPy's current one, which is used"
+                f"to_device: expected no stream, got {shown(stream)}: set CuPy's current stream, which is used"
             )
         return ops.to_device(self, device)
 
@@ -419,7 +425,7 @@ class Tensor:
         if self.node is not None:
             raise GraphError(
                 f"setitem: expected a tensor that needs no gradient, got the {self._origin()}: "
-                "use tensorgrad.index_update, or write to x.data what no gradient is to know of"
+                "use tensorgrad.index_update, or write to x.data, which no gradient notices"
             )
         if isinstance(values, (list, tuple)):
             values = self._from_sequence(values)

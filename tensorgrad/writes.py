@@ -31,10 +31,8 @@ from tensorgrad.array import Array, address_of, is_concrete
 if TYPE_CHECKING:
     from tensorgrad.tensor import Tensor
 
-__all__ = [
-    *("Watch", "changes_since", "exposed", "handed_out", "is_needed", "is_shared", "latest", "now", "overlap"),
-    "written",
-]
+__all__ = ["Watch", "changes_since", "exposed", "handed_out", "is_needed", "is_shared", "latest", "now", "overlap"]
+__all__ += ["written"]
 
 # The time at which nodes are made and writes reported: each `now()` is later than every one before.
 now: Callable[[], int] = itertools.count().__next__
