@@ -1,4 +1,4 @@
-"""Arguments that are no tensors, checked: integers, shapes, numbers, flags, options, functions."""
+"""Checks of arguments that are not tensors: integers, shapes, numbers, flags, options, functions."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ def as_shape(op: str, shape: Any) -> tuple[int, ...]:
         ) from None
     if any(not 0 <= n <= _LARGEST for n in sizes):
         raise ShapeError(
-            f"{op}: expected sizes >= 0 of what fits into memory, got shape {shown(sizes)}: "
-            "check how the shape is computed"
+            f"{op}: expected sizes >= 0 that fit into memory, got shape {shown(sizes)}: check how the shape is computed"
         )
     if len(sizes) > _MOST_AXES:
         raise ShapeError(f"{op}: expected at most {_MOST_AXES} axes, got {len(sizes)}: merge axes with reshape")
@@ -73,7 +72,7 @@ def as_flag(op: str, name: str, value: Any) -> bool:
 
 
 def check_option(op: str, name: str, value: Any, *known: str) -> None:
-    """Raise ArgumentError if `value` is none of the `known` names."""
+    """Raise ArgumentError if `value` is not one of the `known` names."""
     if not isinstance(value, str) or value not in known:
         names = ", ".join(f'"{one}"' for one in known)
         raise ArgumentError(f"{op}: expected {name} to be one of {names}, got {shown(value)}: choose one of those")
@@ -82,4 +81,4 @@ def check_option(op: str, name: str, value: Any, *known: str) -> None:
 def check_function(op: str, f: Any) -> None:
     """Raise DTypeError if `f` cannot be called."""
     if not callable(f):
-        raise DTypeError(f"{op}: expected a function, got {shown(f)}: pass what is to be called")
+        raise DTypeError(f"{op}: expected a function, got {shown(f)}: pass the function to call")

@@ -1,7 +1,7 @@
 """Arrays underneath tensors: NumPy's on the CPU, CuPy's on a GPU.
 
-The only module that imports CuPy, and only once a CUDA device is asked for. Everything else asks
-`module_of(a)` for the functions that fit an array, and so runs on whichever device holds it.
+The only module that imports CuPy, at the first use of a CUDA device. All other code takes the functions
+that fit an array from `module_of(a)`, and so runs on whichever device holds it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Array: TypeAlias = NDArray[Any]
 
 
 class ForeignArray:
-    """An array of shapes without values (`tools.abstract`), which brings its own functions and kernels."""
+    """An array with a shape but without values (`tools.abstract`), which brings its own functions and kernels."""
 
     __slots__ = ()
 
-    module: ClassVar[Any]  # in the place of NumPy
+    module: ClassVar[Any]  # takes the place of NumPy
     kernels: ClassVar[Any]
     device: ClassVar[str]
 
@@ -42,12 +42,12 @@ def is_array(x: object) -> bool:
 
 
 def is_concrete(a: object) -> bool:
-    """Whether what is in an array may be looked at: not where a program runs on shapes alone."""
+    """Whether an array has values to look at: not in a program that runs on shapes alone."""
     return not isinstance(a, ForeignArray)
 
 
 def is_any(condition: Any) -> bool:
-    """Whether a condition holds anywhere: for checks of values, which are left out where there are none."""
+    """Whether a condition holds anywhere; False for an array without values, so that checks of values pass."""
     return is_concrete(condition) and bool(condition.any())
 
 
@@ -62,7 +62,7 @@ _maker: contextvars.ContextVar[Any] = contextvars.ContextVar("_maker", default=n
 
 
 def creation_module() -> Any:
-    """The module that new arrays on the CPU are made with: NumPy, where nothing else stands in for it."""
+    """The module that makes new arrays on the CPU: NumPy, or what `making_with` puts in its place."""
     return _maker.get()
 
 
@@ -77,7 +77,7 @@ def making_with(module: Any) -> Iterator[None]:
 
 
 def own(out: Any, like: Array) -> Array:
-    """`out` as an array of `like`'s kind: NumPy returns scalars where an operand-shaped 0-d array is meant."""
+    """`out` as an array of `like`'s kind: NumPy returns a scalar in place of an array without axes."""
     if isinstance(out, np.generic):
         return np.asarray(out)
     is_alike = type(out) is type(like) or isinstance(out, ForeignArray)
@@ -92,10 +92,10 @@ def device_of(a: Array) -> str:
 
 
 def raising_linalg(a: Array) -> AbstractContextManager[None]:
-    """Within it, matrices that cannot be decomposed raise LinAlgError: on a GPU CuPy has to be asked, and waits."""
+    """Within it, matrices that cannot be decomposed raise LinAlgError. On a GPU, CuPy then waits for the device."""
     if device_of(a) == "cpu":
         return nullcontext()
-    import cupyx  # there are arrays of CuPy's, so it is there
+    import cupyx  # CuPy's arrays exist, so it is installed
 
     return cupyx.errstate(linalg="raise")  # type: ignore[no-any-return]
 
@@ -106,13 +106,13 @@ def module_on(device: str) -> Any:
 
 
 def address_of(a: Array) -> int:
-    """Of an array's first element, in its device's memory."""
+    """The address of an array's first element, in its device's memory."""
     data: Any = a.data
     return int(data.ptr) if hasattr(data, "ptr") else a.ctypes.data
 
 
 def to_device(a: Array, device: str) -> Array:
-    """`a` on `device`: itself if it is there already, else a copy. Raises DeviceError."""
+    """`a` on `device`: itself if it is already there, else a copy. Raises DeviceError."""
     index = _device_index(device)
     if index is None:
         return a if isinstance(a, ForeignArray) else to_numpy(a)
@@ -135,14 +135,14 @@ def _device_index(device: str) -> int | None:
 
 
 def to_numpy(a: Array) -> Array:
-    """`a` in the CPU's memory: itself if it is there already, else a copy."""
+    """`a` in the CPU's memory: itself if it is already there, else a copy."""
     if isinstance(a, np.ndarray):
         return a
     return np.asarray(a) if isinstance(a, ForeignArray) else cuda_module().asnumpy(a)
 
 
 def _is_cupy(x: object) -> bool:
-    # A CuPy array can only exist once somebody has imported CuPy.
+    # CuPy's arrays exist only once CuPy has been imported.
     cupy = sys.modules.get("cupy")
     return cupy is not None and isinstance(x, cupy.ndarray)
 

@@ -1,4 +1,4 @@
-"""check_grads: does a function's gradient agree with its differences?"""
+"""check_grads: does a function's gradient agree with finite differences of its values?"""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DIRECTIONS = 2
 
 
 def difference(f: Callable[[float], Any]) -> Any:
-    """f'(0), from f between -0.012 and 0.012."""
+    """f'(0), from values of f between -0.012 and 0.012."""
     return sum(c * (f(i * _STEP) - f(-i * _STEP)) for i, c in _STENCIL) / _STEP
 
 
@@ -43,11 +43,11 @@ def check_grads(
 
     For random directions u and a random cotangent w, the derivative of sum(f * w) along u is taken
     from backward and from an 8th-order central difference. Backward's two ways, on arrays and
-    recorded (`create_graph=True`), are compared too, element by element. xs should be at least
-    0.05 away from points where f has no derivative.
+    recorded (`create_graph=True`), are compared too, element by element. Keep xs at least 0.05 away
+    from points where f has no derivative.
 
     Args:
-        f: of Tensors, returns one Tensor; must not use random numbers except from a fixed Key.
+        f: a function of Tensors that returns one Tensor; it must take random numbers from a fixed Key only.
         xs: Tensors or arrays; converted to float64.
         order: how many times to differentiate.
         tolerance: relative, for the first order; ten times that for each further one.
@@ -116,7 +116,7 @@ def _gradient(out: Tensor, leaves: Sequence[Tensor], weights: Array, *, create_g
 def _difference(
     f: Callable[..., Tensor], xs: Sequence[Array], steps: Sequence[Array], weights: Array
 ) -> tuple[float, float]:
-    """The derivative of sum(f * weights) along `steps`, and the rounding error to allow it."""
+    """The derivative of sum(f * weights) along `steps`, and how far rounding may put it off."""
     sizes = [0.0]
 
     def weighted_sum(h: float) -> float:

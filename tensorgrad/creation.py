@@ -1,8 +1,8 @@
 """Making Tensors: from data, or filled.
 
-`dtype` None is the data's own; float32 for Python floats, int64 for Python integers, bool for bools. `device` None is
-where the data lies, else the CPU; or "cpu", "cuda", "cuda:N". `requires_grad` makes a leaf that collects its gradient
-in `.grad`, for float dtypes only. Raises DTypeError, DeviceError, ShapeError.
+`dtype` is by default the data's own: float32 for Python floats, int64 for Python integers, bool for bools. `device` is
+"cpu", "cuda" or "cuda:N", and by default the data's own, which is the CPU for Python numbers. `requires_grad` makes a
+leaf that collects its gradient in `.grad`, for float dtypes only. Raises DTypeError, DeviceError, ShapeError.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _from_sequence(op: str, values: Any, dtype: DTypeLike | None) -> Array:
     target = as_dtype(dtype)
     if target.kind in "iu":
         try:
-            # From Python's integers themselves: large ones may have been made floats, and none is to wrap around.
+            # From Python's integers again: NumPy may have made large ones floats, and none may wrap around.
             return np.asarray(values, target)
         except (OverflowError, TypeError, ValueError):
             raise DTypeError(
@@ -104,7 +104,7 @@ def _from_sequence(op: str, values: Any, dtype: DTypeLike | None) -> Array:
 
 
 def _has_float64(values: Any) -> bool:
-    """Whether a value or nested sequences hold float64 of an array's: Python's own floats are of no dtype."""
+    """Whether a value or nested sequences hold an array's or NumPy's float64; Python's own floats have no dtype."""
     if isinstance(values, (list, tuple)):
         return any(_has_float64(one) for one in values if type(one) is not float and type(one) is not int)
     return bool(getattr(values, "dtype", None) == np.float64)
@@ -234,7 +234,7 @@ def linspace(
     device: str | None = None,
     endpoint: bool = True,
 ) -> Tensor:
-    """`num` numbers from `start` in equal steps, the last of them `stop`, or one step before it without `endpoint`."""
+    """`num` numbers from `start` in equal steps. The last is `stop`; without `endpoint`, one step before it."""
     first, last = as_number("linspace", "start", start), as_number("linspace", "stop", stop)
     (count,) = as_shape("linspace", (num,))
     to_the_end = as_flag("linspace", "endpoint", endpoint)
@@ -254,7 +254,7 @@ def eye(
 ) -> Tensor:
     """Ones on diagonal `k` (above the main one if positive) of a matrix (n_rows, n_cols), zeros elsewhere."""
     shape = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols))
-    # However far beyond a corner, a diagonal is not there.
+    # Beyond a corner there are no diagonals, however large k is.
     offset = as_integer("eye", "k", max(-shape[0], min(k, shape[1])) if type(k) is int else k)
     xp = arrays.creation_module()
     values = _made("eye", lambda sizes, found: xp.eye(sizes[0], sizes[1], offset, dtype=found), shape, dtype)
@@ -262,7 +262,7 @@ def eye(
 
 
 def _maker(device: str | None) -> Any:
-    """The module that makes arrays where they are wanted: nothing is filled on the CPU to be copied."""
+    """The module that makes arrays on `device` itself, so that nothing is filled on the CPU and copied."""
     return (None if device is None else arrays.module_on(device)) or arrays.creation_module()
 
 
@@ -271,18 +271,18 @@ def _shape(op: str, shape: Any) -> tuple[int, ...]:
 
 
 def _made(op: str, function: Callable[..., Array], shape: tuple[Any, ...], dtype: DTypeLike | None) -> Array:
-    """NumPy's function of a shape and a dtype (None: float32). Raises ShapeError for what does not fit into memory."""
+    """function(shape, dtype); None stands for float32. Raises ShapeError if the result does not fit into memory."""
     target = as_dtype("float32" if dtype is None else dtype)
     try:
         return function(shape, target)
     except DeviceMemoryError:
-        raise  # which says more
+        raise  # it says more
     except (MemoryError, OverflowError, ValueError):
         raise ShapeError(f"{op}: expected sizes that fit into memory, got {shown(shape)}: make it smaller") from None
 
 
 def _filled(op: str, module: Any, shape: tuple[int, ...], value: Any, dtype: DTypeLike | None) -> Array:
-    """An array of one Python number, in `dtype` or the number's own. Raises DTypeError for what that cannot hold."""
+    """An array of one Python number, in `dtype` or the number's own. Raises DTypeError if that cannot hold it."""
     if not isinstance(value, (int, float, np.integer, np.floating, np.bool)):
         raise DTypeError(f"{op}: expected a Python number, got {shown(value)}: give an int or a float")
     own = value.dtype if isinstance(value, np.generic) else {bool: "bool", int: "int64"}.get(type(value), "float32")

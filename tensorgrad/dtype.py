@@ -30,7 +30,7 @@ int64, int32, int16, int8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.
 uint64, uint32, uint16, uint8 = np.dtype(np.uint64), np.dtype(np.uint32), np.dtype(np.uint16), np.dtype(np.uint8)
 bool_ = np.dtype(np.bool_)
 
-# What names a dtype that tensors have; bfloat16 comes in addition, which is not NumPy's own.
+# All keys that name a dtype which tensors can have, except for bfloat16, which NumPy does not know.
 _KNOWN: dict[Any, DType] = {
     key: dtype for dtype in map(np.dtype, _NAMES[:3] + _NAMES[4:]) for key in (dtype, dtype.name, dtype.type)
 }
@@ -38,7 +38,7 @@ _KNOWN |= {float: float64, int: int64, bool: bool_}
 
 
 def as_dtype(dtype: DTypeLike) -> DType:
-    """The NumPy dtype of a name, a type or a dtype. Raises DTypeError for one that tensors do not have."""
+    """The NumPy dtype of a name, a type or a dtype. Raises DTypeError for one that tensors cannot have."""
     if isinstance(dtype, (str, type, np.dtype)):
         found = _KNOWN.get(dtype)
         if found is None and isinstance(dtype, np.dtype):
@@ -69,12 +69,12 @@ def is_float(dtype: DType) -> bool:
 
 
 def accumulation_dtype(dtype: DType) -> DType:
-    """What sums and statistics of `dtype` are computed in: float32 for the 16-bit floats, else `dtype`."""
+    """The dtype that sums and statistics of `dtype` are computed in: float32 for the 16-bit floats, else `dtype`."""
     return np.dtype(np.float32) if dtype.itemsize == 2 and is_float(dtype) else dtype
 
 
 def sum_dtype(dtype: DType) -> DType:
-    """What sums and products of `dtype` are returned in: int64 for integers and bools, uint64 for unsigned ones."""
+    """The dtype of a sum or product of `dtype`: floats keep theirs, unsigned integers give uint64, the others int64."""
     return dtype if is_float(dtype) else uint64 if dtype.kind == "u" else int64
 
 
@@ -93,7 +93,7 @@ _KINDS["numeric"] = _KINDS["integral"] + _KINDS["real floating"]
 
 @dataclass(frozen=True)
 class FInfo:
-    """What a float dtype can represent."""
+    """The numbers that a float dtype can represent."""
 
     bits: int
     eps: float  # the distance from 1 to the next larger number
@@ -105,7 +105,7 @@ class FInfo:
 
 @dataclass(frozen=True)
 class IInfo:
-    """What an integer dtype can represent."""
+    """The numbers that an integer dtype can represent."""
 
     bits: int
     max: int
@@ -114,12 +114,12 @@ class IInfo:
 
 
 def finfo(x: Any, /) -> FInfo:
-    """The limits of a float dtype, or of a tensor's. Raises DTypeError for another."""
+    """The limits of a float dtype, given itself or a tensor of it. Raises DTypeError for any other dtype."""
     dtype = _dtype_of(x)
     if not is_float(dtype):
         raise DTypeError(f"finfo: expected a float dtype, got {dtype}: use iinfo for integers")
     if dtype.name == "bfloat16":
-        import ml_dtypes  # the dtype is there, so the package is
+        import ml_dtypes  # the dtype exists, so the package is installed
 
         limits = ml_dtypes.finfo(dtype)
     else:
@@ -129,7 +129,7 @@ def finfo(x: Any, /) -> FInfo:
 
 
 def iinfo(x: Any, /) -> IInfo:
-    """The limits of an integer dtype, or of a tensor's. Raises DTypeError for another."""
+    """The limits of an integer dtype, given itself or a tensor of it. Raises DTypeError for any other dtype."""
     dtype = _dtype_of(x)
     if dtype.kind not in "iu":
         raise DTypeError(f"iinfo: expected an integer dtype, got {dtype}: use finfo for floats")
@@ -149,7 +149,7 @@ def isdtype(dtype: DTypeLike, kind: Any) -> bool:
 def result_type(*arrays_and_dtypes: Any) -> DType:
     """The dtype that tensors, dtypes and Python numbers promote to, by the array API's table.
 
-    Ops on tensors do not promote: this tells which dtype to convert them to. A Python number takes
+    Ops on tensors do not promote: use this to find the dtype to convert them to. A Python number takes
     the dtype of the others. Raises DTypeError across kinds (bool, integer, float), and for uint64
     with a signed integer, which no dtype holds.
     """
@@ -158,21 +158,21 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
     if not dtypes:
         raise DTypeError(
             f"result_type: expected at least one tensor or dtype, got {shown(arrays_and_dtypes)}: "
-            "pass what the numbers are to meet"
+            "pass a dtype that the numbers can take"
         )
     result = functools.reduce(_promote, dtypes)
     for number in numbers:
         kinds = "b" if isinstance(number, bool) else "iuf" if isinstance(number, int) else "f"
         if ("f" if is_float(result) else result.kind) not in kinds:
             raise DTypeError(
-                f"result_type: expected a number that {result} can meet, got {shown(number)}: "
+                f"result_type: expected a number that {result} can hold, got {shown(number)}: "
                 "convert it, or pass a float dtype"
             )
     return result
 
 
 def can_cast(from_: Any, to: DTypeLike, /) -> bool:
-    """Whether a dtype, or a tensor's, promotes to `to` (`result_type` of both is `to`)."""
+    """Whether a dtype, given itself or a tensor of it, promotes to `to`: `result_type` of both is `to`."""
     target = as_dtype(to)
     try:
         return _promote(_dtype_of(from_), target) == target
@@ -196,6 +196,6 @@ def _promote(a: DType, b: DType) -> DType:
 
 
 def _dtype_of(x: Any) -> DType:
-    """The dtype of a Tensor or an array; of a dtype or a name, itself."""
+    """The dtype of a Tensor or an array; a dtype or a name stands for itself."""
     found = getattr(x, "dtype", None)
     return as_dtype(found if isinstance(found, np.dtype) else x)

@@ -1,4 +1,4 @@
-"""What the array API asks a library to tell of itself: `tensorgrad.__array_namespace_info__()` is this module."""
+"""The array API's description of this library: `tensorgrad.__array_namespace_info__()` returns this module."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tensorgrad.errors import DeviceError
 
 __all__ = ["capabilities", "default_device", "default_dtypes", "devices", "dtypes"]
 
-# The standard's names, of those that tensors have.
+# The dtypes that tensors can have and the standard names.
 _NAMES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float32", "float64"),
@@ -18,17 +18,17 @@ _NAMES = (
 
 
 def capabilities() -> dict[str, Any]:
-    """Bool masks as indices, shapes that depend on values, and the most axes that NumPy has."""
+    """Whether masks may be indices and shapes may depend on values, and the most axes, which is NumPy's limit."""
     return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
 
 
 def default_device() -> str:
-    """Where tensors are made of data that lies nowhere yet."""
+    """The device of tensors made from Python numbers."""
     return "cpu"
 
 
 def devices() -> list[str]:
-    """The devices that tensors can be on, here and now."""
+    """The devices that this machine has."""
     try:
         count = cuda_module().cuda.runtime.getDeviceCount()
     except DeviceError:
@@ -37,14 +37,14 @@ def devices() -> list[str]:
 
 
 def default_dtypes(*, device: str | None = None) -> dict[str, DType]:
-    """The dtypes of tensors made without one, by kind; the same on every device."""
+    """The dtypes of tensors made without naming one, by kind; the same on every device."""
     _check_device("default_dtypes", device)
     names = {"real floating": "float32", "integral": "int64", "indexing": "int64"}
     return {kind: as_dtype(name) for kind, name in names.items()}
 
 
 def dtypes(*, device: str | None = None, kind: str | tuple[str, ...] | None = None) -> dict[str, DType]:
-    """The standard's dtypes that tensors have, of one kind or several, as in `isdtype`; the same on every device."""
+    """The standard's dtypes that tensors can have, of the kinds given as in `isdtype`; the same on every device."""
     _check_device("dtypes", device)
     return {name: as_dtype(name) for name in _NAMES if kind is None or isdtype(name, kind)}
 

@@ -1,9 +1,9 @@
-"""NumPy's functions on Tensors: ours of the same meaning where there is one, else NumPy's on constants only.
+"""NumPy's functions on Tensors: this library's function of the same meaning, else NumPy's, on constants only.
 
-NumPy hands every ufunc and most functions that meet a Tensor to `array_ufunc` and `array_function`
-(its protocols NEP 13 and NEP 18). What has no counterpart here, or is asked for an argument that
-ours does not have, is computed by NumPy if no Tensor involved needs a gradient, and refused if one
-does: so no gradient is ever dropped silently.
+NumPy hands each ufunc and most functions that meet a Tensor to `array_ufunc` and `array_function`
+(its protocols NEP 13 and NEP 18). If this library has no such function, or lacks an argument, NumPy
+computes the result, provided that no Tensor involved needs a gradient; otherwise the call is refused.
+So no gradient is ever dropped silently.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tensorgrad.tree import map_tensors, named_tensors
 
 __all__ = ["array_function", "array_ufunc"]
 
-# NumPy's names where ours, the array API's, differ. One that is missing is the same in both.
+# NumPy's names that differ from this library's, which are the array API's; all other names are the same.
 _NAMES = {
     "absolute": "abs",
     "amax": "max",
@@ -41,7 +41,7 @@ _NAMES = {
     "transpose": "permute_dims",
     "true_divide": "divide",
 }
-# Functions of what a Tensor is like, and not of its values: there is no gradient to drop.
+# Functions of a Tensor's shape, not of its values: there is no gradient to drop.
 _OF_SHAPES = ("ndim", "shape", "size")
 _KEYWORDS = {"a_max": "max", "a_min": "min", "ddof": "correction"}
 

@@ -102,7 +102,7 @@ class Tensor:
         return "leaf made with requires_grad=True" if self.node.vjps is None else f"result of {self.node.op}"
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
-        """Call `hook` with this tensor's gradient in each backward, once it is final; return a function that removes it.
+        """Call `hook` with this tensor's gradient, once it is final, in each backward. Returns what removes it.
 
         The hook is called before the gradient is added to `.grad` or carried on. If it returns a Tensor, of
         the same shape and dtype, that takes the gradient's place. Several hooks are called in order.
@@ -418,14 +418,14 @@ class Tensor:
         return ops.getitem(self, index)
 
     def __setitem__(self, index: Any, values: Any) -> None:
-        """Write into a tensor without history. A gradient that needs what was there raises when it is asked for.
+        """Write into a tensor without history. A later backward that needs the old values raises GraphError.
 
-        Raises: GraphError (the tensor or what is written needs a gradient), ShapeError, DTypeError.
+        Raises: GraphError (the tensor or the values need a gradient), ShapeError, DTypeError.
         """
         if self.node is not None:
             raise GraphError(
                 f"setitem: expected a tensor that needs no gradient, got the {self._origin()}: "
-                "use tensorgrad.index_update, or write to x.data, which no gradient notices"
+                "use tensorgrad.index_update, or write to x.data to leave gradients out"
             )
         if isinstance(values, (list, tuple)):
             values = self._from_sequence(values)

@@ -1,12 +1,12 @@
 """Functions of functions: derivatives of any order, and recomputation.
 
-Each takes a function of Tensors, or of trees of them (dataclasses, lists, tuples, dicts: a whole
-model), that returns a Tensor or a tree of them, and leaves every `.grad` alone. Inputs may be arrays
-too; they are differentiated as fresh leaves, so what they were computed from plays no part, except
-under `recompute`, and inside a function that is being transformed itself: transforms nest.
+Each takes a function of Tensors, or of trees of Tensors (dataclasses, lists, tuples, dicts: a whole
+model), that returns a Tensor or a tree of Tensors. No `.grad` changes. Inputs may also be arrays. They
+are differentiated as fresh leaves, so what they were computed from plays no part, except under
+`recompute`, and inside a function that is being transformed itself: transforms nest.
 
-What is not a float Tensor in a tree is a constant, and None in a tree of gradients; a Tensor that
-stands at two places of a tree is one variable, and its whole gradient stands at both.
+Anything but a float Tensor in a tree is a constant, and None in a tree of gradients. A Tensor that
+appears at two places of a tree is one variable: its whole gradient appears at both.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Tree = Any  # a Tensor, or a tree of them
 
 
 def value_and_grad(f: Function) -> Callable[..., tuple[Tensor, tuple[Tree, ...]]]:
-    """The function xs -> (f(*xs), its gradient with respect to each x); f returns one element."""
+    """The function xs -> (f(*xs), the gradient with respect to each x), for f that returns one element."""
     check_function("value_and_grad", f)
 
     @functools.wraps(f)
@@ -53,7 +53,7 @@ def value_and_grad(f: Function) -> Callable[..., tuple[Tensor, tuple[Tree, ...]]
 
 
 def vjp(f: Function, *xs: Tree) -> tuple[Tree, Callable[[Tree], tuple[Tree, ...]]]:
-    """f(*xs), and the function g -> the gradient of sum(f(*xs) * g), which may be called again and again."""
+    """f(*xs), and the function g -> the gradient of sum(f(*xs) * g), which may be called many times."""
     inputs = _Inputs("vjp", xs)
     out = inputs.passed_to(f)
     outputs = _Outputs("vjp", out)
@@ -113,7 +113,7 @@ def hvp(f: Function, x: Tree, v: Tree) -> Tree:
 def jacobian(f: Function, x: Tree) -> Tree:
     """Every derivative of every output: shape f(x).shape + x.shape, one backward per output element.
 
-    Of trees: a tree as f returns, in which each Tensor's place is taken by a tree like x.
+    For trees: a tree like f(x), with a tree like x in the place of each Tensor.
     """
     inputs = _Inputs("jacobian", [x])
     outputs = _Outputs("jacobian", inputs.passed_to(f))
@@ -121,7 +121,7 @@ def jacobian(f: Function, x: Tree) -> Tree:
 
 
 def hessian(f: Function, x: Tree) -> Tree:
-    """Every second derivative of the scalar f: shape x.shape + x.shape; of a tree, a tree of trees like x."""
+    """Every second derivative of the scalar f: shape x.shape + x.shape; for a tree x, a tree of trees like x."""
     inputs = _Inputs("hessian", [x])
     return inputs.like([inputs.like(_rows(s, inputs))[0] for s in _slopes("hessian", f, inputs)])[0]
 
@@ -152,24 +152,24 @@ def _rows(out: Tensor, inputs: _Inputs) -> list[Tensor]:
 
 
 class _Thread(threading.local):
-    depth = 0  # how many functions are being transformed: above 0, results must be differentiable again
+    depth = 0  # how many transformed functions are running: above 0, results must be differentiable again
 
 
 _thread = _Thread()
 
 
 class _Inputs:
-    """The inputs of a function, their float Tensors replaced by fresh leaves.
+    """The inputs of a function, with fresh leaves in place of their float Tensors.
 
-    Inside a function that is being transformed itself, one with a history is replaced by a node of its
-    own instead, from which that history goes on, and every gradient is recorded.
+    Inside a function that is being transformed itself, a Tensor with a history is replaced by a copy that
+    continues this history, and every gradient is recorded.
     """
 
     def __init__(self, op: str, xs: Sequence[Tree]) -> None:
         self.op = op
         self.are_nested = False
         self.leaves: list[Tensor] = []
-        self.names: list[list[str]] = []  # of each input's leaves
+        self.names: list[list[str]] = []  # for each input, of its leaves
         self.trees: list[Tree] = []
         for x in xs:
             tree = x
@@ -210,7 +210,7 @@ class _Inputs:
         return out if self.are_nested else map_tensors(Tensor.detach, out)
 
     def like(self, values: Sequence[Any]) -> tuple[Tree, ...]:
-        """Trees like the inputs, with a value in the place of each leaf and None in that of any other Tensor."""
+        """Trees like the inputs, with a value in place of each leaf and None in place of any other Tensor."""
         by_id = {id(x): value for x, value in zip(self.leaves, values, strict=True)}
         return tuple(map_tensors(lambda t: by_id.get(id(t)), tree) for tree in self.trees)
 
@@ -225,7 +225,7 @@ class _Outputs:
         if not named:
             raise GraphError(
                 f"{op}: expected a function that returns a Tensor or a tree of Tensors, got {shown(out)}: "
-                "return what is to be differentiated"
+                "return what you want to differentiate"
             )
 
     def like(self, values: Sequence[Any]) -> Tree:
@@ -250,10 +250,10 @@ def _zeros(x: Tensor) -> Tensor:
 
 
 def recompute(f: Function) -> Function:
-    """f, but keeping none of its activations: backward computes f once more (gradient checkpointing).
+    """f without keeping its activations: backward computes f once more (gradient checkpointing).
 
-    Gradients reach the arguments and every Tensor that f uses besides them, such as a layer's
-    parameters. f must return one Tensor, and the same one each time: random numbers by `Key` are.
+    Gradients reach the arguments and every other Tensor that f uses, such as a layer's parameters. f must
+    return one Tensor, with the same values each time; random numbers drawn from a `Key` are the same.
 
     Source: Chen et al., "Training deep nets with sublinear memory cost", 2016.
     """
@@ -269,17 +269,17 @@ def recompute(f: Function) -> Function:
         if not out.requires_grad:
             return out
         sources = _sources(out, first_serial)
-        # Only the nodes count here: which values they belong to, the second computation knows.
+        # Only the nodes count here: the second computation has the values.
         inputs = [Tensor(out.array, node) for node in sources]
         out_array = out.array
         del out  # and with it the activations
 
-        def vjp(g: Any, wanted: list[Request | None]) -> list[Any]:
+        def vjp(g: Any, requests: list[Request | None]) -> list[Any]:
             with recording():
                 again = _one_output(f(*xs))
-            asked_for = [source for source, asked in zip(sources, wanted, strict=True) if asked]
+            asked_for = [source for source, request in zip(sources, requests, strict=True) if request]
             found = iter(run_back_to(asked_for, [again], [g], create_graph=type(g) is Tensor, ends=sources))
-            return [next(found) if asked else None for asked in wanted]
+            return [next(found) if request else None for request in requests]
 
         return record_joint(out_array, inputs, vjp, selects=True)
 

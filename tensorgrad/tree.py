@@ -19,7 +19,7 @@ Tree = TypeVar("Tree")
 
 
 def named_tensors(tree: Any) -> dict[str, Tensor]:
-    """Every Tensor in the tree by its path ("blocks.0.mlp.up.weight"), in order of appearance."""
+    """Each Tensor in the tree by its path ("blocks.0.mlp.up.weight"), in order of appearance."""
     names: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, x in walk(tree):
@@ -30,7 +30,7 @@ def named_tensors(tree: Any) -> dict[str, Tensor]:
 
 
 def map_tensors(f: Callable[[Tensor], Any], tree: Tree) -> Tree:
-    """The same tree with each Tensor x replaced by f(x), f called once for each."""
+    """The same tree with each Tensor x replaced by f(x); f is called once for each distinct Tensor."""
     mapped: dict[int, Any] = {}
 
     def rebuild(node: Any) -> Any:
@@ -52,7 +52,7 @@ def map_tensors(f: Callable[[Tensor], Any], tree: Tree) -> Tree:
 
 
 def replace_tensors(tree: Tree, tensors: Mapping[str, Tensor]) -> Tree:
-    """The same tree with the Tensors named in `tensors` in the place of its own; ShapeError for an unknown name."""
+    """The same tree with the Tensors named in `tensors` replaced by those. Raises ShapeError for an unknown name."""
     names = named_tensors(tree)
     unknown = sorted(set(tensors) - set(names))
     if unknown:

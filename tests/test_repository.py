@@ -108,7 +108,7 @@ FLOORS = [
     ["gpt"],
     ["gpt.cli"],
 ]
-# The one circle, at the foot of tensor.py: Tensor's methods call what is written with Tensors.
+# The one circle, at the foot of tensor.py: Tensor's methods call functions that are written with Tensors.
 CIRCLE = {
     ("tensorgrad.tensor", target)
     for target in ("tensorgrad.backward", "tensorgrad.interop", "tensorgrad.ops", "tensorgrad.tape")
@@ -116,7 +116,7 @@ CIRCLE = {
 
 
 def room_of(module: str) -> str:
-    """The room that a module is in; of the packages themselves only what is in no other."""
+    """The room of a module; the package itself if no room inside it holds the module."""
     rooms = {room for floor in FLOORS for room in floor}
     while module not in rooms and "." in module:
         module = module.rpartition(".")[0]

@@ -1,5 +1,5 @@
 """Tools that look at a program of tensors: its first bad value, its time, its graph, its memory.
 
-They watch from outside (`watch.py`), so no op knows of them and a program that is not watched pays
-nothing.
+They watch from outside (`watch.py`): neither ops nor the tape know of them, and a program that is not
+watched pays nothing.
 """

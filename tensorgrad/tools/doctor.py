@@ -1,4 +1,4 @@
-"""What this machine can compute with, who computes what and why, and whether a few known numbers come out right."""
+"""What this machine can compute with, which library computes what and why, and whether known numbers come out right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tensorgrad.tensor import Tensor
 
 __all__ = ["doctor"]
 
-# The libraries of the extras, in the order of what depends on what; CUDA 13's or 12's, whichever is installed.
+# The libraries of the extras, each after its dependencies; for CUDA 13 or 12, whichever is installed.
 _LIBRARIES = (
     *("cupy-cuda13x", "cupy-cuda12x", "nvidia-cuda-nvrtc", "nvidia-cuda-nvrtc-cu12", "nvidia-cublas"),
     *("nvidia-cublas-cu12", "nvmath-python", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12", "nvidia-cudnn-frontend"),
@@ -34,7 +34,7 @@ _ALLOWED = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
 def doctor(*, report: Callable[[str], None] = print) -> bool:
     """Report the CPU, the GPU if there is one, their libraries and providers, and a short self-test of each.
 
-    On a GPU kernels are compiled at first use, which takes some seconds. Returns whether all came out right.
+    On a GPU kernels are compiled at first use, which takes some seconds. Returns whether all tests passed.
     """
     report(
         f"tensorgrad {_version('tensorgrad-gpt') or 'from its sources'}, Python {platform.python_version()}, "
@@ -78,7 +78,7 @@ def _gpu(cupy: Any) -> Iterator[str]:
 
 
 def _choices() -> Iterator[str]:
-    """Who was chosen for what during the self-test, and why those preferred were not."""
+    """Which provider the self-test chose for each need, and why not one preferred to it."""
     from tensorgrad.kernels import providers
 
     for choice in providers.choices():
@@ -89,12 +89,12 @@ def _choices() -> Iterator[str]:
 
 
 def _tested(device: str, report: Callable[[str], None]) -> bool:
-    """The self-test on a device, as a line."""
+    """Run the self-test on a device, and report it in one line. Returns whether it passed."""
     start = time.perf_counter()
     try:
         dtypes = ("float32",) if device == "cpu" else ("float32", "float16", *_bfloat16())
         errors = {f"{what} in {dtype}": (e, _ALLOWED[dtype]) for dtype in dtypes for what, e in _errors(device, dtype)}
-    except Exception as problem:  # whatever goes wrong in a foreign library is what is asked about
+    except Exception as problem:  # the report is about whatever goes wrong in a foreign library
         report(f"self-test on {device}: FAILED: {type(problem).__name__}: {problem}")
         return False
     wrong = [what for what, (error, allowed) in errors.items() if not error <= allowed]
@@ -137,7 +137,7 @@ def _computed(leaves: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _version(distribution: str) -> str:
-    """Of an installed distribution; "" if it is not."""
+    """The version of a distribution; "" if it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -149,5 +149,5 @@ def _runtime(cupy: Any) -> int:
 
 
 def _cuda_version(number: int) -> str:
-    """CUDA's own number, 13020, as people write it: 13.2."""
+    """A version of CUDA as people write it: 13.2 for 13020."""
     return f"{number // 1000}.{number % 1000 // 10}"

@@ -1,11 +1,11 @@
-"""What is counted as work: floating-point operations of products, kernels and elementwise functions.
+"""Counting work: floating-point operations of products, kernels and elementwise functions.
 
 A product of matrices counts a multiplication and an addition per term, 2 M N K. Everything else
-counts one per element and operation of its formula, whatever the function (an exponential like an
-addition): of a sum the elements that go in, of all others those that come out. Copies, choices of
-elements and conversions count nothing. A fused kernel counts what its formula does in the fewest
-operations, not what its code does: polynomials inside an erf, or products with masked keys, are its
-own affair; products that a backward makes again are counted again.
+counts one per element and operation of its formula, an exponential like an addition: sums count the
+elements that go in, all others the elements that come out. Copies, choices of elements and conversions
+count nothing. A fused kernel counts the fewest operations that its formula needs, not the operations of its
+code, such as the polynomial inside an erf or products with masked keys. Products that a backward
+repeats are counted again.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Shape = tuple[int, ...]
 
 
 def matmul_flops(x: Shape, y: Shape, out_size: int) -> int:
-    """Of the product of (..., M, K) and (..., K, N), or vectors (K,), that has `out_size` elements."""
+    """Operations of a product of (..., M, K) and (..., K, N), or vectors (K,), with `out_size` elements."""
     return 2 * out_size * x[-1]
 
 
 def einsum_flops(subscripts: str, shapes: list[Shape]) -> int:
-    """Of an explicit einsum in one step: a product per operand but one, and an addition, for each combination."""
+    """Operations of an explicit einsum in one step: one product less than operands, and one sum, per index."""
     inputs = subscripts.partition("->")[0].split(",")
     sizes: dict[str, int] = {}
     for letters, shape in zip(inputs, shapes, strict=True):
@@ -35,14 +35,14 @@ def einsum_flops(subscripts: str, shapes: list[Shape]) -> int:
 
 
 def linalg_flops(name: str, shape: Shape) -> int:
-    """Of a decomposition of matrices (..., M, N), to leading order: Golub and Van Loan, "Matrix computations"."""
+    """Operations to decompose matrices (..., M, N), to leading order: Golub and Van Loan, "Matrix computations"."""
     if len(shape) < 2:
         return math.prod(shape)
     large, small = max(shape[-2:]), min(shape[-2:])
     return int(math.prod(shape[:-2]) * _DECOMPOSITIONS.get(name, 1) * large * small * small)
 
 
-# Of M N N, M the larger size.
+# Factors of M N N, where M is the larger size.
 _DECOMPOSITIONS = {
     "cholesky": 1 / 3,
     "det": 2 / 3,
@@ -57,7 +57,7 @@ _DECOMPOSITIONS = {
 
 
 def seen_pairs(queries: int, keys: int, is_causal: bool) -> int:
-    """How many pairs of a query and a key attention looks at: query t sees keys 0 .. t if it is causal."""
+    """How many pairs of query and key attention looks at; if causal, query t sees keys 0 .. t."""
     if not is_causal:
         return queries * keys
     full = max(queries - keys, 0)  # queries that see every key
@@ -65,7 +65,7 @@ def seen_pairs(queries: int, keys: int, is_causal: bool) -> int:
 
 
 def kernel_flops(name: str, args: tuple[Any, ...]) -> int:
-    """Of a kernel, by the name that it has in `tensorgrad.kernels`, called with arrays of any kind."""
+    """Operations of a kernel, named as in `tensorgrad.kernels`, called with arrays of any kind."""
     if name in _PER_ELEMENT:
         return int(_PER_ELEMENT[name] * math.prod(args[0].shape))
     return _BY_RULE[name](*args) if name in _BY_RULE else 0
@@ -107,11 +107,10 @@ def _mlp_activation_gradient(g: Any, x: Any, activation: str, is_rounded: bool, 
     return int(math.prod(g.shape) * _BACKWARD[activation] + math.prod(x.shape) * has_bias)
 
 
-# By the elements of x, and by those of the activation: as the kernels of each, and the activation again from what
-# its gradient has at hand.
+# Per element of x (forward) and of g (backward): the activation's own kernel, and in the gradient the activation again.
 _FORWARD = {"gelu": 5, "gelu_tanh": 5, "relu_squared": 2, "swiglu": 2.5}
 _BACKWARD = {"gelu": 12, "gelu_tanh": 12, "relu_squared": 4, "swiglu": 10}
-# By the first argument's elements.
+# Per element of the first argument.
 _PER_ELEMENT = {
     "erf": 1,
     "erfc": 1,

@@ -1,4 +1,4 @@
-"""The first bad value: which op made a nan or an inf of finite values, and where the program called it."""
+"""The first bad value: which op made a nan or an inf out of finite values, and where the program called it."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ __all__ = ["find_non_finite"]
 def find_non_finite() -> Iterator[None]:
     """Within it, the first op whose result is not finite although its operands are raises NonFiniteError.
 
-    So does the first one, on the way back, whose vjp makes a gradient that is not finite out of a
-    finite one, or whose gradients from several sides are finite but for their sum. The error names the
-    op, where the program called it, and the ranges of what it was given. What is nan or inf already is
-    not to blame, nor an inf made of an inf (a mask of -inf passes), but a nan made of infs is. Ops
-    inside an op count only if its own result is not finite.
+    On the way back, so does the first op whose vjp makes a gradient that is not finite out of a finite
+    one, or whose incoming gradients are finite while their sum is not. The error names the op, where the
+    program called it, and the ranges of its operands. An op is not blamed for passing on a nan or an inf
+    (a mask of -inf passes), but it is blamed for making a nan out of infs. Ops inside an op count only if
+    the outer op's result is not finite.
 
         with tensorgrad.find_non_finite():
             loss = model.loss(ids, targets)
             loss.backward()
 
-    The forward belongs inside as well: where an op was called is noted as it is recorded. Every
-    result is read once more: a model's training step takes a fifth longer, a program of tiny arrays
-    ten times as long. Outside it nothing is paid.
+    Put the forward inside as well: the place of an op's call is noted as the op is recorded. Each result
+    is read once more: a model's training step takes a fifth longer, a program of tiny arrays ten times as
+    long. Outside it costs nothing.
     """
     with watching(_Finder()):
         yield
 
 
-Values = list[tuple[str, Any]]  # arrays and floats, each with what it is
+Values = list[tuple[str, Any]]  # (name, array or float)
 
 
 class Contents(NamedTuple):
-    """How many elements are bad."""
+    """The number of bad elements."""
 
     nans: int
     infs: int
@@ -56,9 +56,9 @@ FINITE = Contents(0, 0)
 
 
 class _Finder(Watcher):
-    """`call.notes[self]`: the path to the first bad value made inside the call, whose end shows if it matters.
+    """Notes for each call, in `call.notes[self]`, the path to the first bad value made inside it; its end decides.
 
-    At a sum of gradients, which may be made in place of one of them: what they contain before it.
+    For a sum of gradients, which may overwrite one of them, it notes what they contain before the sum.
     """
 
     def begin(self, call: Call) -> None:
@@ -74,13 +74,13 @@ class _Finder(Watcher):
             if _is_new(bad, given):
                 self._raise(call, (), _named("gradient", _values(call.arguments["y"])), after, bad)
             return
-        # Of the options arrays only: a number such as the order of a norm is not computed with.
+        # Among the options, arrays only: a number, such as the order of a norm, is no operand.
         arrays = {name: x for name, x in call.options.items() if is_array(data(x))}
         operands = [named for name, x in (call.arguments | arrays).items() for named in _named(name, x)]
         results = _named("result", result)
         bad = _contents(results)
         is_part = call.caller is not None
-        # Looked at in any case: the gradients of an op that was given bad values are excused too.
+        # Looked at in any case: bad operands also excuse the op's gradients.
         given = _contents(operands) if bad != FINITE or not is_part else FINITE
         if call.site is not None and not is_part:
             call.site.had_bad_operands = given != FINITE
@@ -94,7 +94,7 @@ class _Finder(Watcher):
         if bad == FINITE:
             return
         given, kept = _named("gradient", _values(call.arguments["g"])), [("kept", a) for a in residuals(call.node)]
-        # What an op keeps may be infinite by itself, as the log-sum-exp of a row that is masked out.
+        # What an op keeps may be infinite for good reason, as the log-sum-exp of a row that is masked out.
         is_excused = call.site is None or call.site.had_bad_operands
         if _is_new(bad, _contents(given + kept if is_excused else given)):
             is_part = call.caller is not None and call.site is call.caller.site
@@ -121,7 +121,7 @@ def _message(call: Call, path: tuple[str, ...], before: Values, after: Values, b
     what = "a finite gradient on the way back" if call.is_backward else "a finite result"
     what = "a finite sum of the gradients that reach it" if call.is_sum else what
     where = f"called at {call.site}" if call.site is not None else "recorded outside find_non_finite"
-    lines = [f"{path[0]}{inside}: expected {what}, got {count}, {where}: look at what it was given"]
+    lines = [f"{path[0]}{inside}: expected {what}, got {count}, {where}: look at its operands"]
     lines += [f"    {name}: {_range(a)}" for name, a in before + after]
     return "\n".join(lines)
 
@@ -132,12 +132,12 @@ def _named(name: str, value: Any) -> Values:
 
 
 def _is_new(bad: Contents, given: Contents) -> bool:
-    """Whether there is something bad that what was given does not explain."""
+    """Whether there are bad elements that the given ones do not explain."""
     return (bad.nans > 0 and not given.nans) or (bad.infs > 0 and not given.nans and not given.infs)
 
 
 def _values(result: Any) -> Any:
-    """Cotangents with the values of Scatters in their place."""
+    """Cotangents, each Scatter replaced by its values."""
     if type(result) is Scatter:
         return result.values
     return [_values(part) for part in result] if isinstance(result, (list, tuple)) else result
@@ -156,7 +156,7 @@ def _contents(values: Values) -> Contents:
 
 
 def _range(a: Any) -> str:
-    """Shape, dtype, the finite elements' range and the count of the others."""
+    """Shape, dtype, the range of the finite elements and the number of the others."""
     if type(a) is float:
         return str(a)
     text = f"{a.dtype} {a.shape}"

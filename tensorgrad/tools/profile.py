@@ -1,4 +1,4 @@
-"""Where the time goes: per op its calls, time forward and backward, bytes and operations; and a trace to look at."""
+"""Where the time goes: for each op its calls, time forward and backward, bytes and operations; and a trace."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["OpTime", "Profile", "profile"]
 
 @dataclass(slots=True)
 class OpTime:
-    """What one op took. Times are in nanoseconds, of this thread."""
+    """The cost of one op. Times are in nanoseconds, of this thread."""
 
     calls: int = 0  # by the program and by other ops
-    forward_ns: int = 0  # of the program's calls, with everything that they called
-    backward_ns: int = 0  # of the steps back through what those recorded; of calls that a backward makes
-    self_ns: int = 0  # of the op itself, wherever it was called, without the ops that it called
-    moved_bytes: int = 0  # what was read and written on its behalf: operands and results; views are free
+    forward_ns: int = 0  # in the program's calls, with everything that they called
+    backward_ns: int = 0  # in steps back through the nodes that those recorded, and in calls by a backward
+    self_ns: int = 0  # in the op itself, wherever it was called, without the ops that it called
+    moved_bytes: int = 0  # read and written on its behalf: operands and results; views are free
     forward_flops: int = 0
     backward_flops: int = 0
 
@@ -41,28 +41,28 @@ class OpTime:
 
 @dataclass(slots=True)
 class _Note:
-    """What is remembered of a call until its end."""
+    """Notes on a call until its end."""
 
     is_in_backward: bool
     inside_ns: int = 0  # in other calls
-    elsewhere_ns: int = 0  # of that, in calls that the program made, as under recompute
+    elsewhere_ns: int = 0  # thereof in calls that the program made, as under recompute
     moved_bytes: int = 0
     has_calls: bool = False
-    sent: list[Any] = field(default_factory=list)  # by the vjps of a step
+    sent: list[Any] = field(default_factory=list)  # the results of a step's vjps
 
 
 class Profile(Watcher):
-    """The times of what ran within `profile()`."""
+    """The times of the ops that ran within `profile()`."""
 
     def __init__(self) -> None:
         self._rows: dict[str, OpTime] = {}
         self._known: dict[Hashable, Work] = {}
-        self._work: dict[Site, Work] = {}  # of the program's calls, until a backward has been through them
+        self._work: dict[Site, Work] = {}  # of the program's calls, until a backward has run through them
         self._events: list[dict[str, Any]] = []
-        self.total_ns = 0  # of everything, what is no op's included
+        self.total_ns = 0  # of everything, also outside ops
 
     def by_op(self) -> dict[str, OpTime]:
-        """What each op took, the longest first."""
+        """The cost of each op, the longest first."""
         return dict(sorted(self._rows.items(), key=lambda item: -(item[1].forward_ns + item[1].backward_ns)))
 
     def __str__(self) -> str:
@@ -83,7 +83,7 @@ class Profile(Watcher):
         return table(("op", "calls", "forward ms", "backward ms", "self ms", "moved", "FLOPs"), rows)
 
     def chrome_trace(self, path: str | Path) -> None:
-        """Write a JSON file that chrome://tracing and ui.perfetto.dev open: each call and step, with its shapes."""
+        """Write each call and step with its shapes to a JSON file, which chrome://tracing and ui.perfetto.dev open."""
         Path(path).write_text(json.dumps({"traceEvents": self._events, "displayTimeUnit": "ns"}))
 
     # --- as it runs ----------------------------------------------------------------------------
@@ -163,10 +163,9 @@ def profile() -> Iterator[Profile]:
         print(times)                            # a table by op
         times.chrome_trace("trace.json")        # for ui.perfetto.dev
 
-    Time is this thread's wall time, less what the measuring takes; on a GPU that is when work was
-    queued, not when it was done. A step back counts for the op that recorded the node, and where that
-    was part of an op that the program called, for that one. FLOPs are those of `tools.flops`: each
-    call is repeated once on shapes alone.
+    Times are this thread's wall time, without the time for measuring; on a GPU they tell when work was
+    queued, not when it was done. A step back counts for the op that the program called when the node was
+    recorded. FLOPs are counted by `tools.flops`: each call is repeated once on shapes alone.
     """
     times = Profile()
     with watching(times) as clock:
@@ -178,7 +177,7 @@ def profile() -> Iterator[Profile]:
 
 
 def _moved(call: Call, results: Any) -> int:
-    """The bytes of a call's operands and results; none where every result is a view of an operand, or one itself."""
+    """The bytes of a call's operands and results; 0 if each result is an operand, or a view of one."""
     given = [x.values if type(x) is Scatter else x for x in (*call.arguments.values(), *call.options.values())]
     before = [a for _, a in arrays_in(given) if is_array(a)]
     if call.node is not None and not call.is_sum:

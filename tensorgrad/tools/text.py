@@ -26,7 +26,7 @@ def _scaled(count: float, step: int, units: Sequence[str]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """Columns of equal width, the first `left` of them aligned at their left, the others at their right."""
+    """Aligned columns: the first `left` of them at their left, the others at their right."""
     lines = [header, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(

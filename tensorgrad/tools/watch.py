@@ -1,9 +1,10 @@
-"""Who calls which op: calls of public ops, steps of a backward and its sums, as they begin and end.
+"""Watching a program: calls of public ops, steps of a backward and its sums, as they begin and end.
 
 Python itself reports every call of this thread (`sys.setprofile`), with the frame that holds its
-arguments; those whose code is an op's, or `_step_back`'s or `_sum`'s, are passed on to a `Watcher`. Nothing is
-wrapped or decorated, so a program that nobody watches does not know of this file. While somebody
-does, each Python call costs a few tenths of a microsecond more, and results are the same bit by bit.
+arguments. Calls of an op's code, of `_step_back` and of `_sum` are passed on to a `Watcher`. Nothing is
+wrapped or decorated, so an unwatched program does not know of this file. A watched one pays a few
+tenths of a microsecond for each Python call, and computes the same bits: the tape is only told to
+return all cotangents and to overwrite nothing (`tape.observed`).
 """
 
 from __future__ import annotations
@@ -32,51 +33,38 @@ __all__ = ["Call", "Site", "Watcher", "arrays_in", "is_ours", "op_codes", "site_
 
 @dataclass(slots=True, eq=False)
 class Site:
-    """Where a program called an op, once: what is recorded in that call, on all levels, shares this object."""
+    """Where a program called an op. All that one call records, also through ops inside the op, shares one Site."""
 
     op: str  # the public op, or the function that calls `record` itself
     file: str
     line: int
-    had_bad_operands: bool = False  # as `find_non_finite` has seen
+    had_bad_operands: bool = False  # set by `find_non_finite`
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
 
 class Call:
-    """An op, the step of a backward through a node, or a sum of gradients that reach one, from beginning to end."""
+    """A call of an op, a backward's step through a node, or its sum of two cotangents of a node."""
 
     __slots__ = (
-        *(
-            "arguments",
-            "began",
-            "caller",
-            "ended",
-            "frame",
-            "is_sum",
-            "name",
-            "node",
-            "notes",
-            "options",
-            "site",
-            "vjp_codes",
-        ),
-        "watchers",
+        *("arguments", "began", "caller", "ended", "frame", "is_sum", "name", "node", "notes", "options", "site"),
+        *("vjp_codes", "watchers"),
     )
 
     def __init__(self, name: str, frame: types.FrameType, caller: Call | None) -> None:
-        self.name = name  # of the op; at a step or a sum, of the op that recorded the node
+        self.name = name  # of the op; for a step or a sum, of the op that recorded the node
         self.frame = frame
         self.caller = caller  # the call that this one is part of
-        self.arguments: dict[str, Any] = {}  # of these, an op's operands
-        self.options: dict[str, Any] = {}  # those that are given by keyword only
-        self.site: Site | None = None  # None where a node was recorded unwatched
-        self.node: Node | None = None  # at a step or a sum, which one
+        self.arguments: dict[str, Any] = {}  # all but the keyword-only ones
+        self.options: dict[str, Any] = {}  # the keyword-only ones
+        self.site: Site | None = None  # None for a step or a sum of a node that was recorded unwatched
+        self.node: Node | None = None  # of a step or a sum
         self.is_sum = False
         self.vjp_codes: set[types.CodeType] = set()
         self.watchers: tuple[Watcher, ...] = ()  # those that saw it begin
-        self.notes: dict[Watcher, Any] = {}  # what they remember of it
-        self.began = self.ended = 0  # nanoseconds on a clock that stands still while watchers are told
+        self.notes: dict[Watcher, Any] = {}  # one for each watcher that needs any
+        self.began = self.ended = 0  # nanoseconds, on a clock that stands still while watchers work
 
     @property
     def is_backward(self) -> bool:
@@ -84,23 +72,23 @@ class Call:
 
 
 class Watcher:
-    """What happens at each event; a tool overrides what it needs."""
+    """A tool's reaction to each event; it overrides the methods that it needs."""
 
     def begin(self, call: Call) -> None:
         """An op is called with `call.arguments`; a backward steps through `call.node` with "g", or adds "x" and "y"."""
 
     def end(self, call: Call, result: Any) -> None:
-        """It returns. None: it raised an error, or was a step."""
+        """The call returns `result`; None if it raised an error, or was a step."""
 
     def cotangents(self, call: Call, result: Any) -> None:
-        """A vjp of the step's node returns what it sends to one parent, or a joint one to all of them."""
+        """A vjp of the step's node returns the cotangent of one parent; a joint vjp returns one for each input."""
 
 
 @contextmanager
 def watching(watcher: Watcher) -> Iterator[Callable[[], int]]:
-    """Within it, this thread's ops and steps are reported to `watcher`; watchers may be nested.
+    """Within it, this thread's calls are reported to `watcher`; watchers may be nested.
 
-    Yields the clock of `Call.began` and `ended`.
+    Yields the clock of `Call.began` and `Call.ended`.
     """
     previous = sys.getprofile()
     events = previous if isinstance(previous, _Events) else _Events()
@@ -116,15 +104,15 @@ def watching(watcher: Watcher) -> Iterator[Callable[[], int]]:
 
 
 def site_of(node: Node) -> Site | None:
-    """Where the node's op was called, if it was watched then."""
+    """Where the node's op was called; None if it was not watched then."""
     return _sites.get(node)
 
 
-_sites: weakref.WeakKeyDictionary[Node, Site] = weakref.WeakKeyDictionary()  # of the nodes recorded while watched
+_sites: weakref.WeakKeyDictionary[Node, Site] = weakref.WeakKeyDictionary()  # of nodes recorded while watched
 
 
 def arrays_in(values: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """The Tensors' arrays, arrays and floats in arguments or results, with the place of each in its container."""
+    """The arrays, Tensors' arrays and floats in arguments or results, each with its place in its container."""
     for x in values:
         if isinstance(x, (list, tuple)):
             yield from ((f"[{i}]{place}", a) for i, part in enumerate(x) for place, a in arrays_in([part]))
@@ -143,7 +131,7 @@ class _Events:
         self.watchers: tuple[Watcher, ...] = ()
         self.top: Call | None = None
         self.names = op_codes()
-        self.told = 0  # nanoseconds that went into telling watchers
+        self.told = 0  # nanoseconds that watchers have taken
 
     def __call__(self, frame: types.FrameType, event: str, value: Any) -> None:
         entered = time.perf_counter_ns()
@@ -160,11 +148,11 @@ class _Events:
         self.told += time.perf_counter_ns() - entered
 
     def clock(self) -> int:
-        """Nanoseconds, without those that went into telling watchers."""
+        """Nanoseconds, without those that watchers have taken."""
         return time.perf_counter_ns() - self.told
 
     def leave_dead_calls(self) -> None:
-        """End the calls that an error of a watcher has left: Python reported nothing meanwhile."""
+        """End the calls that an error raised by a watcher has left: Python did not report their ends."""
         alive = set()
         frame: types.FrameType | None = sys._getframe()
         while frame is not None:
@@ -174,7 +162,7 @@ class _Events:
             self._end(None, self.clock())
 
     def _return(self, frame: types.FrameType, value: Any, now: int) -> bool:
-        """A function returns; whether that is of interest."""
+        """A function returns. Returns whether watchers were told."""
         code, top = frame.f_code, self.top
         is_told = False
         if code in _RECORDS and type(value) is Tensor and value.node is not None:
@@ -195,7 +183,7 @@ class _Events:
     def _begin(self, name: str, frame: types.FrameType, now: int) -> None:
         top, code = self.top, frame.f_code
         if code in _RECORDS:
-            # An op of the program itself: a function that calls `record`.
+            # Recorded outside the library's ops: an op of the program's own.
             if (top is not None and not top.is_backward) or frame.f_back is None or is_ours(frame.f_back):
                 return
             name = frame.f_back.f_code.co_name
@@ -238,17 +226,17 @@ class _Events:
             watcher.end(call, result)
 
     def _site(self, frame: types.FrameType, name: str) -> Site | None:
-        """The line of the program that led to this frame of an op; in a vjp, where its node was recorded."""
-        step = self.top  # if anything, as a call of an op knows its site
+        """The line of the program that led to this frame of an op; inside a vjp, where its node was recorded."""
+        step = self.top  # a step or None: a call of an op already knows its site
         current: types.FrameType | None = frame
         while current is not None:
             if step is not None and current.f_back is step.frame and current.f_code in step.vjp_codes:
-                return step.site  # also where the vjp is the program's own
+                return step.site  # also if the vjp is the program's own
             if not is_ours(current):
                 break
             current = current.f_back
         if current is not None and frame.f_code in _RECORDS and current is frame.f_back:
-            current = current.f_back or current  # an op of the program itself: who called it is of interest
+            current = current.f_back or current  # in an op of the program's own: take the line that called it
         return Site(name, "unknown", 0) if current is None else Site(name, current.f_code.co_filename, current.f_lineno)
 
 
@@ -258,7 +246,7 @@ _RECORDS = (tape.record.__code__, tape.record_joint.__code__)
 
 @functools.cache
 def op_codes() -> dict[types.CodeType, str]:
-    """The public ops by their code, and what else begins a call."""
+    """The names of the public ops by their code; "" for the other functions that begin a call."""
     codes: dict[types.CodeType, str] = {getattr(ops, name).__code__: name for name in ops.__all__}
     return codes | dict.fromkeys((_STEP, _SUM, *_RECORDS), "")
 
@@ -275,5 +263,5 @@ def _code_of(f: Callable[..., Any]) -> types.CodeType | None:
 
 
 def is_ours(frame: types.FrameType) -> bool:
-    """Whether the frame is the library's, or of what NumPy or the standard library puts between it and a program."""
+    """Whether the frame is the library's, or one that NumPy or the standard library puts between it and a program."""
     return frame.f_globals.get("__name__", "").partition(".")[0] in ("tensorgrad", "numpy", "contextlib", "functools")

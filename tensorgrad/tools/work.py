@@ -1,4 +1,4 @@
-"""The operations of one call of an op, forward and backward: it is called again, on shapes alone."""
+"""The operations of one call of an op, forward and backward, found by calling it again on shapes alone."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _NONE = Work(0, 0)
 
 
 def work_of(call: Call, known: dict[Hashable, Work]) -> Work:
-    """Of a call with Tensors, by their shapes; nothing for the program's own ops and what needs values.
+    """The work of a call with Tensors; none for the program's own ops, and for ops that need values.
 
-    Args: known: what is remembered of calls like it.
+    Args: known: the work of calls seen before, to which this one is added.
     """
     if call.name not in ops.__all__ or not _has_tensor((*call.arguments.values(), *call.options.values())):
         return _NONE
@@ -68,7 +68,7 @@ def _measured(call: Call, *, is_recorded: bool) -> Work:
             if outs and is_recorded:
                 grad(outs, leaves, [x.detach() for x in outs])
             return Work(forward, meter.flops - forward)
-    except Exception:  # NoValueError; whatever else it is, a count is no reason to stop the program
+    except Exception:  # NoValueError, or another: a count is no reason to stop the program
         return _NONE
 
 
@@ -77,7 +77,7 @@ def _has_tensor(x: Any) -> bool:
 
 
 def _without_values(x: Any, leaves: list[Tensor]) -> Any:
-    """x with abstract Tensors in the place of floats; constants stay, as shapes may depend on them."""
+    """x with abstract Tensors in place of float ones; other Tensors stay, as shapes may depend on their values."""
     if isinstance(x, (list, tuple)):
         parts = [_without_values(part, leaves) for part in x]
         return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
@@ -91,7 +91,7 @@ def _without_values(x: Any, leaves: list[Tensor]) -> Any:
 
 
 def _key(x: Any) -> Any:
-    """What the work of a call depends on."""
+    """The part of x that the work of a call depends on."""
     if isinstance(x, (list, tuple)):
         return tuple(map(_key, x))
     if type(x) is Tensor:

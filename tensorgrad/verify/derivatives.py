@@ -1,4 +1,4 @@
-"""Every derivative of a function at a point: by backward, and by differences.
+"""All derivatives of a function at a point: by backward, and by differences.
 
 A point is a list of arrays, N elements in all; the function's output has M. Derivatives are plain matrices over these
 elements, in order: the Jacobian (M, N), and the Hessian (N, N) of sum(output * weights).
@@ -28,7 +28,7 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Derivatives:
-    """The derivatives of one function at one point, each by as many ways as there are."""
+    """The derivatives of one function at one point, each in every way that the library offers."""
 
     value: Array  # (M,)
     by_vjp: Array  # the Jacobian, (M, N): row after row, one backward each
@@ -41,7 +41,7 @@ class Derivatives:
 def by_backward(f: Function, point: Sequence[Array], weights: Array) -> Derivatives:
     """All derivatives of f by running its tape back: once per output for vjps, once per input for jvps and the Hessian.
 
-    A vjp is linear in its cotangent, so that its own gradient with respect to the cotangent is the jvp.
+    A vjp is linear in its cotangent, so its own gradient with respect to the cotangent is the jvp.
     """
     leaves = [leaf(x) for x in point]
     out = f(*leaves)
@@ -96,7 +96,7 @@ def _columns(f: Function, point: Sequence[Array]) -> list[Array]:
 
 
 def along(f: Function, point: Sequence[Array], weights: Array, tangents: Sequence[Array]) -> list[Array]:
-    """f's value, the gradient of sum(f * weights), and what both change by along `tangents`: (M,), (N,), (M,), (N,)."""
+    """f, the gradient of sum(f * weights), and the derivatives of both along `tangents`: (M,), (N,), (M,), (N,)."""
     leaves = [leaf(x) for x in point]
     out = f(*leaves)
     weights = to_device(weights, out.device)
@@ -134,8 +134,7 @@ def bend_by_differences(
 def _curvature(f: Function, leaves: list[Tensor], weights: Array, directions: list[Tensor]) -> Sequence[Tensor]:
     """The gradient of sum(t asinh(s)), where s is the gradient of sum(asinh(f) weights).
 
-    So every cotangent depends on the point, gently. Of a linear function too, what its gradients are made of must then
-    have gradients in turn.
+    So every cotangent depends on the point, gently. Then even a linear function's gradients must be differentiable.
     """
     out = ops.asinh(f(*leaves))
     slopes = grad(out, leaves, Tensor(to_device(weights, out.device)), create_graph=True)
@@ -143,7 +142,7 @@ def _curvature(f: Function, leaves: list[Tensor], weights: Array, directions: li
 
 
 def _gradient_of_product(xs: Sequence[Tensor], ys: Sequence[Tensor], leaves: list[Tensor]) -> Sequence[Tensor]:
-    """The gradient of sum(xs * ys) over all of both, recorded."""
+    """The gradient of the sum of all xs * ys, recorded."""
     total = functools.reduce(operator.add, [ops.sum(x * y) for x, y in zip(xs, ys, strict=True)])
     return grad(total, leaves, create_graph=True) if total.requires_grad else [x * 0 for x in leaves]
 
@@ -155,5 +154,5 @@ def one_hots(like: Array) -> list[Array]:
 
 
 def flattened(tensors: Sequence[Tensor]) -> Array:
-    """All elements, one after the other, in float64 on the CPU."""
+    """All elements of the tensors in one row, in float64 on the CPU."""
     return np.concatenate([np.zeros(0), *(to_numpy(t.array).ravel() for t in tensors)], dtype=np.float64)

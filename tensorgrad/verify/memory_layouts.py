@@ -1,4 +1,4 @@
-"""The ways an array can lie in memory, so that no op is right only for the plainest."""
+"""The ways in which an array can lie in memory: an op must be right for all of them, not only for contiguous arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def transposed(a: Array) -> Array:
 
 
 def strided(a: Array) -> Array:
-    """Every second element of each row; between them lies what would spoil any result."""
+    """Every second element of each row; between them are nans, which would spoil any result."""
     if not a.ndim:
         return a.copy()
     spaced = module_of(a).full((*a.shape[:-1], 2 * a.shape[-1]), float("nan"), a.dtype)
@@ -35,7 +35,7 @@ def strided(a: Array) -> Array:
 
 
 def expanded(a: Array) -> Array:
-    """The first row, seen as often as there are rows: with a stride of zero, and so with other values than `a`."""
+    """The first row in place of each row, by a stride of zero: so the values differ from those of `a`."""
     return module_of(a).broadcast_to(a[:1].copy(), a.shape) if a.ndim > 1 else a.copy()
 
 

@@ -1,7 +1,7 @@
-"""Tensors of shapes without data: what a model's code would cost, found by running it on nothing.
+"""Tensors with shapes but without data: a model's cost, found by running its code on them.
 
-`array` is the array that has no values, `functions` stands in NumPy's place, `kernels` in that of
-the fused kernels, and `meter` counts what they do.
+`array` is the array without values, `functions` takes NumPy's place, `kernels` the place of the
+fused kernels, and `meter` counts what they do.
 """
 
 from tensorgrad.tools.abstract.meter import Cost, Meter

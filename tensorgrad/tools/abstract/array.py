@@ -17,10 +17,10 @@ __all__ = ["AbstractArray"]
 
 
 class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
-    """A NumPy array's interface and life, without its elements.
+    """NumPy's array without the elements, with its interface and its lifetime.
 
-    Strides are those that NumPy would choose, as they decide where a reshape copies. One that owns
-    memory (`base` is None) is entered in the meter for as long as it lives.
+    Its strides are the ones that NumPy would choose, because they decide whether a reshape copies. An array that
+    owns memory (`base` is None) counts in the meter as long as it lives.
     """
 
     __slots__ = ("__weakref__", "_cost", "_meter", "base", "dtype", "shape", "strides")
@@ -70,11 +70,11 @@ class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
 
     @property
     def stand_in(self) -> np.ndarray[Any, Any]:
-        """A NumPy array of this shape, dtype and strides over no memory: to be viewed, never read."""
+        """A NumPy array of this shape, dtype and strides over no memory: view it, never read it."""
         return np.lib.stride_tricks.as_strided(np.empty((), self.dtype), self.shape, self.strides)
 
     def view_like(self, stand_in: np.ndarray[Any, Any]) -> AbstractArray:
-        """The view of this array that `stand_in` is of its stand-in."""
+        """The view of this array that corresponds to `stand_in`, a view of its stand-in."""
         owner = self if self.base is None else self.base
         return AbstractArray(stand_in.shape, stand_in.dtype, stand_in.strides, owner)
 
@@ -107,7 +107,7 @@ class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
     def __setitem__(self, index: Any, value: Any) -> None:
         parts = index if isinstance(index, tuple) else (index,)
         if any(isinstance(part, AbstractArray) and part.dtype == bool for part in parts):
-            return  # how many elements that picks is not known
+            return  # the number of elements that a mask picks is unknown
         is_basic = all(_is_basic(part) for part in parts)
         shape = self._at(parts).shape if is_basic else picked_shape(self.shape, parts)
         value_shape: tuple[int, ...] = getattr(value, "shape", ())
@@ -130,7 +130,7 @@ class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
 
     def reshape(self, *shape: Any, order: str = "C") -> AbstractArray:
         target: Any = shape[0] if len(shape) == 1 and isinstance(shape[0], Sequence) else shape
-        # Of an array with one element repeated NumPy can always give a view, so this shows the shape or raises.
+        # NumPy can always view an array that repeats one element, so this finds the shape or raises.
         new = np.broadcast_to(np.empty((), self.dtype), self.shape).reshape(target).shape
         try:
             return self.view_like(np.reshape(self.stand_in, new, copy=False))
@@ -187,12 +187,12 @@ class AbstractArray(np.lib.mixins.NDArrayOperatorsMixin, ForeignArray):
         raise refuse_values("float")
 
     def __getattr__(self, name: str) -> Any:
-        """Any other method of NumPy's arrays that is a function of NumPy's too: sum, mean, max, cumsum, ..."""
+        """Any other method of NumPy's arrays that NumPy has as a function too: sum, mean, max, cumsum, ..."""
         if name.startswith("_") or not hasattr(np.ndarray, name) or not hasattr(np, name):
             raise AttributeError(f"AbstractArray has no attribute {name!r}")
         return functools.partial(getattr(self.module, name), self)
 
 
 def _is_basic(part: Any) -> bool:
-    """Whether an index is a view."""
+    """Whether an index gives a view."""
     return part is None or part is ... or (isinstance(part, (slice, int, np.integer)) and not isinstance(part, bool))

@@ -1,9 +1,9 @@
-"""NumPy's functions on arrays without values: what they return, and what they cost.
+"""NumPy's functions on arrays without values: the shapes that they return, and what they cost.
 
-Views are taken of stand-ins over no memory, so NumPy itself decides their strides; dtypes are found
-by its own functions on empty arrays. The rest are a few rules of shape: elementwise, reduced, joined.
-What has no rule runs in NumPy on arrays that hold one number throughout, which takes the memory of
-its real result for a moment; what returns a shape that depends on values is refused.
+Views are taken of stand-ins over no memory, so NumPy itself decides their strides; its own functions
+find dtypes on empty arrays. The rest are a few rules for shapes: elementwise, reduced, joined.
+A function without a rule runs in NumPy on arrays that repeat one number, which takes the memory of its
+real result for a moment. Functions whose result's shape depends on values are refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["functions"]
 
 
 class Functions:
-    """Stands where `numpy` does: `module_of` an array without values."""
+    """Takes the place of `numpy`: `module_of` an array without values."""
 
     __name__ = "abstract"
 
@@ -41,12 +41,12 @@ class Functions:
         return lambda *args, **options: self.call_function(found, args, options)
 
     def call_function(self, function: Callable[..., Any], args: Any, options: Any) -> Any:
-        """A function of NumPy's that is no ufunc."""
+        """Call a function of NumPy's other than a ufunc."""
         rule = None if _is_linear_algebra(function) else _RULES.get(function.__name__)
         return _by_numpy(function, args, options) if rule is None else rule(*args, **options)
 
     def call_ufunc(self, ufunc: Any, method: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """A ufunc, as `__array_ufunc__` is told of it."""
+        """Call a ufunc; the arguments are those of `__array_ufunc__`."""
         if not all(isinstance(x, _OPERANDS) for x in inputs):
             return NotImplemented
         if ufunc is np.matmul:
@@ -73,7 +73,7 @@ functions = Functions(np)
 
 
 def _empty(x: Any) -> Any:
-    """An empty array of x's dtype; a Python number as it is, as its dtype is weak."""
+    """An empty array of x's dtype; a Python number as it is, because its dtype is weak."""
     return np.empty(0, x.dtype) if hasattr(x, "dtype") else x
 
 
@@ -124,12 +124,12 @@ def _same_shape(function: Callable[..., Any], x: Any, *args: Any, **options: Any
 
 
 def _moved(function: Callable[..., Any], x: Any, *args: Any, **options: Any) -> AbstractArray:
-    """The result has x's shape, and its elements cost nothing."""
+    """A result with x's shape, whose elements cost nothing."""
     return AbstractArray(x.shape, function(_one_element(x), *args, **options).dtype)
 
 
 def _along(function: Callable[..., Any], x: Any, axis: Any = -1, **options: Any) -> AbstractArray:
-    """The result has x's shape, or that of a vector if `axis` is None."""
+    """A result with x's shape, or a vector if `axis` is None."""
     out = options.pop("out", None)
     found = _same_shape(function, x.reshape(-1) if axis is None else x, axis=axis, **options)
     return found if out is None else out
@@ -165,7 +165,7 @@ def _reduced(
     if keepdims:
         options["keepdims"] = True
     options = {key: value for key, value in options.items() if value is not np._NoValue}
-    found = np.asarray(function(_one_element(x), axis=axis, **options))  # raises for an axis that is not there
+    found = np.asarray(function(_one_element(x), axis=axis, **options))  # raises for an axis that x has not
     axes = range(x.ndim) if axis is None else {i % x.ndim for i in (axis if isinstance(axis, tuple) else (axis,))}
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape) if keepdims or i not in axes)
     current.get().count(x.size)
@@ -273,7 +273,7 @@ def _reshape(x: Any, *shape: Any, **options: Any) -> AbstractArray:
 
 
 def _by_numpy(function: Callable[..., Any], args: Any, options: Any) -> Any:
-    """What NumPy returns for arrays of one number; for matrices, of the identity, which every decomposition takes."""
+    """NumPy's result for arrays of ones; for matrices, for the identity, which every decomposition accepts."""
     is_linear_algebra = _is_linear_algebra(function)
 
     def concrete(x: Any) -> Any:
@@ -312,7 +312,7 @@ def _refused(name: str) -> Callable[..., Any]:
 
 
 def _each(rule: Callable[..., Any], *names: str) -> dict[str, Callable[..., Any]]:
-    """The rule for NumPy's functions of these names, which it takes first."""
+    """A rule whose first argument is the function, for NumPy's functions of these names."""
     return {name: functools.partial(rule, getattr(np, name)) for name in names}
 
 

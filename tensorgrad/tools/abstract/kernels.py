@@ -1,4 +1,4 @@
-"""The fused kernels on arrays without values: the reference ones themselves, for the memory that they take."""
+"""The fused kernels on arrays without values: the reference kernels run, to count the memory that they take."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AbstractKernels:
         return call
 
     def scatter_add(self, buffer: Array, index: Any, values: Array, order: Array | None = None) -> None:
-        """Of rows the reference copies the values, sorted, and sums them by row: at most as much again."""
+        """For rows, the reference copies the values, sorted, and sums them by row: at most as much memory again."""
         with current.get().kernel(kernel_flops("scatter_add", (buffer, index, values))):
             if type(index) is not tuple and index.dtype != bool and values.size:
                 ordered = AbstractArray(values.shape, values.dtype)

@@ -1,4 +1,4 @@
-"""What is counted while a program runs on shapes: bytes that live, operations, and for which op."""
+"""Counting while a program runs on shapes: the bytes that are alive, the operations, and the op they belong to."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tensorgrad.tools.watch import is_ours, op_codes
 
 __all__ = ["Cost", "Meter", "current"]
 
-OTHER, GRADIENTS = "other", "gradients"  # what no op did: the program, and backward itself
+OTHER, GRADIENTS = "other", "gradients"  # outside ops: the program, and backward itself
 
 
 @dataclass(slots=True)
 class Cost:
-    """What one op did in all of its calls."""
+    """The cost of one op in all of its calls."""
 
     forward_flops: int = 0
     backward_flops: int = 0
-    allocated_bytes: int = 0  # of all arrays that it made, however short they lived
-    live_bytes: int = 0  # of those, the ones that live now
-    peak_bytes: int = 0  # and the ones that lived when all memory was at its peak
+    allocated_bytes: int = 0  # of all arrays that it made
+    live_bytes: int = 0  # of those alive now
+    peak_bytes: int = 0  # of those alive when all memory was at its peak
 
     @property
     def flops(self) -> int:
@@ -34,8 +34,8 @@ class Cost:
 class Meter:
     """Bytes and floating-point operations of what runs within `abstract()`.
 
-    An array that owns its memory counts from when it is made until its last reference is gone, a view
-    of it nothing, exactly as NumPy would allocate. `flops` counts as `tools.flops` says.
+    An array that owns its memory counts until its last reference is gone; views count nothing. So this
+    is exactly what NumPy would allocate. `flops` are counted as `tools.flops` says.
     """
 
     def __init__(self) -> None:
@@ -60,14 +60,14 @@ class Meter:
     def by_op(self) -> dict[str, Cost]:
         """The cost of each op, the most expensive first.
 
-        Forward an op is the one that the program called, backward the one that recorded the node;
-        "gradients" is what backward itself adds up, "other" what the program does besides.
+        Forward, costs belong to the op that the program called; backward, to the op that recorded the
+        node. "gradients" are the sums of backward itself, "other" is the rest of the program.
         """
         self._note_peak()
         return dict(sorted(self._costs.items(), key=lambda item: (-item[1].flops, -item[1].peak_bytes)))
 
     def reset_peak(self) -> None:
-        """Forget the peak so far: `peak_bytes` starts again from what lives now."""
+        """Forget the peak so far: `peak_bytes` starts again from what is alive now."""
         self.peak_bytes = self.live_bytes
         self._is_at_peak = True
 
@@ -97,7 +97,7 @@ class Meter:
     # --- for arrays and functions --------------------------------------------------------------
 
     def allocated(self, count: int) -> Cost:
-        """An array of `count` bytes is made; returns where it is entered, for `freed`."""
+        """Count a new array of `count` bytes; returns the cost that it belongs to, for `freed`."""
         cost, _ = self._place()
         cost.allocated_bytes += count
         cost.live_bytes += count
@@ -108,13 +108,13 @@ class Meter:
         return cost
 
     def freed(self, cost: Cost, count: int) -> None:
-        """The array is gone."""
+        """Count the end of an array."""
         self._note_peak()
         cost.live_bytes -= count
         self.live_bytes -= count
 
     def count(self, flops: int) -> None:
-        """A function does so many operations; inside a kernel they are not counted, as those of the kernel are."""
+        """Count a function's operations; not inside a kernel, which has counted its own."""
         if not self._is_in_kernel:
             cost, is_backward = self._place()
             if is_backward:
@@ -123,19 +123,19 @@ class Meter:
                 cost.forward_flops += flops
 
     def kernel(self, flops: int) -> _Kernel:
-        """A context: the kernel's operations are so many."""
+        """A context to run a kernel in, whose operations are `flops`."""
         self.count(flops)
         return _Kernel(self)
 
     def _note_peak(self) -> None:
-        """Remember what lives, before the first of it goes after a new peak."""
+        """Note what is alive at a new peak, just before the first of it is freed."""
         if self._is_at_peak:
             self._is_at_peak = False
             for cost in self._costs.values():
                 cost.peak_bytes = cost.live_bytes
 
     def _place(self) -> tuple[Cost, bool]:
-        """Which op is running, and whether in a backward."""
+        """The cost of the op that is running, and whether it runs in a backward."""
         name, is_backward = _running_op()
         cost = self._costs.get(name)
         if cost is None:
@@ -158,22 +158,22 @@ class _Kernel:
 
 
 _STEP = backward._step_back.__code__
-_unread = Meter()  # of what happens outside `abstract()`
+_unread = Meter()  # for arrays used outside `abstract()`
 current: contextvars.ContextVar[Meter] = contextvars.ContextVar("current", default=_unread)
 
 
 def _running_op() -> tuple[str, bool]:
     """The outermost op between here and the program, or the node that a backward steps through.
 
-    Read off the stack, which keeps nothing alive that would not be anyway: a profile function, which
-    Python hands every frame's variables, would change when memory is freed.
+    Read off the stack, which keeps nothing alive for longer: a profile function, to which Python hands
+    every frame's variables, would change when memory is freed.
     """
     codes = op_codes()
     name, inner = "", sys._getframe(2)
     frame: types.FrameType | None = inner
     while frame is not None and is_ours(frame):
         if frame.f_globals["__name__"] == backward.__name__:
-            # What `_step_back` calls outside its own module is a vjp, named "op.<locals>.…".
+            # The functions that `_step_back` calls outside its own module are vjps, named "op.<locals>.…".
             if frame.f_code is _STEP and inner.f_globals["__name__"] != backward.__name__:
                 return inner.f_code.co_qualname.partition(".")[0].lstrip("_"), True
             return GRADIENTS, True

@@ -1,4 +1,4 @@
-"""`abstract()`: within it, whatever makes a tensor makes one without data."""
+"""`abstract()`: within it, all new tensors are without data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tensorgrad.array import making_with
-from tensorgrad.tools.abstract import kernels  # noqa: F401  gives abstract arrays theirs
+from tensorgrad.tools.abstract import kernels  # noqa: F401  gives abstract arrays their kernels
 from tensorgrad.tools.abstract.functions import functions
 from tensorgrad.tools.abstract.meter import Meter, current
 
@@ -15,7 +15,7 @@ __all__ = ["abstract"]
 
 @contextmanager
 def abstract() -> Iterator[Meter]:
-    """Within it tensors have a shape and a dtype but no data, and a meter counts what real ones would cost.
+    """Within it tensors have a shape and a dtype but no data; a meter counts what real ones would cost.
 
         with tensorgrad.abstract() as meter:
             model = GPT.init(config, Key(0))
@@ -23,10 +23,10 @@ def abstract() -> Iterator[Meter]:
             model.loss(ids, targets).backward()
         print(meter)        # FLOPs and bytes by op; meter.flops, meter.peak_bytes, meter.live_bytes
 
-    The same code runs as on data, with the same errors about shapes and dtypes; arrays that it makes
-    and random numbers that it draws are abstract too. Memory is that of this library on NumPy, freed by
-    reference count as there. What depends on values, as the number of elements that a mask picks,
-    raises NoValueError; checks of values, as of ids being in range, are left out.
+    The same code runs as on data, with the same errors about shapes and dtypes; new arrays and random
+    numbers are abstract too. Memory is counted as this library on NumPy would use it, freed by reference
+    count. Code that depends on values, such as the number of elements that a mask picks, raises
+    NoValueError; checks of values, such as ids being in range, are left out.
     """
     meter = Meter()
     token = current.set(meter)

@@ -1,4 +1,4 @@
-"""Boxes with lines of text, joined by edges: in the language of Graphviz, and as SVG."""
+"""Boxes with lines of text, connected by edges: in the language of Graphviz, and as SVG."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["dot", "svg"]
 
 Edges = Sequence[tuple[int, int]]
 
-# Pixels, of a fixed-width font.
+# Pixels, for a fixed-width font.
 CHARACTER, LINE, MARGIN, GAP_X, GAP_Y = 7.2, 15, 8, 24, 36
 
 
 def dot(boxes: Sequence[Sequence[str]], edges: Edges) -> str:
-    """A digraph; an edge leads from what is needed to what is computed."""
+    """A digraph; an edge leads from a parent to the node computed from it."""
     lines = ["digraph {", "  node [shape=box, fontname=monospace, fontsize=10];"]
     for i, texts in enumerate(boxes):
         label = "\\n".join(text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
@@ -26,7 +26,7 @@ def dot(boxes: Sequence[Sequence[str]], edges: Edges) -> str:
 
 
 def svg(boxes: Sequence[Sequence[str]], edges: Edges, shades: Sequence[float]) -> str:
-    """A drawing with boxes as dark as `shades` say, 0 .. 1."""
+    """A drawing; `shades`, 0 .. 1, say how dark each box is."""
     sizes = [
         (max(map(len, texts)) * CHARACTER + 2 * MARGIN, float(len(texts) * LINE + 2 * MARGIN - 4)) for texts in boxes
     ]
@@ -53,7 +53,7 @@ def svg(boxes: Sequence[Sequence[str]], edges: Edges, shades: Sequence[float]) -
 
 
 def _curve(points: Sequence[tuple[float, float]]) -> str:
-    """A smooth line downwards through the points."""
+    """A smooth line down through the points."""
     (x, y), *others = points
     text = f"M{x:.1f} {y:.1f}"
     for next_x, next_y in others:

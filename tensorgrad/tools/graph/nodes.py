@@ -1,4 +1,4 @@
-"""What was recorded for some tensors: each node's op, value and what it keeps for its gradient."""
+"""The graph recorded below some tensors: each node's op, its value, and the bytes kept for its gradient."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class GraphNode:
     """One recorded value."""
 
     op: str  # the function that recorded it; "leaf" where it begins; "freed" after a backward
-    inside: str  # the op that the program called, where `op` is a part of that; else ""
+    inside: str  # the op that the program called, if `op` is a part of it; else ""
     shape: tuple[int, ...]
     dtype: str
-    value_bytes: int  # of the value, which lives on only if somebody keeps it
-    kept_bytes: int  # of what its vjps capture, memory that an earlier node keeps not counted again
+    value_bytes: int  # of the value, which may be gone already
+    kept_bytes: int  # of the arrays that its vjps capture, without memory that an earlier node keeps too
     parents: tuple[int, ...]  # positions in `Graph.nodes`
     source: str  # "file:line" of the program, if the op was watched; else ""
 
@@ -44,11 +44,11 @@ class Graph:
 
     @property
     def kept_bytes(self) -> int:
-        """What all nodes together keep for backward: the memory of activations, at its peak."""
+        """The bytes that all nodes together keep for backward: the memory of activations, at its peak."""
         return sum(node.kept_bytes for node in self.nodes)
 
     def by_op(self) -> dict[str, tuple[int, int]]:
-        """For each op (that the program called, if known) how many nodes it recorded and the bytes they keep."""
+        """For each op (the one that the program called, if known), the number of nodes recorded and the bytes kept."""
         totals: dict[str, tuple[int, int]] = {}
         for node in self.nodes:
             name = node.inside or node.op
@@ -57,7 +57,7 @@ class Graph:
         return dict(sorted(totals.items(), key=lambda item: -item[1][1]))
 
     def __str__(self) -> str:
-        """A line per node: position, op, value, bytes kept, parents, source; then the ops, what keeps most first."""
+        """A line per node: position, op, value, parents, source, bytes kept; then a line per op, most bytes first."""
         rows = [
             (
                 str(i),
@@ -101,11 +101,11 @@ class Graph:
 
 
 def graph(x: Tensor | Sequence[Tensor]) -> Graph:
-    """What was recorded below `x`, as text (`str`), `.dot()` or `.svg()`.
+    """The graph recorded below `x`, as text (`str`), `.dot()` or `.svg()`.
 
     Shows each op with shape, dtype and the bytes that it keeps for backward, which are found in the
-    closures of its vjps. Source lines are known of what was recorded under `find_non_finite` or
-    `profile`. Raises GraphError if nothing was recorded.
+    closures of its vjps. Source lines are known for nodes recorded under `find_non_finite` or `profile`.
+    Raises GraphError if nothing was recorded.
     """
     xs = x if isinstance(x, (list, tuple)) else [x]
     roots = [x.node for x in xs if isinstance(x, Tensor) and x.node is not None]
@@ -137,7 +137,7 @@ def graph(x: Tensor | Sequence[Tensor]) -> Graph:
 
 
 def _below(roots: list[Node]) -> list[Node]:
-    """The roots and every node that they were computed from, oldest first."""
+    """The roots and all nodes that they were computed from, oldest first."""
     found = dict.fromkeys(roots)
     stack = list(found)
     while stack:
@@ -149,6 +149,6 @@ def _below(roots: list[Node]) -> list[Node]:
 
 
 def _short(file: str) -> str:
-    """The path from here, if the file is somewhere below."""
+    """The path relative to the working directory, if the file is inside it."""
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

@@ -1,8 +1,8 @@
-"""Where to draw the nodes of a graph without cycles: in layers, so that edges lead down and seldom cross.
+"""Placing the nodes of a graph without cycles in layers, so that edges lead down and seldom cross.
 
 Sugiyama, Tagawa and Toda, "Methods for visual understanding of hierarchical system structures", 1981:
-a layer for each node, an invisible node wherever an edge passes a layer, an order in each layer by
-the mean place of the neighbours, and coordinates from the same means.
+each node gets a layer; an edge gets an invisible node in each layer that it passes; each layer is
+ordered by the mean place of the nodes' neighbours, which also gives the coordinates.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SWEEPS = 8
 def place(
     sizes: Sequence[Point], edges: Sequence[tuple[int, int]], *, gap_x: float, gap_y: float
 ) -> tuple[list[Point], list[list[Point]]]:
-    """The centres of boxes of these sizes, and for each edge the points that it passes.
+    """The centre of each box, and for each edge the points that it passes.
 
     Args: edges: (from, to), positions in `sizes`; from < to.
     """
@@ -61,7 +61,7 @@ def place(
 
 
 def _layers(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """Each node one below its lowest parent; one without parents just above its highest child."""
+    """Each node's layer: one below its lowest parent; without parents, just above its highest child."""
     parents: list[list[int]] = [[] for _ in range(count)]
     children: list[list[int]] = [[] for _ in range(count)]
     for a, b in edges:
@@ -81,7 +81,7 @@ def _ordered_and_spread(
 ) -> list[float]:
     """Order the nodes of each row in place, and give each an x, so that neighbours are near each other."""
     x = [0.0] * len(widths)
-    # What begins somewhere, as a model's weights do, gives way: the long paths become straight.
+    # Nodes without parents, such as a model's weights, give way, so that long paths become straight.
     weights = [1.0 if parents else 0.1 for parents in above]
     for sweep in range(_SWEEPS):
         near = above if sweep % 2 == 0 else below
@@ -99,10 +99,10 @@ def _ordered_and_spread(
 def _spread(
     row: list[int], wishes: dict[int, float], widths: list[float], weights: list[float], gap: float, x: list[float]
 ) -> None:
-    """x for a row in its order: as near to the wishes, in weighted squares, as the boxes' widths allow.
+    """Set x for a row in its order: as near to the wishes, in weighted squares, as the boxes' widths allow.
 
-    Less what stands left of each box, that is a regression by a function that does not decrease:
-    neighbours that would violate it are pooled at their mean.
+    Measured from the room that the boxes to its left need, each position must not decrease along the row. So
+    this is isotonic regression: neighbours out of order are pooled at their mean.
     """
     offsets, left = {}, 0.0
     pools: list[tuple[float, float, list[int]]] = []  # position, weight, nodes

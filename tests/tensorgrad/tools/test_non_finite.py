@@ -304,7 +304,7 @@ def test_the_message() -> None:
     error = error_of(lambda: tg.divide(x, x - x))
     assert str(error) == (
         f"divide: expected a finite result, got 1 nan and 2 inf, called at {__file__}:{error.line}: "
-        "look at what it was given\n"
+        "look at its operands\n"
         "    x: float32 (3,), 0 .. 2\n"
         "    y: float32 (3,), 0 .. 0\n"
         "    result: float32 (3,), 1 nan, 2 inf"
