@@ -33,11 +33,7 @@ def difference(f: Callable[[float], Any]) -> Any:
 
 
 def check_grads(
-    f: Callable[..., Tensor],
-    *xs: Tensor | Array,
-    order: int = 2,
-    tolerance: float = 1e-7,
-    key: Key | None = None,
+    f: Callable[..., Tensor], *xs: Tensor | Array, order: int = 2, tolerance: float = 1e-7, key: Key | None = None
 ) -> None:
     """Check f's gradient at xs, and the gradients of its gradients, against differences in float64.
 

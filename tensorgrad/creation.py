@@ -244,13 +244,7 @@ def linspace(
 
 
 def eye(
-    n_rows: int,
-    n_cols: int | None = None,
-    /,
-    *,
-    k: int = 0,
-    dtype: DTypeLike | None = None,
-    device: str | None = None,
+    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: DTypeLike | None = None, device: str | None = None
 ) -> Tensor:
     """Ones on diagonal `k` (above the main one if positive) of a matrix (n_rows, n_cols), zeros elsewhere."""
     shape = as_shape("eye", (n_rows, n_rows if n_cols is None else n_cols))

@@ -11,10 +11,7 @@ from tensorgrad.errors import DeviceError
 __all__ = ["capabilities", "default_device", "default_dtypes", "devices", "dtypes"]
 
 # The dtypes that tensors can have and the standard names.
-_NAMES = (
-    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    *("float32", "float64"),
-)
+_NAMES = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64")
 
 
 def capabilities() -> dict[str, Any]:

@@ -72,27 +72,12 @@ class Meter:
         self._is_at_peak = True
 
     def __str__(self) -> str:
-        rows = [
-            (
-                name,
-                count_text(cost.forward_flops),
-                count_text(cost.backward_flops),
-                bytes_text(cost.allocated_bytes),
-                bytes_text(cost.peak_bytes),
-            )
-            for name, cost in self.by_op().items()
-        ]
-        allocated = sum(cost.allocated_bytes for cost in self._costs.values())
-        rows.append(
-            (
-                "all",
-                count_text(self.forward_flops),
-                count_text(self.backward_flops),
-                bytes_text(allocated),
-                bytes_text(self.peak_bytes),
-            )
-        )
-        return table(("op", "forward FLOPs", "backward FLOPs", "allocated", "at the peak"), rows)
+        costs = self.by_op()
+        rows = [(name, x.forward_flops, x.backward_flops, x.allocated_bytes, x.peak_bytes) for name, x in costs.items()]
+        allocated = sum(x.allocated_bytes for x in costs.values())
+        rows.append(("all", self.forward_flops, self.backward_flops, allocated, self.peak_bytes))
+        texts = [(name, count_text(a), count_text(b), bytes_text(c), bytes_text(d)) for name, a, b, c, d in rows]
+        return table(("op", "forward FLOPs", "backward FLOPs", "allocated", "at the peak"), texts)
 
     # --- for arrays and functions --------------------------------------------------------------
 

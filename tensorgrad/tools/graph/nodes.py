@@ -58,17 +58,10 @@ class Graph:
 
     def __str__(self) -> str:
         """A line per node: position, op, value, parents, source, bytes kept; then a line per op, most bytes first."""
-        rows = [
-            (
-                str(i),
-                node.title,
-                f"{node.dtype} {node.shape}",
-                " ".join(map(str, node.parents)),
-                node.source,
-                bytes_text(node.kept_bytes) if node.kept_bytes else "",
-            )
-            for i, node in enumerate(self.nodes)
-        ]
+        rows = []
+        for i, node in enumerate(self.nodes):
+            parents, keeps = " ".join(map(str, node.parents)), bytes_text(node.kept_bytes) if node.kept_bytes else ""
+            rows.append((str(i), node.title, f"{node.dtype} {node.shape}", parents, node.source, keeps))
         totals = [(name, str(count), bytes_text(kept)) for name, (count, kept) in self.by_op().items()]
         totals.append(("all", str(len(self.nodes)), bytes_text(self.kept_bytes)))
         return (
