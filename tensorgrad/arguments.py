@@ -9,7 +9,7 @@ import numpy as np
 
 from tensorgrad.errors import ArgumentError, DTypeError, ShapeError, shown
 
-__all__ = ["as_flag", "as_integer", "as_number", "as_shape", "as_size", "check_function", "check_option"]
+__all__ = ["as_array", "as_flag", "as_integer", "as_number", "as_shape", "as_size", "check_function", "check_option"]
 
 
 def as_integer(op: str, name: str, value: Any) -> int:
@@ -52,6 +52,16 @@ def as_shape(op: str, shape: Any) -> tuple[int, ...]:
 
 
 _MOST_AXES = 64  # NumPy's limit
+
+
+def as_array(op: str, values: Any) -> np.ndarray[Any, Any]:
+    """Nested sequences as an array of the dtype that NumPy finds. Raises ShapeError where their lengths differ."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ShapeError(
+            f"{op}: expected nested sequences of equal lengths, got ragged ones: pad them to one length"
+        ) from None
 
 
 def as_number(op: str, name: str, value: Any) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tensorgrad import array as arrays
-from tensorgrad.arguments import as_flag, as_integer, as_number, as_shape
+from tensorgrad.arguments import as_array, as_flag, as_integer, as_number, as_shape
 from tensorgrad.array import Array
 from tensorgrad.dtype import DTypeLike, as_dtype, has_tensors, is_float
 from tensorgrad.errors import DeviceMemoryError, DTypeError, GraphError, ShapeError, TensorgradError, shown
@@ -83,12 +83,7 @@ def _make(
 
 
 def _from_sequence(op: str, values: Any, dtype: DTypeLike | None) -> Array:
-    try:
-        found = np.asarray(values)
-    except ValueError:
-        raise ShapeError(
-            f"{op}: expected nested sequences of equal lengths, got ragged ones: pad them to one length"
-        ) from None
+    found = as_array(op, values)
     if dtype is None:
         return found if found.dtype != np.float64 or _has_float64(values) else found.astype(np.float32)
     target = as_dtype(dtype)

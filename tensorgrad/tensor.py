@@ -442,12 +442,7 @@ class Tensor:
 
     def _from_sequence(self, values: Any) -> Array:
         """Nested sequences of Python numbers as an array of this tensor's dtype and device."""
-        try:
-            found = np.asarray(values)
-        except ValueError:
-            raise ShapeError(
-                "setitem: expected nested sequences of equal lengths, got ragged ones: pad them to one length"
-            ) from None
+        found = as_array("setitem", values)
         kinds = {"b": "b", "i": "biu", "u": "biu"}.get(self.dtype.kind, "biuf")
         try:
             if found.dtype.kind in kinds or not found.size:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tensorgrad.arguments import as_integer
+from tensorgrad.arguments import as_array, as_integer
 from tensorgrad.array import Array, device_of, is_array, module_of, to_device
 from tensorgrad.cotangent import Scatter
 from tensorgrad.errors import DTypeError, ShapeError, shown
@@ -229,10 +229,5 @@ def _plain_part(op: str, part: Any, like: Array) -> Any:
 
 
 def _from_sequence(op: str, indices: Any) -> Any:
-    try:
-        found = np.asarray(indices)
-        return found if found.size else found.astype(np.int64)
-    except ValueError:
-        raise ShapeError(
-            f"{op}: expected nested sequences of equal lengths, got ragged ones: pad them to one length"
-        ) from None
+    found = as_array(op, indices)
+    return found if found.size else found.astype(np.int64)
