@@ -1,4 +1,4 @@
-"""Reshape, broadcast, sum: the ops that every gradient needs, each one another's gradient."""
+"""Reshape, broadcast and sum: the ops that every gradient needs. Their own gradients are each other."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["broadcast_arrays", "broadcast_shapes", "broadcast_to", "reshape", "s
 
 
 def reshape(x: TensorLike, shape: Sequence[int], *, copy: bool | None = None) -> Tensor:
-    """The same elements in row-major order under another shape; one size may be -1.
+    """The same elements in row-major order, in another shape; one size may be -1.
 
-    A view where NumPy can give one. With `copy` True never; with False it raises ShapeError where it cannot.
+    The result is a view where NumPy can give one. copy=True always copies; copy=False raises ShapeError instead.
     """
     a = operand("reshape", x)
     old = a.shape
@@ -41,7 +41,7 @@ def reshape(x: TensorLike, shape: Sequence[int], *, copy: bool | None = None) ->
         is_view = not a.size or module_of(a).may_share_memory(out, a)
         if copy is False and not is_view:
             raise ShapeError(
-                f"reshape: expected a layout that {new} is a view of, with copy=False, got {a.strides}: leave copy= out"
+                f"reshape: expected memory that {new} can view with copy=False, got strides {a.strides}: drop copy="
             )
         out = out.copy() if copy and is_view else out
     return record(out, (x, lambda g: reshape(g, old)))
@@ -81,7 +81,7 @@ def broadcast_arrays(*xs: TensorLike) -> list[Tensor]:
 
 
 def sum(x: TensorLike, *, axis: Axis = None, dtype: DTypeLike | None = None, keepdims: bool = False) -> Tensor:
-    """The sum, in `dtype`; 0 for no elements. By default integers and bools are summed as int64, unsigned as uint64."""
+    """The sum, in `dtype`; 0 for no elements. By default integers and bools give int64, unsigned ones uint64."""
     a = operand("sum", x)
     axes = normalise_axes("sum", axis, a.ndim)
     if keepdims is not False:

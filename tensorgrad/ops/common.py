@@ -1,4 +1,4 @@
-"""What every op starts with: checked operands, normalised axes, and the way back from broadcasting."""
+"""What every op starts with: checked operands and normalised axes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFUSED = (ValueError, TypeError, OverflowError)
 def operand(op: str, x: Any) -> Array:
     """The array of an op's only operand; DTypeError if it is neither a Tensor nor an array.
 
-    A NumPy scalar, which is what NumPy makes of a result without axes, counts as an array.
+    A NumPy scalar counts as an array: NumPy returns one for a result without axes.
     """
     if type(x) is Tensor:
         return x.array
@@ -81,7 +81,7 @@ def operands(op: str, x: Any, y: Any) -> tuple[Any, Any]:
                 f"{op}: expected operands of one dtype, got {a.dtype} and {b.dtype}: convert one with .astype"
             )
         check_devices(op, a, b)
-        if is_concrete(a) != is_concrete(b):  # a constant meets shapes alone
+        if is_concrete(a) != is_concrete(b):  # a constant meets an array that has a shape but no values
             xp = module_of(b if is_concrete(a) else a)
             a, b = xp.asarray(a), xp.asarray(b)
         return a, b
@@ -145,7 +145,7 @@ def combined(op: str, function: str, a: Any, b: Any) -> Array:
 
 
 def weak(number: Any, like: Array) -> Any:
-    """A Python number to meet `like`, whose dtype it takes; NumPy would have bfloat16 and a number be float32."""
+    """A Python number in the dtype of `like`, also for bfloat16, which NumPy would promote to float32."""
     if like.dtype.kind == "V" and type(like) is _ndarray and type(number) is float:
         return np.asarray(number, like.dtype)
     return number
@@ -170,7 +170,7 @@ def broadcast_error(op: str, a: Any, b: Any) -> Exception:
 
 
 def row_shape(shape: Sequence[int]) -> tuple[int, int]:
-    """The shape of an array's last axis as rows, (N, C); also where a size is 0, which -1 cannot tell."""
+    """The shape (N, C) of an array taken as rows of its last axis; where a size is 0 no -1 could stand for N."""
     return math.prod(shape[:-1]), shape[-1]
 
 
@@ -186,9 +186,9 @@ def normalise_axis(op: str, axis: Any, ndim: int) -> int:
 
 
 def axis_or_only(op: str, axis: int | None, ndim: int) -> int:
-    """`normalise_axis`, where one axis alone may go without saying (None)."""
+    """`normalise_axis`, where None stands for the only axis of a vector."""
     if axis is None and ndim != 1:
-        raise ShapeError(f"{op}: expected axis for {ndim} axes, got None: only one axis goes without saying")
+        raise ShapeError(f"{op}: expected axis for {ndim} axes, got None: name one of them")
     return normalise_axis(op, 0 if axis is None else axis, ndim)
 
 

@@ -1,4 +1,4 @@
-"""Between dtypes and devices."""
+"""Conversions between dtypes and between devices."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["astype", "to_device"]
 def astype(x: TensorLike, dtype: DTypeLike, *, copy: bool = True, device: str | None = None) -> Tensor:
     """x converted to `dtype`, and moved to `device`; the gradient is converted and moved back.
 
-    To or from a dtype that is not float: a constant. With copy=False x itself where nothing changes,
-    and within `rounding_once` a part of its copy.
+    The result is a constant to gradients unless both dtypes are float. With copy=False it is x itself where
+    nothing changes, and within `rounding_once` a part of the copy that is made once.
     """
     a = operand("astype", x)
     target = as_dtype(dtype)

@@ -1,4 +1,4 @@
-"""Ops that select elements by position, and their functional opposites."""
+"""Ops that read elements by position, and ops that write them into a copy."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
 
 
 def index_update(x: TensorLike, index: Any, values: TensorLike) -> Tensor:
-    """A copy of x in which x[index] = values, which broadcast to it. An element is to be named once."""
+    """A copy of x in which x[index] = values, which broadcast. The index must not name an element twice."""
     return _indexed("index_update", x, index, values)
 
 
 def index_add(x: TensorLike, index: Any, values: TensorLike) -> Tensor:
-    """A copy of x in which `values` are added to x[index]; an element named more than once gets every sum."""
+    """A copy of x in which `values` are added to x[index]; an element named more than once gets all its values."""
     return _indexed("index_add", x, index, values)
 
 
@@ -89,9 +89,9 @@ def placed(op: str, x: TensorLike, index: Any, values: TensorLike) -> tuple[Arra
 
 
 def take(x: TensorLike, indices: Any, *, axis: int | None = None) -> Tensor:
-    """x's slices along `axis` at `indices` (integers of any shape, which takes that axis's place).
+    """The slices of x along `axis` at `indices`, integers whose shape takes the place of that axis.
 
-    `axis` may be left out for one axis.
+    A vector needs no `axis`.
     """
     a = operand("take", x)
     axis = axis_or_only("take", axis, a.ndim)
@@ -100,7 +100,7 @@ def take(x: TensorLike, indices: Any, *, axis: int | None = None) -> Tensor:
 
 
 def take_along_axis(x: TensorLike, indices: Any, *, axis: int = -1) -> Tensor:
-    """Along `axis`, for each position of the other axes, the elements at `indices`, of x's number of axes."""
+    """The elements at `indices` along `axis`, for each position of the other axes; indices have as many axes as x."""
     a = operand("take_along_axis", x)
     axis = normalise_axis("take_along_axis", axis, a.ndim)
     where_to = integers("take_along_axis", indices, a)
@@ -122,7 +122,7 @@ def take_along_axis(x: TensorLike, indices: Any, *, axis: int = -1) -> Tensor:
 
 
 def positions_along(shape: tuple[int, ...], indices: Any, axis: int) -> tuple[Any, ...]:
-    """The index of an array of `shape` that means `indices` along `axis`, at each position of the other axes."""
+    """The index into an array of `shape` that picks `indices` along `axis` at each position of the other axes."""
     xp = module_of(indices)
     return tuple(
         indices if i == axis else xp.arange(n).reshape((n,) + (1,) * (len(shape) - i - 1)) for i, n in enumerate(shape)
@@ -140,8 +140,8 @@ def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
 def embedding(weight: TensorLike, ids: Any, *, padding_idx: int | None = None) -> Tensor:
     """Rows of a table: weight[ids].
 
-    Args:    weight (V, C) float; ids (...) integers in 0 .. V - 1, or SortedIds, whose gradient need
-             not sort them; padding_idx: a row that gets no gradient, below 0 counted from the end.
+    Args:    weight (V, C) float; ids (...) integers in 0 .. V - 1, or SortedIds, which backward need
+             not sort; padding_idx: a row that gets no gradient, counted from the end if below 0.
     Returns: (..., C).
     Raises:  ShapeError (ids or padding_idx out of range, weight not a matrix), DTypeError.
     Grad:    dweight[v] = the sum of g over the positions where ids == v, in a fixed order.
@@ -206,7 +206,7 @@ def integers(op: str, indices: Any, like: Array) -> Array:
 
 
 def _plain(op: str, index: Any, like: Array) -> Any:
-    """The index with arrays in the place of Tensors and sequences, so that `_may_repeat` sees them all."""
+    """The index with Tensors and sequences replaced by arrays, which `_may_repeat` looks for."""
     if isinstance(index, tuple):
         return tuple(_plain_part(op, part, like) for part in index)
     return _plain_part(op, index, like)
@@ -216,7 +216,7 @@ def _plain_part(op: str, part: Any, like: Array) -> Any:
     if type(part) is slice or type(part) is int:
         return part
     part = data(part)
-    if isinstance(part, Sequence):  # Python's own numbers go where they are needed
+    if isinstance(part, Sequence):  # Python's numbers go to the device of `like`
         part = to_device(_from_sequence(op, part), device_of(like))
     if is_array(part):
         if part.dtype.kind not in "iub":

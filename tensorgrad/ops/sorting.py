@@ -19,7 +19,7 @@ __all__ = ["argsort", "searchsorted", "sort", "topk", "unique_all", "unique_coun
 
 
 def sort(x: TensorLike, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Tensor:
-    """The elements in ascending (or descending) order along `axis`; each one's gradient goes where it came from.
+    """The elements in ascending (or descending) order along `axis`; each gradient returns to where its element was.
 
     With `stable`, equal elements keep their order.
     """
@@ -42,14 +42,14 @@ def _order(op: str, a: Array, axis: int, descending: bool, stable: bool) -> Arra
         a = a.astype(np.float32)
     if not as_flag(op, "descending", descending):
         return xp.argsort(a, axis=axis, kind=kind)  # type: ignore[no-any-return]
-    # Turned round twice, equal elements keep their order.
+    # Flipped before and after, equal elements keep their order.
     return a.shape[axis] - 1 - xp.flip(xp.argsort(xp.flip(a, axis), axis=axis, kind=kind), axis)  # type: ignore[no-any-return]
 
 
 def topk(x: TensorLike, k: int, *, axis: int = -1, largest: bool = True) -> tuple[Tensor, Tensor]:
     """The k largest (or smallest) elements along `axis`, the most extreme first, and their indices, int64.
 
-    Of equal elements the first come first.
+    Equal elements keep their order.
     """
     a = operand("topk", x)
     axis = normalise_axis("topk", axis, a.ndim)
@@ -64,11 +64,12 @@ def topk(x: TensorLike, k: int, *, axis: int = -1, largest: bool = True) -> tupl
 
 
 def searchsorted(x1: TensorLike, x2: TensorLike, *, side: str = "left", sorter: Any = None) -> Tensor:
-    """For each element of x2, the index at which it can be inserted into x1 that keeps it sorted, int64.
+    """For each element of x2, the index at which inserting it keeps x1 sorted, int64.
 
     Args:
-        x1: a vector in ascending order, or with `sorter`, indices that would sort it; x2 may be a Python number.
-        side: of equal elements, before them ("left") or after them ("right").
+        x1: a vector in ascending order, or in any order with `sorter`, the indices that sort it.
+        x2: a tensor or a Python number.
+        side: insert before equal elements ("left") or after them ("right").
     """
     a, (_, b) = operand("searchsorted", x1), operands("searchsorted", x1, x2)
     check_option("searchsorted", "side", side, "left", "right")
@@ -118,8 +119,8 @@ class UniqueInverse(NamedTuple):
 
 
 def unique_all(x: TensorLike) -> UniqueAll:
-    """The distinct elements in ascending order, each one's first index in the flattened x, the index among them of
-    every element of x, and how often each one occurs. Every nan is distinct. Constants to gradients.
+    """The distinct values in ascending order, the first index of each in the flattened x, the index of each element's
+    value among them, and how often each value occurs. Every nan is distinct. Constants to gradients.
     """
     a = operand("unique_all", x)
     values, first, inverse, counts = module_of(a).unique(

@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 class Case:
     """A call to certify: `f` of Tensors, a Tensor; `expected` of NumPy arrays, the same by NumPy's own means."""
 
-    op: str  # the public function that it is about
+    op: str  # the public function that it checks
     name: str
     f: Callable[..., Any]
     expected: Callable[..., Any]

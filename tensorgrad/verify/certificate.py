@@ -17,7 +17,7 @@ __all__ = ["Certificate", "certify", "certify_function", "functions"]
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was found for each function, and how long it took."""
+    """The findings for each function, and how long they took."""
 
     findings: list[Findings]
     seconds: float
@@ -44,12 +44,12 @@ class Certificate:
 
 
 def functions() -> list[str]:
-    """The public functions that need a certificate: every op, and what differentiates."""
+    """The public functions that need a certificate: every op, and every function that differentiates."""
     return sorted({*ops.__all__, *transforms.__all__, "grad"})
 
 
 def certify_function(name: str) -> Findings:
-    """Check one function by all its cases. One without any fails."""
+    """Check one function by all its cases. A function without a case fails."""
     found = examine(name, (case for case in CASES if case.op == name))
     if not found.cases:
         found.fail("no case: add one to tensorgrad.verify.cases, also for a function without derivatives")
@@ -59,9 +59,9 @@ def certify_function(name: str) -> Findings:
 def certify(
     names: Sequence[str] | None = None, *, processes: int = 1, report: Callable[[str], None] = print
 ) -> Certificate:
-    """Check the functions `names`, by default all public ones, and report what was found as a table, line by line.
+    """Check the functions `names`, by default all public ones, and report the findings as a table, line by line.
 
-    Other processes than this one begin by importing the program that called: it needs `if __name__ == "__main__":`.
+    With more than one process each imports the calling program: it needs `if __name__ == "__main__":`.
     """
     start = time.perf_counter()
     names = functions() if names is None else names

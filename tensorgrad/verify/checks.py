@@ -1,17 +1,17 @@
 """The checks of one function: each of its cases, in every memory layout and dtype, on every device.
 
-The truth: of the value, the case's own expression; of the Jacobian, differences of order 8 (`check.difference`) of the
-function's values in float64, one input element at a time; of the second order, such differences of its gradients,
-which the Jacobian has certified; of a third (`derivatives.bend_by_backward`), of second ones along one direction. Every
-element is compared, by one measure that is the same for every function:
+The truth of the value is the case's own expression. The truth of the Jacobian is differences of order 8
+(`check.difference`) of the function's values in float64, one input element at a time; of the second order, such
+differences of the gradients, which the Jacobian has certified; of the third (`derivatives.bend_by_backward`), such
+differences of the second order along one direction. Every element is compared by one measure for all functions:
 
     error = |got - true| / max(|true|, FLOOR * max(1, |what was differenced|))
 
-So each element counts relative to itself, or where it is smaller than that, to what differences can tell of it; none is
-measured by the size of another. A narrow dtype is compared with float64 at the same, rounded, inputs. How far it may be
-off is derived: ROUNDINGS times what float64 itself changes by when every input and cotangent is off by one rounding
-(the root mean square of PERTURBATIONS such changes, and one rounding of the result), and, as terms cancel, eight times
-the largest such change of any element, or one rounding of 1.
+So an element's error is relative to the element or, for a small one, to what differences can resolve; the size of other
+elements does not matter. A narrow dtype is compared with float64 at the same, rounded, inputs. Its allowed error is
+derived: ROUNDINGS times the change of the float64 result when every input and cotangent is off by one rounding (the
+root mean square of PERTURBATIONS such changes, and one rounding of the result). As terms cancel, eight times the
+largest such change of any element, or one rounding of 1, is added.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16"
 
 
 def devices() -> list[str]:
-    """Where functions can run here."""
+    """The devices that functions can run on here."""
     try:
         cuda_module()
     except DeviceError:
@@ -60,7 +60,7 @@ def devices() -> list[str]:
 
 
 def dtypes() -> list[DType]:
-    """The float dtypes; bfloat16 where NumPy has it, which takes the package ml_dtypes."""
+    """The float dtypes; bfloat16 only where the package ml_dtypes gives it to NumPy."""
     found = []
     for name in EPS:
         try:
@@ -98,7 +98,7 @@ def _examine(case: Case, findings: Findings) -> None:
     truth: _Truth | None = None
     for layout, lay in LAYOUTS.items():
         if truth is not None and all(lay(a).flags.c_contiguous for a in (*truth.inputs, truth.weights)):
-            continue  # nothing here has the axes to lie differently
+            continue  # no array here has the axes to lie differently
         if truth is None or layout == EXPANDED:
             try:
                 truth = _truth(case, lay, has_ties=layout == EXPANDED and case.domain == "distinct")
@@ -106,7 +106,7 @@ def _examine(case: Case, findings: Findings) -> None:
                 findings.fail(f"case {case.name}, {layout}: raised {type(problem).__name__}: {problem}")
                 return
         for device in devices():
-            # What is constant may be one of integers made from the inputs, which 16 bits would round to others.
+            # A constant may depend on integers made from the inputs, which 16 bits would round to other integers.
             for dtype in dtypes() if case.is_differentiable else dtypes()[:2]:
                 where = f"case {case.name}, {layout} {dtype} on {device}"
                 _Trial(case, truth, lay, dtype, device, where, findings).run()
@@ -114,7 +114,7 @@ def _examine(case: Case, findings: Findings) -> None:
 
 @dataclass(frozen=True)
 class _Truth:
-    """Inputs of a case, a cotangent of its output, a direction of its inputs, and what is right there."""
+    """Inputs of a case, a cotangent of its output, a direction of its inputs, and the right results there."""
 
     inputs: list[Array]
     weights: Array
@@ -132,12 +132,12 @@ def _truth(case: Case, lay: Layout, has_ties: bool) -> _Truth:
     inputs = [lay(x).copy() for x in case.inputs()]
     value = np.asarray(case.expected(*inputs))
     weights = lay(draw("any", value.shape, rng)).copy()
-    tangents = [np.asarray(0.25 * draw("any", x.shape, rng)) for x in inputs]  # short: no kink is to be crossed
+    tangents = [np.asarray(0.25 * draw("any", x.shape, rng)) for x in inputs]  # short, so as to cross no kink
     if not case.is_differentiable:
         return _Truth(inputs, weights, tangents, value, *[np.zeros(0)] * 4)
     if problem := _mismatch(case, value, case.f(*map(leaf, inputs))):
         raise GradientError(problem)
-    if has_ties:  # where a choice has no differences, the same numbers in plain memory are the measure
+    if has_ties:  # differences do not see a tie broken: the same numbers in plain memory are the truth
         plain = by_backward(case.f, inputs, weights)
         bend = bend_by_backward(case.f, inputs, weights, tangents)
         return _Truth(inputs, weights, tangents, value, plain.by_vjp, plain.hessian, bend, np.zeros(bend.shape))
@@ -158,7 +158,7 @@ class _Trial:
         self.input = elements("input", *(x.shape for x in truth.inputs))
 
     def run(self) -> None:
-        """Check it. What is raised is a finding, and so is an input that was written to."""
+        """Check it. An exception is a failure, and so is an input that was written to."""
         inputs = self.placed(self.truth.inputs, self.dtype)
         before = [to_numpy(x).copy() for x in inputs]
         try:
@@ -185,7 +185,7 @@ class _Trial:
             self.findings.fail(f"{self.where}: {problem}")
         elif not self.case.is_differentiable:
             self.check_constant(out, inputs)
-        # 16 bits may be summed in more.
+        # A 16-bit dtype may be summed in a wider one.
         elif out.dtype not in (self.dtype, accumulation_dtype(self.dtype)):
             self.findings.fail(f"{self.where}: expected a result of dtype {self.dtype}, got {out.dtype}")
         elif self.dtype == np.float64:
@@ -194,7 +194,7 @@ class _Trial:
             self.check_narrow(inputs, out.dtype)
 
     def check_constant(self, out: Tensor, inputs: list[Array]) -> None:
-        """The value of a function without derivatives: exactly what is expected, or if float, within roundings."""
+        """The value of a function without derivatives: as expected, exactly, or within roundings if float."""
         true = np.asarray(self.case.expected(*(to_numpy(x).astype(np.float64) for x in inputs))).ravel()
         is_float = true.dtype.kind == "f"
         allowed = ROUNDINGS * EPS[self.dtype.name] * np.maximum(1, np.abs(true)) if is_float else np.zeros(true.shape)
@@ -243,7 +243,7 @@ class _Trial:
             self.compare(column, what, got[i], true[i], allowed, names[i])
 
     def rounded_alike(self, wide: list[Array], eps: float) -> Iterator[list[Array]]:
-        """What float64 makes of inputs, a cotangent and tangents, and of such as are off by one rounding."""
+        """The float64 results at inputs, cotangent and tangents, then at perturbed ones, off by one rounding."""
         rng, count = np.random.default_rng(0), len(self.truth.inputs)
         for scale in (0.0, *[eps] * PERTURBATIONS):
             arrays = [np.asarray(a * (1 + scale * rng.normal(size=a.shape))) if scale else a for a in wide]
@@ -251,7 +251,7 @@ class _Trial:
 
 
 def _mismatch(case: Case, value: Array, out: Any) -> str:
-    """How `out` is no Tensor such as the case promises; empty if it is one."""
+    """How `out` differs from the Tensor that the case promises; empty if it does not."""
     if type(out) is Tensor and out.shape == value.shape and out.requires_grad == case.is_differentiable:
         return ""
     kind = "needs a gradient" if case.is_differentiable else "is a constant"

@@ -1,4 +1,4 @@
-"""Findings: what the checks of one function measured, and what they refused."""
+"""Findings: what the checks of one function measured, and what failed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tensorgrad.verify.case import Shape
 
 __all__ = ["DERIVATIVES", "LIMITS", "Findings", "Names", "elements"]
 
-# The largest error allowed, by what is checked. It is relative: see `checks` for what to.
+# The largest error allowed in each column. `checks` says what an error is relative to.
 LIMITS = {
     "constant": 1.0,
     "value": 1e-10,
@@ -41,7 +41,7 @@ class Findings:
     failures: list[str] = field(default_factory=list)
 
     def compare(self, column: str, where: str, got: Array, true: Array, scale: Array, *names: Names) -> None:
-        """Note the largest |got - true| / scale, and that it failed if that is above the column's limit.
+        """Note the largest |got - true| / scale, and a failure if it is above the column's limit.
 
         A nan, an infinity, and any difference where the scale is 0, are errors without limit.
         """

@@ -2,8 +2,8 @@
 
 Each takes Tensors, arrays or Python numbers (of one dtype: nothing is converted silently) and
 returns a Tensor if any operand is one. Raises ShapeError where shapes do not broadcast, DTypeError
-where dtypes differ, DeviceError where devices do. An inf or nan is a result like any other; NumPy's
-own warnings about it stay as the caller has set them (`numpy.errstate`).
+where dtypes differ, DeviceError where devices do. An inf or nan is a result like any other; NumPy
+warns of it as the caller has set (`numpy.errstate`).
 """
 
 from types import FunctionType

@@ -25,8 +25,8 @@ from tensorgrad.tensor import Tensor
 __all__ = ["abs", "add", "divide", "multiply", "negative", "positive", "reciprocal", "sign", "square", "subtract"]
 
 
-# Sums and products are most of what small programs do, so their closures are spared a few objects: what a vjp
-# saves it has as a default argument, and `shape_of` is written out.
+# Small programs spend most of their time in sums and products, so these make few objects: a vjp keeps what it saves
+# in default arguments, and `shape_of` is written out.
 
 
 def add(x: TensorLike, y: TensorLike) -> Tensor:
@@ -75,7 +75,7 @@ def multiply(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def product_to(g: Any, y: TensorLike, shape: tuple[int, ...]) -> Any:
-    """sum_to(multiply(g, y), shape); of arrays without checks, as this is the commonest step of a backward."""
+    """sum_to(multiply(g, y), shape); arrays are not checked, as this is the most common step of a backward."""
     if type(g) is Tensor:
         return sum_to(multiply(g, y), shape)
     product = g * (y.array if type(y) is Tensor else weak(y, g) if type(y) is float else y)
@@ -85,7 +85,7 @@ def product_to(g: Any, y: TensorLike, shape: tuple[int, ...]) -> Any:
 
 
 def divide(x: TensorLike, y: TensorLike) -> Tensor:
-    """x / y; of integers, a float64."""
+    """x / y; integers give float64."""
     a, b = operands("divide", x, y)
     try:
         out = a / b
@@ -130,6 +130,6 @@ def abs(x: TensorLike) -> Tensor:
 
 
 def sign(x: TensorLike) -> Tensor:
-    """-1, 0 or 1, nan of nan; a constant to gradients."""
+    """-1, 0 or 1, and nan for nan; a constant to gradients."""
     a = number_operand("sign", x)
     return constant(module_of(a).sign(a), x)

@@ -52,15 +52,15 @@ def minimum(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def _share(loses: Any, ties: Any, dtype: DType) -> Any:
-    """0 for the one that loses, a half at a tie, else 1."""
+    """An operand's share of the gradient: 0 where it loses, a half at a tie, else 1."""
     return (1 - loses - 0.5 * ties).astype(dtype)
 
 
 def clip(x: TensorLike, min: TensorLike | None = None, max: TensorLike | None = None) -> Tensor:  # noqa: A002
-    """x limited to min <= x <= max, numbers or tensors that broadcast with it, or None; max where min > max.
+    """x limited to min <= x <= max; max where min > max. A bound is a number, a tensor that broadcasts with x, or None.
 
-    Grad:    as torch.clamp: x gets it where min <= x <= max, so also at a bound; elsewhere the bound
-             does that the result is (min only where min < max), and nobody where a nan is involved.
+    Grad:    as torch.clamp: to x where min <= x <= max, bounds included; elsewhere to the bound that is the
+             result (to min only where min < max); to none of them where one is nan.
     """
     a = number_operand("clip", x)
     low, high = (None if bound is None else operands("clip", x, bound)[1] for bound in (min, max))
@@ -115,7 +115,7 @@ def where(condition: Any, x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def nan_to_num(x: TensorLike, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
-    """x with other numbers for nan, inf and -inf; None: the dtype's largest and smallest. They get no gradient."""
+    """x with nan, inf and -inf replaced, where None by the dtype's largest or smallest; those get no gradient."""
     a = number_operand("nan_to_num", x)
     xp = module_of(a)
     given = {"nan": nan, "posinf": posinf, "neginf": neginf}

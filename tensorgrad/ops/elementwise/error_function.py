@@ -25,12 +25,12 @@ def erf(x: TensorLike) -> Tensor:
 
 
 def erfc(x: TensorLike) -> Tensor:
-    """1 - erf(x), right relative to itself where it is small."""
+    """1 - erf(x), accurate relative to its own size where it is small."""
     a = float_operand("erfc", x)
     return record(kernels_for(a).erfc(a), (x, lambda g: multiply(g, multiply(_bell(x), -_SCALE))))
 
 
 def _bell(x: Any) -> Any:
-    """exp(-x * x), which as a composition of ops would lose precision where x * x is large."""
+    """exp(-x * x); composed of ops it would lose precision where x * x is large."""
     out = precisely(exp_minus_square, data(x))
     return record(out, (x, lambda g, y: multiply(g, multiply(multiply(y, x), -2))), keep_output=True)

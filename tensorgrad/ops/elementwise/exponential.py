@@ -43,7 +43,7 @@ def exp2(x: TensorLike) -> Tensor:
 def expm1(x: TensorLike) -> Tensor:
     """exp(x) - 1, exact near 0."""
     a = float_operand("expm1", x)
-    # exp(x), not out + 1, which has lost a small exp(x)
+    # exp(x), not out + 1, which loses a small exp(x)
     return record(module_of(a).expm1(a), (x, lambda g: multiply(g, exp(x))))
 
 
@@ -86,7 +86,7 @@ def logaddexp(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def pow(x: TensorLike, y: TensorLike) -> Tensor:
-    """x ** y. Integers: y >= 0.
+    """x ** y; integers need y >= 0.
 
     Grad:    dx = y x ** (y - 1) g, 0 where y = 0; dy = out log(x) g, 0 where x = 0 <= y.
     """
@@ -121,7 +121,7 @@ def pow(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def _as_given(x: Any, value: Any) -> Any:
-    """The Python number that an operand was given as; of others the value."""
+    """The Python number that an operand was given as, else its value."""
     return x if type(x) is float else value
 
 
@@ -140,9 +140,9 @@ def rsqrt(x: TensorLike) -> Tensor:
 
 
 def sigmoid(x: TensorLike) -> Tensor:
-    """1 / (1 + exp(-x)), without overflow, and right relative to itself where it is small."""
+    """1 / (1 + exp(-x)), without overflow, accurate relative to its own size where it is small."""
     a = float_operand("sigmoid", x)
-    # sigmoid(-x), not 1 - out, which has lost it where out is nearly 1
+    # sigmoid(-x), not 1 - out, which loses its digits where out is nearly 1
     return record(
         precisely(_sigmoid, a), (x, lambda g, y: multiply(g, multiply(y, sigmoid(negative(x))))), keep_output=True
     )
@@ -150,5 +150,5 @@ def sigmoid(x: TensorLike) -> Tensor:
 
 def _sigmoid(t: Array) -> Array:
     xp = module_of(t)
-    e = xp.exp(xp.minimum(t, 40))  # where the result has long been 1
+    e = xp.exp(xp.minimum(t, 40))  # from there on the result is 1
     return e / (e + 1)  # type: ignore[no-any-return]

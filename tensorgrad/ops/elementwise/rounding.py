@@ -83,7 +83,7 @@ def copysign(x: TensorLike, y: TensorLike) -> Tensor:
         xp = module_of(out)
         return xp.sign(a) * xp.sign(out)
 
-    # Linear in x wherever y is; y, a constant, only makes the result a Tensor if it is one.
+    # Linear in x for every y. y gets no gradient, but makes the result a Tensor if it is one.
     return record(out, (x, lambda g: sum_to(multiply(g, slope()), x_shape)), (detached(y), no_vjp))
 
 

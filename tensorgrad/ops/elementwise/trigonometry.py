@@ -13,22 +13,8 @@ from tensorgrad.ops.elementwise.exponential import rsqrt, sqrt
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
 
-__all__ = [
-    "acos",
-    "acosh",
-    "asin",
-    "asinh",
-    "atan",
-    "atan2",
-    "atanh",
-    "cos",
-    "cosh",
-    "hypot",
-    "sin",
-    "sinh",
-    "tan",
-    "tanh",
-]
+__all__ = ["acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cos", "cosh"]
+__all__ += ["hypot", "sin", "sinh", "tan", "tanh"]
 
 
 def sin(x: TensorLike) -> Tensor:
@@ -132,7 +118,7 @@ def asinh(x: TensorLike) -> Tensor:
 
 
 def acosh(x: TensorLike) -> Tensor:
-    """The number >= 0 whose hyperbolic cosine is x, nan where x < 1, and so is the derivative; that is inf at 1."""
+    """The number >= 0 whose hyperbolic cosine is x. Where x < 1 it and its derivative are nan, which is inf at 1."""
     a = float_operand("acosh", x)
     # Two roots, as x^2 could overflow.
     return record(module_of(a).arccosh(a), (x, lambda g: divide(g, multiply(sqrt(subtract(x, 1)), sqrt(add(x, 1))))))

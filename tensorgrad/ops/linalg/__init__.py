@@ -1,4 +1,4 @@
-"""Linear algebra: products, diagonals, norms, and what LAPACK solves and decomposes."""
+"""Linear algebra: products, diagonals, norms, linear systems and decompositions."""
 
 from types import FunctionType
 

@@ -1,9 +1,9 @@
 """Factors of matrices, and their eigenvalues and singular values.
 
-Each factor is recorded by itself, so what is not used costs nothing in backward, and does not spoil
-it: eigenvalues have a gradient where they meet, eigenvectors have none (it is inf or nan there). A
-private function records all the factors of one decomposition; vjps call it again with the same
-arrays, for factors that can be differentiated once more, so nothing is decomposed twice.
+Each factor is recorded by itself, so an unused factor costs nothing in backward, and spoils nothing:
+where eigenvalues are equal they still have a gradient, eigenvectors do not (theirs is inf or nan). A
+private function records all factors of one decomposition. The vjps call it again with the same arrays
+to get factors that can be differentiated once more, so nothing is decomposed twice.
 
 Raises ShapeError, DTypeError (float32 and float64 only), LinAlgError.
 """
@@ -56,7 +56,7 @@ class SVDResult(NamedTuple):
 def cholesky(x: TensorLike, *, upper: bool = False) -> Tensor:
     """The lower triangular L with L L^T = x, symmetric positive definite; with `upper` U = L^T, U^T U = x.
 
-    Only x's own triangle, lower or upper, is read; the gradient is symmetric all the same, as PyTorch's.
+    Only the lower (or upper) triangle of x is read; the gradient is symmetric all the same, as in PyTorch.
 
     Grad:    dx = L^-T P L^-1 with P the symmetric part of the lower triangle, its diagonal halved, of L^T g.
     Raises:  LinAlgError: x is not positive definite.
@@ -80,7 +80,7 @@ def qr(x: TensorLike, *, mode: str = "reduced") -> QRResult:
     """Q R = x, Q (..., M, K) with orthonormal columns, R (..., K, N) upper triangular, K = min(M, N).
 
     With mode "complete" K is M. Columns of Q beyond N are then any basis of the rest, and have no
-    gradient. R's diagonal is negative where LAPACK makes it so.
+    gradient. LAPACK chooses the signs of R's diagonal.
 
     Grad:    dx = (gQ + Q P) R^-T, P symmetric with the lower triangle of R gR^T - gQ^T Q.
     Raises:  ArgumentError for another mode. In backward LinAlgError where the first min(M, N) columns of
@@ -133,8 +133,8 @@ def _over_transposed(x: Any, r: Any) -> Any:
 def eigh(x: TensorLike) -> EighResult:
     """The eigenvalues (..., M) and eigenvectors (..., M, M) of symmetric matrices (..., M, M).
 
-    Only the lower triangle is read; the gradient is symmetric all the same, as PyTorch's. An eigenvector's
-    sign is LAPACK's choice. Where eigenvalues meet, the eigenvectors' gradient is not finite.
+    Only the lower triangle is read; the gradient is symmetric all the same, as in PyTorch. LAPACK chooses the
+    sign of each eigenvector. Where eigenvalues are equal, the eigenvectors' gradient is not finite.
 
     Grad:    dx = V (diag(gw) + (V^T gV - gV^T V) / 2 E) V^T, E[i, j] = w[j] - w[i], 1 for i = j.
     Source:  Giles, "An extended collection of matrix derivative results for forward and reverse mode
@@ -172,9 +172,9 @@ def _from_eigen(vectors: Any, values: Any) -> Any:
 def svd(x: TensorLike, *, full_matrices: bool = True) -> SVDResult:
     """U diag(S) Vh = x: U (..., M, K) and Vh (..., K, N) with orthonormal columns and rows, S (..., K) descending.
 
-    K = min(M, N). With `full_matrices` U is (..., M, M) and Vh (..., N, N); what lies beyond K is any
-    basis of the rest, and has no gradient. Pairs of vectors have LAPACK's sign. Where singular values
-    meet, or one of a matrix that is not square is 0, the vectors' gradient is not finite.
+    K = min(M, N). With `full_matrices` U is (..., M, M) and Vh (..., N, N); vectors beyond K are any basis
+    of the rest, and have no gradient. LAPACK chooses the sign of each pair of vectors. Where singular values
+    are equal, or one of a matrix that is not square is 0, the vectors' gradient is not finite.
 
     Grad:    dx = U ((U^T gU - gU^T U) / E S + S (V^T gV - gV^T V) / E + diag(gS)) V^T
              + (1 - U U^T) gU S^-1 V^T + U S^-1 gV^T (1 - V V^T), E[i, j] = S[j]^2 - S[i]^2, 1 for i = j.
@@ -260,7 +260,7 @@ def _differences(x: Any) -> Any:
 
 
 def _without_zeros(x: Any) -> Any:
-    """Matrices whose diagonal is 0, with 1 there: to divide by, where the dividend is 0 too."""
+    """Divisors whose diagonal is 0, with 1 there instead: the dividend is 0 there too."""
     return add(x, module_of(data(x)).eye(x.shape[-1], dtype=x.dtype))
 
 
@@ -270,7 +270,7 @@ def _first(x: Any, count: int) -> Any:
 
 
 def _first_alone(op: str, name: str, g: Any, count: int, advice: str) -> Any:
-    """The first columns of a cotangent, which must be 0 in the others. Raises GraphError."""
+    """The first columns of a cotangent. Raises GraphError unless it is 0 in the others."""
     if is_any(data(g)[..., count:] != 0):
         raise GraphError(
             f"{op}: expected a gradient of the first {count} vectors of {name} only, got one of all {g.shape[-1]}: "

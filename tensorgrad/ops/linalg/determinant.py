@@ -44,7 +44,7 @@ def det(x: TensorLike) -> Tensor:
 
 
 def _cofactors(x: Any) -> Any:
-    """The matrices of cofactors: with x = U S V^T, that of S between det(U) U and det(V) V^T."""
+    """The matrices of cofactors: for x = U S V^T, the cofactors of S between det(U) U and det(V) V^T."""
     a = data(x)
     xp = module_of(a)
     u, s, vh = lapack("det", xp.linalg.svd, a, "finite", "look for nan and inf")
@@ -90,7 +90,7 @@ def _cofactors_along(x: Any, direction: Any, u: Array, pairs: Array, vh: Array) 
 
 
 def _products_of_others(s: Array) -> tuple[Array, Array]:
-    """Of numbers (..., M), the products of all but one, (..., M), and of all but two, (..., M, M), 0 for i = j."""
+    """The products of all numbers (..., M) but one, (..., M), and of all but two, (..., M, M), 0 for i = j."""
     xp = module_of(s)
     count = s.shape[-1]
     one = xp.ones((*s.shape[:-1], 1), s.dtype)
@@ -109,7 +109,7 @@ def slogdet(x: TensorLike) -> SlogdetResult:
 
     It neither overflows nor underflows where `det` does; a singular matrix has 0 and -inf.
 
-    Grad:    dx = g x^-T, of the logarithm; the sign is a constant.
+    Grad:    dx = g x^-T for the logarithm; the sign is a constant.
     Raises:  ShapeError, DTypeError; in backward LinAlgError for a singular matrix.
     """
     a = lapack_operand("slogdet", x, is_square=True)
@@ -127,5 +127,5 @@ def slogdet(x: TensorLike) -> SlogdetResult:
 
 
 def _each(x: Any) -> Any:
-    """One number a matrix, to go with all of its elements."""
+    """One number per matrix, (..., 1, 1), to broadcast with its elements."""
     return reshape(x, (*x.shape, 1, 1))

@@ -20,16 +20,16 @@ __all__ = ["diagonal", "trace"]
 def diagonal(x: TensorLike, *, offset: int = 0) -> Tensor:
     """The diagonals of the matrices in the last two axes, (..., M, N) to (..., K), as a copy.
 
-    `offset` > 0 counts diagonals above the main one, < 0 below; K is 0 for one that is not there.
+    `offset` > 0 counts diagonals above the main one, < 0 below; K is 0 where there is none.
     """
     a, offset = matrix_operand("diagonal", x), as_integer("diagonal", "offset", offset)
     shape = a.shape
-    offset = max(-shape[-2], min(offset, shape[-1]))  # nothing is there either, and NumPy can count that far
+    offset = max(-shape[-2], min(offset, shape[-1]))  # there is none beyond, and NumPy takes no larger integer
     return record(a.diagonal(offset, -2, -1).copy(), (x, lambda g: _on_diagonal(g, shape, offset)))
 
 
 def _on_diagonal(x: Any, shape: tuple[int, ...], offset: int) -> Any:
-    """The gradient of `diagonal`, and its gradient: zeros of `shape` but for x on a diagonal."""
+    """Zeros of `shape` with x on a diagonal. This and `diagonal` are each other's gradients."""
     a = operand("diagonal", x)
     xp = module_of(a)
     out = xp.zeros(shape, a.dtype)
@@ -39,9 +39,6 @@ def _on_diagonal(x: Any, shape: tuple[int, ...], offset: int) -> Any:
 
 
 def trace(x: TensorLike, *, offset: int = 0, dtype: DTypeLike | None = None) -> Tensor:
-    """The sum of each matrix's diagonal, (..., M, N) to (...); integers are summed as `sum` does.
-
-    `dtype`: what x is converted to first.
-    """
+    """The sum of each matrix's diagonal, (..., M, N) to (...), as `sum` adds; with `dtype` x is converted first."""
     matrix_operand("trace", x)
     return sum(diagonal(x if dtype is None else astype(x, dtype), offset=offset), axis=-1)

@@ -33,10 +33,10 @@ def einsum(subscripts: str, *xs: TensorLike) -> Tensor:
     A letter names an axis of each operand that has it; letters missing from the output are summed
     over. One repeated within an operand takes the diagonal. "..." stands for any axes in front, which
     broadcast; without "->" the output is "..." and, in alphabetical order, the letters that occur once.
-    A size of 1 goes with any other size of its letter in another operand. Spaces do not count.
+    A size of 1 broadcasts to the size of its letter in another operand. Spaces do not count.
 
-    Every pair of operands becomes one matrix product, so the gradient, by theirs, costs about twice the
-    forward. Three or more are contracted in the order that takes the fewest operations.
+    Every pair of operands becomes one matrix product, so backward costs about twice the forward. Three or
+    more are contracted in the order that takes the fewest operations.
 
     Returns: the output, never a view of an operand.
     Raises:  ShapeError, DTypeError.
@@ -70,7 +70,7 @@ def _copy(x: Any) -> Any:
 
 
 def _simplified(term: str, x: Any, sizes: dict[str, int]) -> tuple[str, Any]:
-    """The operand with each letter once, without those along which it is broadcast."""
+    """The operand with each letter once, without the letters along which it broadcasts."""
     while len(set(term)) < len(term):
         letter = next(c for c in term if term.count(c) > 1)
         i, j = term.index(letter), term.rindex(letter)
@@ -104,7 +104,7 @@ def _contract(p: str, x: Any, q: str, y: Any, needed: str, sizes: dict[str, int]
 
 
 def _summed(term: str, x: Any, kept: str) -> tuple[str, Any]:
-    """x summed over its letters that are not to be kept."""
+    """x summed over the letters that are not in `kept`."""
     axes = tuple(i for i, c in enumerate(term) if c not in kept)
     return "".join(c for c in term if c in kept), sum_in_dtype(x, axes) if axes else x
 
@@ -116,13 +116,13 @@ def _arranged(term: str, x: Any, order: Iterable[str]) -> Any:
 
 
 def _shaped(x: Any, shape: list[int]) -> Any:
-    """x reshaped, or itself: every step that is not recorded is one less to go back through."""
+    """x reshaped, or x itself, which spares backward a step."""
     return x if list(x.shape) == shape else reshape(x, shape)
 
 
 @functools.lru_cache(maxsize=256)
 def _order(terms: tuple[str, ...], output: str, sizes: tuple[tuple[str, int], ...]) -> list[tuple[int, ...]]:
-    """Which operands to take together, in turn; a result goes to the end of the list."""
+    """Which operands to contract at each step; a result goes to the end of the list."""
     if len(terms) < 3:
         return [tuple(range(len(terms)))]
     shapes = [tuple(dict(sizes)[c] for c in term) for term in terms]
@@ -180,6 +180,6 @@ def _sizes(subscripts: str, terms: Sequence[str], shapes: Sequence[tuple[int, ..
                 raise ShapeError(
                     f"einsum: expected one size for each letter of {subscripts!r}, or 1 in another operand, "
                     f"got shapes {', '.join(map(str, shapes))}: "
-                    "name unlike axes by unlike letters"
+                    "name axes of different sizes by different letters"
                 )
     return {c: sizes.get(c, 1) for term in terms for c in term}

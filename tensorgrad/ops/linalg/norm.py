@@ -1,4 +1,4 @@
-"""Norms of vectors and of matrices, with the gradients that PyTorch gives where they have none: 0 at 0."""
+"""Norms of vectors and of matrices. Where a norm has no derivative its gradient is PyTorch's: 0 at 0."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def vector_norm(x: TensorLike, *, axis: Axis = None, keepdims: bool = False, ord
     """(sum of |x|^ord)^(1 / ord) over `axis` (None: over all elements).
 
     inf is the largest |x|, -inf the smallest (ties share the gradient), 0 how many are not 0. A negative
-    ord gives 0 where an element is 0. The gradient of an element 0 is 0; for 0 < ord < 1 too, where it
-    would be infinite. Raises ShapeError for no elements and an ord that is inf or negative, DTypeError.
+    ord gives 0 where an element is 0. The gradient of an element 0 is 0, even for 0 < ord < 1, where the
+    derivative is infinite. Raises ShapeError for no elements and an ord that is inf or negative, DTypeError.
     """
     a = float_operand("vector_norm", x)
     axes, keepdims = normalise_axes("vector_norm", axis, a.ndim), as_flag("vector_norm", "keepdims", keepdims)
@@ -52,7 +52,7 @@ def vector_norm(x: TensorLike, *, axis: Axis = None, keepdims: bool = False, ord
         wide = a.astype(accumulation_dtype(a.dtype), copy=False)
         out = xp.sqrt((wide * wide).sum(axis=axes, keepdims=keepdims)).astype(a.dtype)
     else:
-        with np.errstate(divide="ignore"):  # 0 to a negative power is inf, and inf to one 0, as wanted
+        with np.errstate(divide="ignore"):  # 0 to a negative power is inf, and inf to one is 0: as it should be
             powers = (xp.abs(a).astype(np.float64) ** order).sum(axis=axes, keepdims=keepdims)
             out = (powers ** (1 / order)).astype(a.dtype)
 
@@ -62,7 +62,7 @@ def vector_norm(x: TensorLike, *, axis: Axis = None, keepdims: bool = False, ord
         size = where(is_flat, 1.0, y)
         if order == 2:
             return multiply(x, where(is_flat, 0.0, divide(g, size)))
-        # sign(x) (|x| / y)^(ord - 1): the quotient's power is of moderate size, but to one below 0 of a tiny one.
+        # sign(x) (|x| / y)^(ord - 1). The quotient has a moderate power, unless it is tiny and ord < 1.
         is_flat = is_flat | (a == 0)
         part, whole = where(is_flat, 1.0, abs(x)), where(is_flat, 1.0, size)
         if 0 < order < 1:

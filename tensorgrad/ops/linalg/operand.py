@@ -1,4 +1,4 @@
-"""What products and decompositions ask of their operands, and what they say where LAPACK gives up."""
+"""Checks of the operands of products and decompositions, and the error where LAPACK fails."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tensorgrad.tensor import Tensor
 
 
 def mixed_operands(op: str, x: Any, weight: Any) -> tuple[Array, Array] | None:
-    """The values of a 16-bit x and a float32 weight; None for any others."""
+    """The values of a 16-bit x and a float32 weight; None for other operands."""
     a, w = data(x), data(weight)
     if getattr(a, "itemsize", 0) != 2 or not is_array(a) or not is_array(w):
         return None
@@ -57,6 +57,14 @@ def rounded_inputs(inputs: Sequence[Any], factors: Sequence[Array | None]) -> Ca
     return recorded
 
 
+def check_bias(op: str, x: Any, bias: Any, size: int) -> None:
+    """Raise ShapeError or DTypeError unless `bias` is None, or `size` values in the dtype of x."""
+    if bias is not None and shape_of(operands(op, x, bias)[1]) != (size,):
+        raise ShapeError(
+            f"{op}: expected bias of shape {(size,)}, got {shape_of(bias)}: give one value for each output"
+        )
+
+
 def matrix_operand(op: str, x: Any) -> Array:
     """`operand`, of at least two axes."""
     a = operand(op, x)
@@ -76,7 +84,7 @@ def lapack_operand(op: str, x: Any, *, is_square: bool = False) -> Array:
 
 
 def lapack(op: str, function: Callable[[Array], Any], a: Array, kind: str, advice: str) -> Any:
-    """`function` of the matrices in a. Raises LinAlgError: they are not all of the `kind` that it needs."""
+    """`function` of the matrices in a. Raises LinAlgError unless all are of the `kind` that it needs."""
     with raising_linalg(a):
         try:
             return function(a)

@@ -1,4 +1,4 @@
-"""Matrix products. Every one of them goes through `kernels.gemm`."""
+"""Matrix products. All of them go through `kernels.gemm`."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def kron(x: TensorLike, y: TensorLike) -> Tensor:
 
 
 def _arrays(op: str, x: Any, y: Any) -> tuple[Any, Any]:
-    """The arrays of two operands of one dtype; a Python number is none."""
+    """The arrays of two operands of one dtype. Refuses Python numbers."""
     a, b = operands(op, x, y)
     for value in (a, b):
         operand(op, value)
@@ -162,7 +162,7 @@ def _arrays(op: str, x: Any, y: Any) -> tuple[Any, Any]:
 
 
 def _shared_axis(op: str, x: Any, y: Any, axis: int) -> int:
-    """`axis` counted from the end, checked to have one length in both operands, which else broadcast."""
+    """`axis` counted from the end. Both operands must have the same length along it; their other axes broadcast."""
     a, b = _arrays(op, x, y)
     index = normalise_axis(op, axis, min(a.ndim, b.ndim))
     if axis >= 0 and a.ndim != b.ndim:

@@ -1,7 +1,7 @@
 """Linear systems, and the inverses and powers of matrices.
 
-x is (..., M, M) float32 or float64 where nothing else is said. Raises ShapeError, DTypeError, and
-LinAlgError for a matrix that is singular to the last bit; one that nearly is makes a large result.
+x is (..., M, M), float32 or float64, unless said otherwise. Raises ShapeError, DTypeError, and LinAlgError
+for a matrix that is singular to the last bit; a nearly singular one gives a large result.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _solution(a: Array, b: Array) -> Array:
 
 
 def _solve(x: Any, y: Any, z: Array) -> Tensor:
-    """z, recorded as the solution; its vjp records it anew, so as to differentiate it without solving again."""
+    """z, recorded as the solution. Its vjp records z again, to differentiate it without solving again."""
     x_shape, y_shape = shape_of(x), shape_of(y)
 
     def vjp(g: Any, requests: list[Request | None]) -> list[Any]:
@@ -82,7 +82,7 @@ def _solve_error(a: Any, b: Any) -> ShapeError:
 
 
 def inv(x: TensorLike) -> Tensor:
-    """The inverse: x inv(x) = 1. Where it is to be multiplied by something, `solve` is faster and more exact.
+    """The inverse: x inv(x) = 1. To multiply by the inverse use `solve`, which is faster and more accurate.
 
     Grad:    dx = -y^T g y^T. Source: Giles, as for `solve`.
     """
@@ -152,7 +152,7 @@ def matrix_rank(x: TensorLike, *, rtol: float | Array | None = None) -> Tensor:
 
 
 def _counts(op: str, s: Array, shape: tuple[int, ...], rtol: Any) -> Array:
-    """Which singular values are not taken for 0."""
+    """Which singular values count as different from 0."""
     if rtol is None:
         rtol = max(shape[-2:]) * float(np.finfo(s.dtype).eps)
     elif is_array(data(rtol)):

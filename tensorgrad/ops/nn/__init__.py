@@ -1,8 +1,8 @@
-"""The ops of neural networks. Those that training spends its time in are fused: one kernel forward, one backward.
+"""The ops of neural networks. The ones that training spends its time in are fused: one kernel forward, one backward.
 
-Every fused op has a definition in basic ops, `<op>_definition`. It is the op's specification, the
-tests' oracle, and what a gradient of the gradient is computed by: a vjp that is handed a Tensor is
-being recorded, and records the definition's vjp in the place of the kernel's.
+Every fused op has a definition in basic ops, `<op>_definition`. It is the op's specification and the tests' oracle.
+It also gives the gradient of the gradient: a vjp that gets a Tensor is being recorded, and records the definition's
+vjp instead of running the kernel.
 """
 
 from types import FunctionType

@@ -1,4 +1,4 @@
-"""Activations."""
+"""Activation functions."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def elu(x: TensorLike, *, alpha: float = 1.0) -> Tensor:
 
 
 def selu(x: TensorLike) -> Tensor:
-    """scale x where x > 0, else scale alpha (exp(x) - 1), which keeps mean 0 and variance 1; at 0 the latter's slope.
+    """scale x where x > 0, else scale alpha (exp(x) - 1); the derivative at 0 is scale alpha. Keeps mean 0, variance 1.
 
     Source: Klambauer et al., "Self-normalizing neural networks", 2017, equation 2 and the numbers after 14.
     """
@@ -87,7 +87,7 @@ def celu(x: TensorLike, *, alpha: float = 1.0) -> Tensor:
     a = float_operand("celu", x)
     alpha = as_number("celu", "alpha", alpha)
     if alpha == 0:
-        raise ArgumentError("celu: expected alpha other than 0, got 0: x / alpha is taken")
+        raise ArgumentError("celu: expected alpha other than 0, got 0: use relu for the limit at 0")
     numbers = (alpha, 1.0, 1 / alpha)
     return record(_elu(a, *numbers), (x, lambda g: multiply(g, _elu_slope(x, *numbers))))
 
@@ -119,7 +119,7 @@ def _elu_slope(x: Any, alpha: float, scale: float, rate: float) -> Any:
 
 
 def softplus(x: TensorLike, *, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta x)) / beta, and x where beta x > threshold; beta > 0. Nothing overflows for any threshold."""
+    """log(1 + exp(beta x)) / beta, and x where beta x > threshold; beta > 0. It does not overflow for any threshold."""
     a = float_operand("softplus", x)
     beta, threshold = as_number("softplus", "beta", beta), as_number("softplus", "threshold", threshold)
     if not beta > 0:

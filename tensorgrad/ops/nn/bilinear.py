@@ -7,6 +7,7 @@ from tensorgrad.ops.broadcast import reshape
 from tensorgrad.ops.common import TensorLike, float_operand, operands, row_shape, shape_of
 from tensorgrad.ops.elementwise import add
 from tensorgrad.ops.linalg import matmul
+from tensorgrad.ops.linalg.operand import check_bias
 from tensorgrad.ops.shape import permute_dims
 from tensorgrad.tensor import Tensor
 
@@ -29,10 +30,7 @@ def bilinear(x1: TensorLike, x2: TensorLike, weight: TensorLike, bias: TensorLik
             f"got {a.shape}, {shape_of(b)} and {shape_of(w)}: "
             "reshape or transpose one"
         )
-    if bias is not None and shape_of(operands("bilinear", x1, bias)[1]) != w.shape[:1]:
-        raise ShapeError(
-            f"bilinear: expected bias of shape {w.shape[:1]}, got {shape_of(bias)}: give one value for each output"
-        )
+    check_bias("bilinear", x1, bias, w.shape[0])
     count, width, other = w.shape
     (rows, _), lead = row_shape(a.shape), a.shape[:-1]
     # One product for all n, (rows, I) (I, N J), then one of vectors for each row.

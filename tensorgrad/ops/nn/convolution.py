@@ -12,6 +12,7 @@ from tensorgrad.ops.broadcast import reshape
 from tensorgrad.ops.common import TensorLike, float_operand, operands, shape_of
 from tensorgrad.ops.elementwise import add
 from tensorgrad.ops.linalg import matmul
+from tensorgrad.ops.linalg.operand import check_bias
 from tensorgrad.ops.shape import expand_dims, permute_dims, squeeze
 from tensorgrad.tape import data, record
 from tensorgrad.tensor import Tensor
@@ -35,7 +36,8 @@ def conv1d(
 
     Args:    x (N, C, L) or (C, L); weight (O, C / groups, K); bias (O,) or None, of one dtype; padding:
              zeros on either side, or "same" (as many as keep the length, the odd one on the right; stride
-             1 only), or "valid" (none); groups: each of so many equal parts of O sees its part of C only.
+             1 only), or "valid" (none); groups: C and O are split into so many equal parts, and part i of
+             O sees part i of C only.
     Returns: (N, O, T) or (O, T), T = (L + padding on both sides - dilation (K - 1) - 1) // stride + 1.
     Raises:  ShapeError (T < 1 included), DTypeError, DeviceError.
     Saves:   weight, and the windows, (C, K, N, T).
@@ -49,11 +51,7 @@ def conv1d(
             f"got {a.shape}, {shape_of(w)} and {parts} groups: "
             "move the channels to the axis before the last"
         )
-    if bias is not None and shape_of(operands("conv1d", x, bias)[1]) != w.shape[:1]:
-        raise ShapeError(
-            f"conv1d: expected bias of shape {w.shape[:1]}, got {shape_of(bias)}: "
-            "give one value for each output channel"
-        )
+    check_bias("conv1d", x, bias, w.shape[0])
     grid = _grid(a.shape[-1], w.shape[2], stride, padding, dilation)
     single = a.ndim == 2
     batch = expand_dims(x, axis=0) if single else x
@@ -79,7 +77,7 @@ class Grid:
     steps: int
 
     def taps(self) -> list[slice]:
-        """For each k of a window, its places over all windows."""
+        """For each k, the positions of element k of all windows."""
         reach = (self.steps - 1) * self.stride + 1
         return [slice(k * self.dilation, k * self.dilation + reach, self.stride) for k in range(self.size)]
 

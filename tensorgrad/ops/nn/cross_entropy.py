@@ -80,7 +80,7 @@ def cross_entropy(
 
 
 def checked_options(op: str, label_smoothing: Any, z_loss: Any, reduction: str) -> tuple[float, float]:
-    """The numbers among the options."""
+    """label_smoothing and z_loss as numbers. Raises ArgumentError."""
     check_reduction(op, reduction)
     label_smoothing = as_number(op, "label_smoothing", label_smoothing)
     if not 0 <= label_smoothing <= 1:
@@ -97,14 +97,14 @@ def losses_and_gradient(
     z_loss: float,
     reduction: str,
 ) -> tuple[Array, Callable[..., Array]]:
-    """The losses, reduced, and the function of their cotangent that gives the logits', (N, V).
+    """The reduced losses, and the function from their cotangent to the cotangent of the logits, (N, V).
 
-    Its options are those of the kernel's `cross_entropy_gradient`. The shape of ids is that of the losses.
+    That function takes the options of the kernel's `cross_entropy_gradient`. ids have the shape of the losses.
     """
     xp, classes, dtype = module_of(logits_NV), logits_NV.shape[1], accumulation_dtype(logits_NV.dtype)
     is_counted = ids.reshape(-1) != ignore_index
     rows = xp.where(is_counted, ids.reshape(-1).astype(np.int64), -1)
-    # What each row's loss puts on its target, and evenly on every class.
+    # The weight of each row's target in its loss, and the weight of every class.
     weights = is_counted.astype(dtype) if w is None else xp.where(is_counted, w[rows], 0).astype(dtype)
     on_target, on_all = weights * (1 - label_smoothing), is_counted * dtype.type(label_smoothing / classes)
     spread = None if not label_smoothing else xp.ones(classes, dtype) if w is None else w.astype(dtype)
@@ -167,11 +167,11 @@ def _of_probabilities(
     if label_smoothing:
         q = add(multiply(q, 1 - label_smoothing), label_smoothing / classes)
     log_p = log_softmax(x, axis=axis)
-    # What cannot be and is not asked for costs nothing; its product would be nan.
+    # An impossible class that is no target costs nothing; the product would be nan.
     log_p = where((data(q) == 0) & (data(log_p) == -math.inf), 0.0, log_p)
     if w is not None:
         q = multiply(q, w.astype(wide).reshape(classes, *(1,) * (a.ndim - 1 - axis)))
-    # In one sum where there is one result: each sum rounds.
+    # One sum where there is one result: each sum rounds.
     out = negative(sum(multiply(q, log_p), axis=axis if reduction == "none" else None))
     if z_loss:
         squares = square(logsumexp(x, axis=axis))
@@ -228,7 +228,7 @@ def _class_weight(op: str, weight: Any, x: Array, axis: int) -> Array | None:
 
 
 def check_classes(op: str, x: Array, shape: tuple[int, ...], ids: Array, axis: int, ignore_index: int) -> None:
-    """Refuse ids that are no classes along an axis of `shape`, that of predictions on the device of x."""
+    """Refuse ids that are not classes along `axis` of predictions of this shape, on the device of x."""
     classes = shape[axis]
     as_integer(op, "ignore_index", ignore_index)
     check_devices(op, x, ids)

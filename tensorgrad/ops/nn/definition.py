@@ -1,4 +1,4 @@
-"""What the fused ops share: their definitions in basic ops, differentiated in their place."""
+"""The second order of fused ops: their definitions in basic ops are differentiated instead."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def definition_vjp(
     g: Tensor,
     requests: Sequence[Request | None] | None = None,
 ) -> list[Any]:
-    """The vjp of `definition` at `inputs`, recorded: what a fused op's vjp is when it is differentiated itself.
+    """The vjp of `definition` at `inputs`, recorded: a fused op's vjp returns it where it is itself differentiated.
 
-    With `requests`, as `record_joint` has it, the cotangents of those inputs alone, and None for the others.
+    With `requests` (see `record_joint`), only the requested cotangents, and None for the other inputs.
     """
     # Each input gets a node of its own: one given twice, or computed from another, has its own share of the gradient.
     aliases = [record(x.array, (x, lambda g: g)) if type(x) is Tensor else x for x in inputs]

@@ -1,4 +1,4 @@
-"""How far apart vectors are, how alike, and vectors of length one."""
+"""Distances and similarities of vectors, and vectors scaled to length one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["cdist", "cosine_similarity", "normalize", "pairwise_distance"]
 def cosine_similarity(x1: TensorLike, x2: TensorLike, *, axis: int = 1, eps: float = 1e-8) -> Tensor:
     """sum(x1 x2) / (max(norm(x1), eps) max(norm(x2), eps)) along `axis` of the shape that both broadcast to.
 
-    A norm below eps is a constant, eps, to gradients too; to PyTorch's it is still the norm.
+    Where a norm is below eps, the gradient takes it for the constant eps; PyTorch's takes it for the norm.
     """
     shape = _broadcast("cosine_similarity", x1, x2)
     axis, eps = normalise_axis("cosine_similarity", axis, len(shape)), as_number("cosine_similarity", "eps", eps)
@@ -30,7 +30,7 @@ def cosine_similarity(x1: TensorLike, x2: TensorLike, *, axis: int = 1, eps: flo
 
 
 def normalize(x: TensorLike, *, p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> Tensor:
-    """x / max(norm(x), eps), its `vector_norm` of order p along `axis`."""
+    """x / max(norm, eps), where norm is the `vector_norm` of order p along `axis`."""
     a = float_operand("normalize", x)
     axis, eps = normalise_axis("normalize", axis, a.ndim), as_number("normalize", "eps", eps)
     p = as_number("normalize", "p", p)
@@ -50,10 +50,10 @@ def pairwise_distance(
 def cdist(x: TensorLike, y: TensorLike, *, p: float = 2.0) -> Tensor:
     """The distance of order p >= 0 of each row of x to each row of y.
 
-    Args:    x (..., P, M), y (..., R, M); leading axes broadcast. inf is the largest coordinate's, 0 how many differ.
+    Args:    x (..., P, M), y (..., R, M); leading axes broadcast. p inf: the largest difference; 0: how many differ.
     Returns: (..., P, R).
     Raises:  ShapeError, DTypeError, DeviceError, ArgumentError (p < 0).
-    Grad:    that of `vector_norm`: 0 where two rows are equal; for p = inf, ties share it.
+    Grad:    as in `vector_norm`: 0 where two rows are equal; for p = inf, ties share it.
     Saves:   the differences, (..., P, R, M).
     """
     a, b = float_operand("cdist", x), operands("cdist", x, y)[1]

@@ -39,7 +39,6 @@ from tensorgrad.tensor import Tensor
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "huber_loss", "kl_div", "l1_loss", "mse_loss"]
 __all__ += ["smooth_l1_loss"]
 
-
 _FLOOR = 9.999999960041972e-13  # PyTorch's 1e-12, a float32 there
 
 # --- distances -----------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def reduced(losses: Any, reduction: str, weights: Array | None = None) -> Any:
 
 
 def total_or_nan(weights: Array) -> Array:
-    """The sum of the weights; nan in the place of 0, as NumPy would warn of the mean of nothing."""
+    """The sum of the weights, or nan if it is 0: NumPy would warn of a division by 0."""
     xp = module_of(weights)
     total = xp.asarray(weights.sum())
     return xp.where(total == 0, math.nan, total).astype(weights.dtype)  # type: ignore[no-any-return]

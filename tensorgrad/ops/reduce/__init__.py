@@ -1,7 +1,7 @@
 """Ops that combine the elements along axes.
 
 `axis` is an integer, a tuple of them, or None for all; `keepdims` keeps reduced axes with size 1.
-Raises ShapeError for an axis that is not there, or that is named twice.
+Raises ShapeError for an axis that does not exist or is named twice.
 """
 
 from types import FunctionType

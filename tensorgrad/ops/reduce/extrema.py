@@ -20,16 +20,16 @@ __all__ = ["argmax", "argmin", "max", "min"]
 
 
 def max(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The largest element; nan if there is one.
+    """The largest element; nan if any element is.
 
-    Along one axis, the element that `argmax` names gets the gradient; over a tuple of axes, or all, a tie shares it
-    evenly, also one of nans.
+    Along one axis, the element that `argmax` names gets the gradient; over a tuple of axes, or all, ties share it
+    evenly, nans included.
     """
     return _extremum("max", x, axis, keepdims)
 
 
 def min(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The smallest element; nan if there is one. Ties as in `max`."""
+    """The smallest element; nan if any element is. Ties as in `max`."""
     return _extremum("min", x, axis, keepdims)
 
 

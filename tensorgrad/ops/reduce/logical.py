@@ -12,7 +12,7 @@ __all__ = ["all", "any", "count_nonzero"]
 
 
 def any(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Whether some element is not zero, bool; nan is not."""
+    """Whether some element is not zero, bool; nan counts as not zero."""
     a = operand("any", x)
     axes, keepdims = normalise_axes("any", axis, a.ndim), as_flag("any", "keepdims", keepdims)
     return constant(module_of(a).any(a, axis=axes, keepdims=keepdims), x)

@@ -31,7 +31,7 @@ def mean(x: TensorLike, *, axis: Axis = None, keepdims: bool = False) -> Tensor:
 def var(x: TensorLike, *, axis: Axis = None, correction: float = 0.0, keepdims: bool = False) -> Tensor:
     """The sum of squared distances from the mean, divided by n - `correction`.
 
-    Where that is not positive, the value and the derivative are quotients by 0: inf, and nan for 0.
+    Where n - `correction` is not positive, value and derivative are divided by 0: inf, or nan for 0.
     """
     a = float_operand("var", x)
     axes, keepdims = normalise_axes("var", axis, a.ndim), as_flag("var", "keepdims", keepdims)

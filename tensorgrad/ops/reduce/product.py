@@ -20,7 +20,7 @@ __all__ = ["prod"]
 
 
 def prod(x: TensorLike, *, axis: Axis = None, dtype: DTypeLike | None = None, keepdims: bool = False) -> Tensor:
-    """The product, in `dtype`; 1 for no elements. By default of integers and bools as int64, of unsigned as uint64.
+    """The product, in `dtype`; 1 for no elements. By default integers and bools give int64, unsigned ones uint64.
 
     The gradient is exact with any number of zeros: elements are multiplied pairwise in log2(n)
     steps, whose gradients never divide by an element; floats as float64, rounded once.

@@ -1,4 +1,4 @@
-"""Running sums and products along an axis, and their opposite, differences."""
+"""Running sums and products along an axis, and differences."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def cumulative_sum(
     """The running sum along `axis`, each element included in its own.
 
     Args:
-        axis: may be left out for one axis.
-        dtype: by default x's, for integers and bools int64, for unsigned uint64.
-        include_initial: start with the sum of no elements, 0: one more than x has.
+        axis: a vector needs none.
+        dtype: by default that of x, int64 for integers and bools, uint64 for unsigned ones.
+        include_initial: start with 0, the sum of no elements; the result is then one longer than x.
     """
     x, axis = _converted("cumulative_sum", x, axis, dtype)
     a = data(x)
@@ -84,9 +84,9 @@ def diff(
     prepend: TensorLike | None = None,
     append: TensorLike | None = None,
 ) -> Tensor:
-    """Each element's difference from the one before it along `axis`, taken `n` times over.
+    """Each element's difference from the one before it along `axis`, taken `n` times.
 
-    `prepend` and `append`, of x's other sizes, are joined to x first, if n > 0.
+    If n > 0, x is first joined with `prepend` and `append`, which have its sizes along the other axes.
     """
     a = operand("diff", x)
     axis = normalise_axis("diff", axis, a.ndim)

@@ -1,4 +1,4 @@
-"""The axes in another order, added and removed: views of the same elements."""
+"""Axes reordered, added and removed: views of the same elements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def permute_dims(x: TensorLike, axes: Sequence[int]) -> Tensor:
     """The axes in another order: axis i of the result is axis `axes[i]` of x."""
     a = operand("permute_dims", x)
     named = tuple(axes) if isinstance(axes, Sequence) else axes
-    # What is no integer may equal one.
+    # The cache takes integers only: True and 1.0 equal 1.
     find = _known_orders if type(named) is tuple and {*map(type, named)} == {int} else _orders
     order, back = find(named, a.ndim)
     return record(a.transpose(order), (x, lambda g: permute_dims(g, back)))

@@ -117,7 +117,7 @@ def pad(x: TensorLike, pad_width: Any, *, mode: str = "constant", value: float =
 
 
 def _positions(xp: Any, n: int, before: int, after: int, mode: str) -> Any:
-    """Which of n elements stands at each place of them padded."""
+    """Which of the n elements stands at each position of the padded axis."""
     longest = {"replicate": math.inf, "reflect": n - 1, "circular": n}[mode]
     if not n or max(before, after) > longest:
         raise ShapeError(

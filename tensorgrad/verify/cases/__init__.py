@@ -1,4 +1,4 @@
-"""The cases of every public function, in the files that mirror `tensorgrad.ops`, and of what differentiates."""
+"""The cases of every public function: of the ops, in files that mirror `tensorgrad.ops`, and of `transforms`."""
 
 from tensorgrad.verify.case import Case
 from tensorgrad.verify.cases import (

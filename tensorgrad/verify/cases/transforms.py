@@ -1,4 +1,4 @@
-"""What differentiates: its results, against derivatives worked out by hand."""
+"""The functions that differentiate: their results against derivatives worked out by hand."""
 
 from __future__ import annotations
 

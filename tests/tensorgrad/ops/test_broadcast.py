@@ -148,7 +148,7 @@ def test_reshape_copies_as_it_is_told() -> None:
     assert not np.shares_memory(tg.reshape(x, (2, 3), copy=True).data, x.data)
     assert tg.reshape(x.T, (6,), copy=True).numpy().tolist() == [0, 3, 1, 4, 2, 5]
     assert tg.reshape(tg.ones((0, 3)).T, (0,), copy=False).shape == (0,)
-    with pytest.raises(ValueError, match="reshape: expected a layout"):
+    with pytest.raises(ValueError, match="reshape: expected memory"):
         tg.reshape(x.T, (6,), copy=False)
 
 
