@@ -1,4 +1,4 @@
-"""Case: one call of a public function, inputs to try it at, and its value by other means."""
+"""Case: one call of a public function, its inputs, and its expected value by other means."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """A call to certify: `f` of Tensors, a Tensor; `expected` of NumPy arrays, the same by NumPy's own means."""
+    """A call to certify: `f` takes Tensors and returns one; `expected` computes the same with NumPy arrays."""
 
     op: str  # the public function that it checks
     name: str
     f: Callable[..., Any]
     expected: Callable[..., Any]
     shapes: tuple[Shape, ...]
-    domain: str | tuple[str, ...] = "any"  # where the inputs lie, all or each: see `draw`
+    domain: str | tuple[str, ...] = "any"  # of all inputs, or of each: see `draw`
     is_differentiable: bool = True
-    same: Shape | None = None  # where one tensor can stand in for all inputs: its shape
+    same: Shape | None = None  # the shape of a tensor that can be all inputs at once
 
     def inputs(self, shapes: tuple[Shape, ...] | None = None) -> list[Array]:
         """One float64 array per input, away from points where the function has no derivative."""
@@ -108,7 +108,7 @@ def as_shape(text: str) -> Shape:
 
 
 def beside(x: Tensor, constant: Any) -> Array:
-    """A constant of NumPy's on the device of x: nothing travels by itself."""
+    """A NumPy constant on the device of x: ops move nothing between devices."""
     return to_device(np.asarray(constant), x.device)
 
 

@@ -27,7 +27,7 @@ LIMITS = {
 }
 DERIVATIVES = ("vjp", "jvp", "second", "third")
 
-Names = Callable[[int], str]  # what a position along an axis of a matrix of derivatives stands for
+Names = Callable[[int], str]  # the name of a position along an axis of a matrix of derivatives
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Findings:
 
 
 def elements(what: str, *shapes: Shape) -> Names:
-    """Names for the elements of arrays that were joined: `input 1[0, 2]`; of one array: `output[3]`."""
+    """Names for the elements of joined arrays, as `input 1[0, 2]`, or of one array, as `output[3]`."""
 
     def name(i: int) -> str:
         for number, shape in enumerate(shapes):

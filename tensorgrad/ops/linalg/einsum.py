@@ -31,7 +31,7 @@ def einsum(subscripts: str, *xs: TensorLike) -> Tensor:
     """Sums of products over named axes: "bthd,bshd->bhts".
 
     A letter names an axis of each operand that has it; letters missing from the output are summed
-    over. One repeated within an operand takes the diagonal. "..." stands for any axes in front, which
+    over. A letter repeated within an operand takes the diagonal. "..." stands for any axes in front, which
     broadcast; without "->" the output is "..." and, in alphabetical order, the letters that occur once.
     A size of 1 broadcasts to the size of its letter in another operand. Spaces do not count.
 
@@ -135,7 +135,7 @@ def _order(terms: tuple[str, ...], output: str, sizes: tuple[tuple[str, int], ..
 
 @functools.lru_cache(maxsize=256)
 def _parse(subscripts: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[list[str], str, dict[str, int]]:
-    """Terms and output with one letter an axis, "..." spelled out, and each letter's size."""
+    """Terms and output with one letter per axis, "..." spelled out, and each letter's size."""
     text = "".join(subscripts.split())
     left, arrow, output = text.partition("->")
     terms = left.split(",")

@@ -58,7 +58,7 @@ def rounded_inputs(inputs: Sequence[Any], factors: Sequence[Array | None]) -> Ca
 
 
 def check_bias(op: str, x: Any, bias: Any, size: int) -> None:
-    """Raise ShapeError or DTypeError unless `bias` is None, or `size` values in the dtype of x."""
+    """Raise ShapeError or DTypeError unless `bias` is None or has `size` values in the dtype of x."""
     if bias is not None and shape_of(operands(op, x, bias)[1]) != (size,):
         raise ShapeError(
             f"{op}: expected bias of shape {(size,)}, got {shape_of(bias)}: give one value for each output"

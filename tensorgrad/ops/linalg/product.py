@@ -134,7 +134,7 @@ def cross(x: TensorLike, y: TensorLike, *, axis: int = -1) -> Tensor:
 
 
 def outer(x: TensorLike, y: TensorLike) -> Tensor:
-    """All products of an element of x (M,) and one of y (N,): (M, N)."""
+    """Every element of x (M,) times every element of y (N,): (M, N)."""
     a, b = _arrays("outer", x, y)
     if a.ndim != 1 or b.ndim != 1:
         raise ShapeError(f"outer: expected two vectors, got {a.shape} and {b.shape}: use tensordot with axes=0")

@@ -66,7 +66,7 @@ def unstack(x: TensorLike, *, axis: int = 0) -> tuple[Tensor, ...]:
 
 
 def split(x: TensorLike, sizes: int | Sequence[int], *, axis: int = 0) -> tuple[Tensor, ...]:
-    """Consecutive parts along `axis`: of the given sizes, or that many of one size."""
+    """Consecutive parts along `axis`: parts of the given sizes, or a number of equal parts."""
     a = operand("split", x)
     axis = normalise_axis("split", axis, a.ndim)
     length = a.shape[axis]

@@ -1,4 +1,4 @@
-"""The elements in another order along their axes, or some of them zeroed."""
+"""Elements reversed or rolled along axes, and triangles with zeros elsewhere."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def flip(x: TensorLike, *, axis: int | tuple[int, ...] | None = None) -> Tensor:
 
 
 def roll(x: TensorLike, shift: int | tuple[int, ...], *, axis: int | tuple[int, ...] | None = None) -> Tensor:
-    """Elements moved `shift` places along `axis`; those that leave at one end come in at the other.
+    """Elements moved `shift` places along `axis`; elements that leave at one end enter at the other.
 
     A tuple of axes takes a tuple of as many shifts, or one for all. With `axis` None, x is rolled as if it were flat.
     """

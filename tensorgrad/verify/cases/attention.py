@@ -1,4 +1,4 @@
-"""Attention and what goes with it."""
+"""Attention and the rotary position embedding."""
 
 from __future__ import annotations
 
@@ -101,6 +101,6 @@ def attended_beside(qkv: Array, num_heads: int, **options: Any) -> Array:
     return attended(q, k, v, **options).transpose(0, 2, 1, 3)
 
 
-SHAPES = "2x3x4x2, 1x2x6x1, 0x3x4x2, 1x0x4x2"  # in the first and the last two query heads share a key head
+SHAPES = "2x3x4x2, 1x2x6x1, 0x3x4x2, 1x0x4x2"  # with 4 heads, two query heads share a key head
 for label, options in (("plain", {}), ("causal", {"is_causal": True}), ("scaled", {"is_causal": True, "scale": 0.3})):
     case("self_attention", tg.self_attention, attended_beside, SHAPES, label=label, num_heads=2, **options)

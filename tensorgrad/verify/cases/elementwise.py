@@ -131,7 +131,7 @@ for name, rounded in (("ceil", math.ceil), ("floor", math.floor), ("round", roun
     expected = lambda x, f=rounded: vector(f)(3 * x)  # noqa: E731
     constant(name, lambda x, n=name: getattr(tg, n)(3 * x), expected, UNARY)
 constant("floor_divide", tg.floor_divide, pairwise(operator.floordiv), BINARY, same="3x4")
-# Quotients in -2/3 .. 2/3, away from where the remainder jumps; the last one's in 3.1 .. 15.
+# The quotients are in -2/3 .. 2/3, the last case's in 3.1 .. 15: away from where the remainder jumps.
 case("remainder", tg.remainder, pairwise(operator.mod), BINARY, domain=("below one", "above one"))
 case("remainder", lambda x: tg.remainder(x, -3), lambda x: x - 3 * (x > 0), "3x4", label="number")
 case("remainder", lambda x: tg.remainder(7.9, x), vector(lambda v: 7.9 % v), "2", domain="positive", label="of")

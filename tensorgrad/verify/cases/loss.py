@@ -18,7 +18,7 @@ case = table.case
 
 
 def reduced(losses: Array, reduction: str, weights: Any = None) -> Any:
-    """The losses reduced; a mean is weighted."""
+    """The losses, their sum, or their weighted mean."""
     if reduction == "none":
         return losses
     return np.asarray(losses.sum() / (1 if reduction == "sum" else losses.size if weights is None else weights.sum()))
@@ -157,7 +157,7 @@ def huber(x: Array, y: Array, delta: float) -> Any:
 
 
 def of_losses(expected: Callable[..., Any]) -> Callable[..., Any]:
-    """The expected value of a loss, by each element's; with the op's other options ignored."""
+    """The expected result of an op, from the loss of each element. Ignores the op's other options."""
     return lambda *xs, reduction, **_: reduced(expected(*xs), reduction)
 
 
@@ -172,14 +172,14 @@ for how in ("none", "sum", "mean"):
         how: str = how,
         **options: Any,
     ) -> None:
-        # The mean of nothing is nan, which no difference quotient can be taken of.
+        # The mean of nothing is nan, and a nan has no differences.
         shapes = PAIRS if how == "mean" else f"{PAIRS}, 0x3 0x3"
         f, label = getattr(tg, op), how + label
         case(op, f, of_losses(expected), shapes, label=label, domain=domain, same=same, reduction=how, **options)
 
     loss("mse_loss", lambda x, y: x * x - 2 * x * y + y * y)
     loss("l1_loss", lambda x, y: np.where(x > y, x - y, y - x), "distinct", same=None)
-    # All differences beyond the threshold, or all within: at the threshold there is no second derivative.
+    # All distances are beyond the threshold, or all within: at the threshold there is no second derivative.
     for size in (0.2, 3.0):
         for domain in (("above one", "unit"), ("unit", "above one"))[: 2 if how == "none" else 1]:
             label = f"-{size}-{domain[0]}"

@@ -1,8 +1,8 @@
 """Systems, determinants, decompositions and norms of matrices.
 
-What is decomposed is `near` the input: a fixed matrix with distances of 2 between its singular values and
-rows, plus a little of it. So it is invertible, and none of its values meet, whatever the input's elements;
-and it is not symmetric where the function does not make it so.
+The functions are applied `near` a fixed matrix, whose singular values and rows are 2 apart: to it plus a little of
+the input. So the matrix is invertible and has no equal singular values, whatever the input, and it is symmetric
+only where a case makes it so.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def leibniz(a: Array) -> Any:
 
 
 def matrices(function: Callable[[Array], Array], *shape: int) -> Callable[[Array], Array]:
-    """A function of one matrix (giving `shape` where there is none), over stacks of them."""
+    """A function of one matrix, over stacks of matrices. Its results have `shape`, which an empty stack needs."""
 
     def stacked(a: Array) -> Array:
         found = [function(a[index]) for index in np.ndindex(a.shape[:-2])]
@@ -123,7 +123,7 @@ def cholesky(a: Array) -> Array:
 
 
 def gram_schmidt(a: Array) -> Array:
-    """Orthonormal columns that span those of a, each on the side of its own; twice, for accuracy."""
+    """Orthonormal columns that span the columns of a, each at an acute angle to its own; twice, for accuracy."""
     columns: list[Any] = []
     for column in a.T:
         for _ in range(2):
@@ -134,7 +134,7 @@ def gram_schmidt(a: Array) -> Array:
 
 
 def projector(a: Array, i: int) -> Array:
-    """On the i-th eigenvector of a symmetric matrix, in ascending order of eigenvalues: Lagrange's polynomial in it."""
+    """The projector on the eigenvector of the i-th smallest eigenvalue of a symmetric matrix: Lagrange's polynomial."""
     values = np.sort(np.linalg.eigvals(a).real)
     out = np.eye(len(a))
     for value in np.delete(values, i):

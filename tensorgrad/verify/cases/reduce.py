@@ -21,7 +21,7 @@ AXES = (None, 0, -1, (0, 2), (-1, 1), ())
 
 
 def flat_axes(x: Array, axis: Any, keepdims: bool, reduce_row: Callable[[Array], float]) -> Array:
-    """A reduction by its meaning: a Python loop over the kept positions."""
+    """A reduction by its definition: a Python loop over the kept positions."""
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     axes = tuple(a % x.ndim for a in axes)
     kept = [a for a in range(x.ndim) if a not in axes]
@@ -127,7 +127,7 @@ for op, reduce_row in (("cumulative_sum", math.fsum), ("cumulative_prod", math.p
 
 
 def differences(x: Array, n: int) -> Array:
-    """Along the last axis, by binomial coefficients."""
+    """The n-th differences along the last axis, by binomial coefficients."""
     length = x.shape[-1] - n
     weights = [(-1) ** (n - k) * math.comb(n, k) for k in range(n + 1)]
     return sum(w * x[..., k : k + max(length, 0)] for k, w in enumerate(weights))  # type: ignore[no-any-return]

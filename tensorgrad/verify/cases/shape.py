@@ -75,7 +75,7 @@ case("stack", lambda x: tg.stack([x]), lambda x: x[None], "scalar, 2")
 
 
 def weighted(parts: Any) -> Any:
-    """Each part times its own number, one after the other: so that no two parts could be confused."""
+    """Each part times its number, joined: no two parts can be exchanged unnoticed."""
     return tg.concat([part * (i + 1) for i, part in enumerate(parts)], axis=-1)
 
 

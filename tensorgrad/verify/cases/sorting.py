@@ -88,12 +88,12 @@ constant(
 
 
 def repeated(x: Any) -> Any:
-    """With every element twice."""
+    """x joined with itself: every element occurs twice."""
     return tg.concat([x, x])
 
 
 def occurrences(x: Array) -> list[tuple[float, list[int]]]:
-    """Each distinct element in order, and where it is in the flattened x that comes twice."""
+    """Each distinct element in ascending order, and its positions in `repeated(x)`, flattened."""
     row = 2 * x.ravel().tolist()
     return [(v, [i for i, other in enumerate(row) if other == v]) for v in sorted(set(row))]
 

@@ -25,7 +25,7 @@ OPS = {
 
 
 def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """By its meaning: every element of g goes to the element that it came from."""
+    """By its definition: every element of g goes to the element that it came from."""
     places = np.broadcast_to(np.arange(np.prod(shape, dtype=int)).reshape(shape), g.shape)
     total = np.zeros(np.prod(shape, dtype=int))
     np.add.at(total, places.ravel(), g.ravel())

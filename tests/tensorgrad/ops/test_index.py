@@ -60,7 +60,7 @@ def test_getitem_is_numpy_s_and_its_gradient_counts_positions(pair: tuple[np.nda
     x = tg.tensor(a, requires_grad=True)
     try:
         expected = np.asarray(a[index])
-    except IndexError:  # arrays that do not broadcast with each other
+    except IndexError:  # the arrays do not broadcast
         with pytest.raises(tg.ShapeError, match="getitem"):
             x[index]
         return

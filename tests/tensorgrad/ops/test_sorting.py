@@ -28,7 +28,7 @@ def test_sort_and_argsort_keep_the_order_of_equals(
         row = np.moveaxis(a, axis, -1)[where].tolist()
         key = [math.inf if math.isnan(v) else v for v in row]
         sign = -1 if descending else 1
-        # Nan after every number, in the ascending order; equal ones as they were.
+        # Ascending order puts nan after every number; equal elements keep their order.
         expected = sorted(range(len(row)), key=lambda i: (sign * math.isnan(row[i]), sign * key[i], i))
         assert np.moveaxis(order.numpy(), axis, -1)[where].tolist() == expected
     x = tg.tensor(a, requires_grad=True)

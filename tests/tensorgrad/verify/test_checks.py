@@ -47,7 +47,7 @@ def test_what_is_right_passes() -> None:
     found = findings(times(right_x))
     assert not found.failures
     assert all(found.worst[column] < 1e-10 for column in DERIVATIVES)
-    # Every layout but two, which 2x3 with 3 has all of; as often as there are dtypes.
+    # Each of five layouts compares the Jacobian twice, the gradient twice, the second and the third order.
     assert found.derivatives == 5 * (2 * 6 * 9 + 2 * 9 + 9 * 9 + 9)
 
 
@@ -102,7 +102,7 @@ def test_a_small_wrong_element_does_not_hide_behind_a_large_right_one() -> None:
 
 
 def wrong_at_order(order: int, factor: float, x: Any) -> Any:
-    """exp(x), whose derivative of one order alone is off by a factor."""
+    """exp(x) with the derivative of one order off by a factor."""
     scale = factor if order == 0 else 1.0
     return tg.record(np.exp(data(x)) * scale, (x, lambda g: g * wrong_at_order(order - 1, factor, x)))
 
@@ -211,7 +211,7 @@ def test_a_constant_must_be_one_and_be_exact() -> None:
 
 def test_another_device_is_compared_with_the_truth_and_with_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     class Elsewhere(str):
-        """The CPU under another name: `to_device` takes it as such, the checks as a device of its own."""
+        """The CPU under another name: `to_device` takes it for the CPU, the checks for another device."""
 
         __slots__ = ()
 
@@ -269,7 +269,7 @@ def test_an_unknown_domain_is_refused() -> None:
 
 
 def test_ties_are_measured_too() -> None:
-    """Where a choice has no differences, by the same numbers in plain memory."""
+    """Where differences do not see a tie broken, the truth is the same numbers in plain memory."""
     options: dict[str, Any] = {"shapes": "2x3", "domain": "distinct"}
 
     def largest(x: tg.Tensor, wrong: float) -> tg.Tensor:

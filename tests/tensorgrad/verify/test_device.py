@@ -17,10 +17,10 @@ from tensorgrad.verify.checks import devices
 from tensorgrad.verify.derivatives import along
 from tensorgrad.verify.memory_layouts import LAYOUTS
 
-# Of values and derivatives against the CPU's in the same dtype: relative, and absolute.
+# Relative and absolute tolerance of values and derivatives against the CPU's in the same dtype.
 NEAR = {"float64": (1e-7, 1e-9), "float32": (1e-3, 1e-4), "float16": (0.1, 0.05), "bfloat16": (0.5, 0.3)}
 
-CERTIFIED_CASES = 8  # of a function at most, spread over them: all take twice as long
+CERTIFIED_CASES = 8  # at most, per function, evenly spread: all would take twice as long
 
 
 def compare_devices(case: Case, dtype: str, layout: str) -> None:
@@ -65,7 +65,7 @@ def test_each_function_is_the_same_in_narrow_dtypes(name, dtype, cupy):
 @pytest.mark.untraced
 @pytest.mark.parametrize("name", functions())
 def test_the_certificate_holds_on_a_device(name, cupy, monkeypatch):
-    """Every derivative against differences; of each function a part of its cases, in one layout and dtype."""
+    """Every derivative against differences, for a part of each function's cases, in one layout and dtype."""
     monkeypatch.setattr(checks, "devices", lambda: ["cuda"])
     monkeypatch.setattr(checks, "dtypes", lambda: [as_dtype("float64")])
     monkeypatch.setattr(checks, "LAYOUTS", {"strided": LAYOUTS["strided"]})

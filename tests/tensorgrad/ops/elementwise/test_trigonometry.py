@@ -53,7 +53,7 @@ def test_conventions(f: Any, at: list[float], expected: Any, create_graph: bool)
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_far_out_nothing_overflows_on_the_way(dtype: str) -> None:
-    """Warnings are errors: the derivatives are small numbers, not what is left of an inf."""
+    """Warnings are errors: the derivatives are small numbers, not the remains of an inf."""
     x = tg.tensor(np.array([1e30, 1e38], dtype), requires_grad=True)
     for f in (tg.asinh, tg.acosh, lambda t: tg.atan2(t, 2 * t), lambda t: tg.hypot(t, t), tg.atan, tg.tanh, tg.erf):
         for create_graph in (False, True):

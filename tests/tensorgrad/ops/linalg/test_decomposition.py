@@ -186,7 +186,7 @@ def test_qr_of_dependent_columns_has_no_gradient(shape: tuple[int, ...]) -> None
 
 
 def test_vectors_of_the_value_0() -> None:
-    """Of a square matrix they have a gradient where only one value is 0; of others they have none."""
+    """They have a gradient in a square matrix with only one value 0, and none in a matrix that is not square."""
     a = np.diag([3.0, 1.0, 0.0])
     tg.check_grads(lambda x: tg.einsum("a,b->ab", tg.svd(x).U[:, 0], tg.svd(x).Vh[0]), a, order=1)
     x = tg.tensor(np.eye(3)[:, :2] * [1.0, 0.0], requires_grad=True)

@@ -36,7 +36,7 @@ def test_gradients_of_both_orders_are_exact_for_every_rank(size: int, lost: int)
     direction = normal(size, size, 1)[..., 0]
     (second,) = tg.grad(dx, x, direction, create_graph=True)
     # det is a polynomial in each element, so the cofactors along a line are one too: differences of order 4 of
-    # cofactors that are of the degree 3 at most leave only rounding.
+    # cofactors, of degree 3 at most, leave only rounding.
     steps = [(a + t * direction, w) for t, w in ((1, 2 / 3), (-1, -2 / 3), (2, -1 / 12), (-2, 1 / 12))]
     expected = sum(w * minors(moved) for moved, w in steps)
     np.testing.assert_allclose(second.numpy(), expected, atol=1e-11)

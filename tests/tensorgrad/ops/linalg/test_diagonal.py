@@ -1,4 +1,4 @@
-"""diagonal and trace: views, integers, offsets that are not there."""
+"""diagonal and trace: views, integers, offsets of no diagonal."""
 
 from __future__ import annotations
 

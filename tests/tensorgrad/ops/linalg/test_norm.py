@@ -1,4 +1,4 @@
-"""Norms where they have no derivative (PyTorch's choices), of nothing, and of what is refused."""
+"""Norms where they have no derivative (PyTorch's choices), norms of nothing, and refusals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_conventions_agree_with_pytorch(order: float, at: list[float]) -> None:
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
         np.testing.assert_allclose(tg.vector_norm(np.array(at), ord=order), expected.item(), rtol=1e-14)
         (dt,) = torch.autograd.grad(expected, t)
-        # Of nan ours is nan, PyTorch's 0; powers of 1e-200 leave the numbers in its formulas, not in ours.
+        # For nan ours is nan, PyTorch's 0; powers of 1e-200 underflow in its formulas, not in ours.
         if np.isfinite(expected.item()) and np.isfinite(dt.numpy()).all():
             np.testing.assert_allclose(gradient(order, at), dt.numpy(), rtol=1e-13)
 

@@ -1,4 +1,4 @@
-"""The second order of all that has matrices decomposed or solved with, against PyTorch's."""
+"""The second order of all functions that decompose matrices or solve with them, against PyTorch's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAIRS = [pair for pair in matrix.table.pairs if pair.op != "matrix_rank"]
 
 
 def weighted(outs: Any, module: Any) -> Any:
-    """A sum of the outputs' squares, each element with a weight of its own: in which no symmetry of theirs is lost."""
+    """A sum of the outputs' squares, each element with its own weight, so that no symmetry hides an error."""
     terms = []
     for out in flat(outs):
         weights = np.random.default_rng(3).normal(size=tuple(out.shape))

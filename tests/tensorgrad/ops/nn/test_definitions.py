@@ -168,7 +168,7 @@ PRODUCTS: list[tuple[str, Callable[..., Any], tuple[tuple[int, ...], ...], dict[
 
 @pytest.mark.parametrize(("name", "f", "shapes", "counts"), PRODUCTS, ids=[row[0] for row in PRODUCTS])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_no_product_is_made_for_a_gradient_that_nobody_wants(
+def test_no_product_is_made_for_a_gradient_that_is_not_requested(
     name: str, f: Any, shapes: Any, counts: dict[tuple[int, ...], int], device: str, cupy: Any, monkeypatch: Any
 ) -> None:
     arrays = [np.random.default_rng([7, i]).normal(size=shape) for i, shape in enumerate(shapes)]
@@ -193,8 +193,8 @@ def test_no_product_is_made_for_a_gradient_that_nobody_wants(
             np.testing.assert_allclose(got, everything[i], rtol=1e-12)
 
 
-def test_nor_where_the_gradient_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of attention's definition: two products, and of the gradients those that lead to the ones wanted."""
+def test_no_product_is_made_either_where_the_gradient_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention's definition takes two products, and the gradients only the products that lead to a requested one."""
     q, k, v = (tg.tensor(np.random.default_rng(i).normal(size=(1, 2, 3, 4)), requires_grad=True) for i in range(3))
     made, matmul = [], gemm.cpu.matmul
     monkeypatch.setattr(gemm.cpu, "matmul", lambda a, b: made.append(1) or matmul(a, b))
@@ -203,7 +203,7 @@ def test_nor_where_the_gradient_is_recorded(monkeypatch: pytest.MonkeyPatch) -> 
         made.clear()
         first = tg.grad(out, wanted, create_graph=True)
         assert len(made) == count
-        tg.grad(sum(tg.square(g).sum() for g in first), (q, k, v))  # who have a part in it, wanted or not
+        tg.grad(sum(tg.square(g).sum() for g in first), (q, k, v))  # all three take part, requested or not
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Who gets the gradient of a tie, what nan does, and dtypes other than floats."""
+"""Which element gets the gradient at a tie, nan, and dtypes other than floats."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_extrema_of_integers_and_bools() -> None:
 
 
 def test_the_gradient_along_an_axis_writes_one_element_a_row() -> None:
-    """No sum over positions, which only look-ups that repeat need."""
+    """Backward sums over no positions: only look-ups that repeat need that."""
     x = tg.tensor(TIED, requires_grad=True)
     found: list[Any] = []
     y = tg.record(x.data, (x, lambda g: found.append(g) or g))

@@ -39,14 +39,14 @@ def test_equal_elements_have_exactly_no_variance() -> None:
 
 
 def test_what_rounding_leaves_of_the_mean_does_not_count() -> None:
-    """Between 2 ** 53 and 2 ** 54 only even integers are float64, and the mean of these two is none."""
+    """Between 2 ** 53 and 2 ** 54 only even integers are float64; the mean of these numbers is not."""
     a = 2.0**53 + np.array([0.0, 2.0, 4.0, 4.0])
     np.testing.assert_allclose(tg.var(tg.tensor(a)).item(), 2.75, rtol=1e-15)
 
 
 @pytest.mark.parametrize("axis", [None, 0, (0,)])
 def test_no_degrees_of_freedom(axis: Any) -> None:
-    """A sum of squares over 0, or what is nearer to nothing: inf, and nan where it is 0."""
+    """A sum of squares divided by 0 or less: inf, and nan where the sum is 0."""
     for correction in (3, 4, 5.5):
         out, slope = value_and_slope(lambda x, c=correction: tg.var(x, axis=axis, correction=c), [1.0, 2.0, 4.0])
         assert out == math.inf
