@@ -50,7 +50,11 @@ def _in_blocks(work: Callable[..., None], x: Array, *others: Array) -> Array:
     """An elementwise function: work(x in its accumulation dtype, *others, out) for each block."""
     out = module_of(x).empty(x.shape, x.dtype)
     flat_x, *flats = (a.reshape(-1) for a in (x, *others, out))
-    for_blocks(flat_x, lambda rows: work(wide(flat_x[rows]), *(flat[rows] for flat in flats)))
+
+    def block(rows: slice) -> None:
+        work(wide(flat_x[rows]), *(flat[rows] for flat in flats))
+
+    for_blocks(flat_x, block)
     return out  # type: ignore[no-any-return]
 
 

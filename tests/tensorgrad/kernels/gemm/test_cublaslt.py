@@ -63,7 +63,6 @@ def binding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Binding
     clock = Clock()
     clock.times = iter([3.0, 3.0, 3.0, 1.0, 9.0, 1.0, 2.0, 2.0, 2.0] * 100)
     monkeypatch.setattr(cublaslt, "cuda_module", lambda: clock)
-    monkeypatch.setattr(plan, "_MAX_ALIGNMENT", 16)  # as all of NumPy's arrays are aligned, and so of one plan
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with choosing_anew(), standing_in() as found:
         yield found
