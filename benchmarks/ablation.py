@@ -1,13 +1,13 @@
-"""What each choice of a recipe brings: the preset against itself with one thing changed, over several seeds.
+"""What each choice in a preset is worth: the preset against itself with one thing changed, over several seeds.
 
     python benchmarks/ablation.py tinyshakespeare.txt                  # the preset shakespeare-char-cpu-fast
     python benchmarks/ablation.py tinyshakespeare.txt --only adamw --equal time
     python benchmarks/ablation.py --preset default --length 0.1        # a tenth of its steps, on this Python's prose
 
-All runs see the same batches and differ in their initialisation by the seed. At equal steps they see the same text;
-at equal time a change that makes steps cheaper gets more of them (measured first, the two in turns). The loss is that
-of all held-out text. A difference counts if it is larger than what the seeds make of it: `error` is the standard error
-of the difference's mean.
+The seed decides the initialisation and the batches; a change is compared with the base of the same seed. At equal steps
+both see the same text. At equal time a change that makes steps cheaper gets more of them; the cost of a step is
+measured first, in turns. The loss is over all held-out text. A difference counts if it is large beside `error`, the
+standard error of its mean over the seeds. The results are benchmarks/results/ablation_*.json.
 """
 
 from __future__ import annotations
@@ -47,9 +47,13 @@ TIMED_STEPS = 12
 
 @dataclass(frozen=True)
 class Change:
-    """One thing changed: values of the configuration, what happens to a new model, a part of gpt/optim/muon.py.
+    """One thing changed.
 
-    `length` is that of the run over the base's: where batches are smaller, so that the text is the same.
+    Attributes:
+        values: of the configuration.
+        begin: changes the initialised model.
+        muon: replaced names of the module with Muon.
+        length: of the run over the base's; a change of the batch size keeps the amount of text with it.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -59,14 +63,14 @@ class Change:
 
 
 def zero_projections(model: GPT) -> None:
-    """What is added to the residual stream begins as nothing (muP; modded-nanogpt)."""
+    """Each residual branch begins with an output of zeros (muP; modded-nanogpt)."""
     for name, x in named_tensors(model).items():
         if name.endswith(("attention.out.weight", "mlp.down.weight")):
             x.data = 0 * x.data
 
 
 def drawn_tables(model: GPT) -> None:
-    """Tables of n-grams begin as other parameters do."""
+    """The tables of n-grams begin with random numbers, as the other parameters do."""
     for number, table in enumerate(model.embedding.ngrams):
         table.data = INIT_STD * Key(1).fold_in(number).normal(table.shape)
 
@@ -76,12 +80,12 @@ def larger_embeddings(model: GPT) -> None:
 
 
 def one_map(name: str, rows: int, columns: int) -> list[slice]:
-    """Queries, keys and values orthogonalised together."""
+    """Orthogonalise queries, keys and values as one matrix."""
     return [slice(0, rows)]
 
 
 SHAKESPEARE = {
-    # what the preset has, taken away
+    # without something that the preset has
     "adamw": Change({"optim.optimizer": "adamw"}),
     "adamw, half its rate": Change({"optim.optimizer": "adamw", "optim.learning_rate": 3e-3}),
     "adamw, twice its rate": Change({"optim.optimizer": "adamw", "optim.learning_rate": 12e-3}),
@@ -97,7 +101,7 @@ SHAKESPEARE = {
     "decay to nothing": Change(
         {"optim.schedule": "warmup_stable_decay", "optim.min_learning_rate_ratio": 0.0, "optim.decay_steps": 100}
     ),
-    # what it could have
+    # with something that it does not have
     "1 layer, 1536 rows": Change({"model.num_layers": 1, "model.ngram_rows": 1536}),
     "up to 5-grams": Change({"model.ngram_length": 5, "model.ngram_rows": 768}),
     "3 iterations": Change(muon={"_ITERATIONS": 3}),
@@ -129,14 +133,14 @@ CHANGES = {"shakespeare-char-cpu-fast": SHAKESPEARE, "default": DEFAULT}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("paths", nargs="*", help="the text; none: the prose of this Python installation")
+    parser.add_argument("paths", nargs="*", help="the text; by default the prose of this Python installation")
     parser.add_argument("--preset", default="shakespeare-char-cpu-fast", choices=CHANGES)
-    parser.add_argument("--only", nargs="*", help="of the changes, these", default=[])
+    parser.add_argument("--only", nargs="*", help="make only these changes", default=[])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--length", type=float, default=1.0, help="of all runs, over the preset's")
+    parser.add_argument("--length", type=float, default=1.0, help="length of all runs over the preset's")
     parser.add_argument("--threads", type=int, help="by default one for each core")
     parser.add_argument("--equal", choices=("steps", "time"), default="steps")
-    parser.add_argument("--name", default="", help="what to put after the name of the result's file")
+    parser.add_argument("--name", default="", help="ending for the name of the result's file")
     arguments = parser.parse_args()
     changes = CHANGES[arguments.preset]
     chosen = {name: changes[name] for name in arguments.only or changes}
@@ -151,7 +155,7 @@ def main() -> None:
 
 
 class Lab:
-    """The data, and a run of any configuration on it."""
+    """Runs any configuration on one set of data."""
 
     def __init__(self, preset: str, base: TrainConfig, folder: Path, num_seeds: int, length: float) -> None:
         self.preset, self.base, self.seeds, self.length = preset, base, range(num_seeds), length
@@ -159,7 +163,7 @@ class Lab:
         self.data, self.heldout = (TokenData.open(folder, part, tokenizer) for part in ("train", "heldout"))
 
     def compare(self, changes: dict[str, Change], *, is_equal_time: bool) -> Iterator[dict[str, Any]]:
-        """The result as far as it is known, after each change."""
+        """Yield the result so far after each change."""
         base = [self.run(self.base, Change(), seed) for seed in self.seeds]
         print(f"{'base':32} {statistics.mean(base):.4f}", flush=True)
         rows = {}
@@ -193,7 +197,7 @@ class Lab:
         return scaled(config, self.length * change.length)
 
     def cost_ratio(self, config: TrainConfig, change: Change) -> float:
-        """CPU time of the change's step over the base's, the two in turns: medians."""
+        """The median CPU time of the change's step over the base's; the two take turns."""
         ours, theirs = (Stepper(c, change_, self.data, 0) for c, change_ in ((config, change), (self.base, Change())))
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(TIMED_STEPS):
@@ -204,7 +208,7 @@ class Lab:
         return statistics.median(times[0]) / statistics.median(times[1])
 
     def run(self, config: TrainConfig, change: Change, seed: int) -> float:
-        """The loss on all held-out text after a run."""
+        """Train once; the loss on all held-out text."""
         stepper = Stepper(config, change, self.data, seed)
         for _ in range(config.steps):
             stepper.advance()
@@ -244,7 +248,7 @@ class Stepper:
 
 
 def scaled(config: TrainConfig, factor: float) -> TrainConfig:
-    """The run `factor` times as long, its decay too."""
+    """The configuration with `factor` times as many steps, and as many steps of decay."""
     steps, decay = (round(number * factor) for number in (config.steps, config.optim.decay_steps))
     return replace(config, steps=steps, optim=replace(config.optim, decay_steps=decay))
 

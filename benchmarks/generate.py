@@ -1,10 +1,10 @@
-"""Generation, ours beside PyTorch's: GPT-2's size, one sequence, 256 tokens with a cache of keys and values.
+"""Generation by tensorgrad and by PyTorch: a model of GPT-2's size, one sequence, 256 tokens, a key-value cache.
 
     python benchmarks/generate.py --rounds 5 --threads 2
 
-Both go through the same weights (benchmarks/workloads.py) and take the likeliest token each time; that they
-take the same ones is checked first. Each is a process of its own, and they take turns. PyTorch's cache is two
-tensors per layer of the context's length, written in place, as ours is. Written to benchmarks/results/generate.json.
+Both have the same weights (benchmarks/workloads.py) and take the most likely token each time; first they must agree on
+24 tokens. Each is a process of its own, and they take turns. Both caches are two arrays per layer, as long as the
+context and written in place. The result goes to benchmarks/results/generate.json.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     speeds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(options.rounds):
         for name in contestants if number % 2 else reversed(contestants):
-            time.sleep(0.05)  # until the last one's threads have stopped to wait for work
+            time.sleep(0.05)  # until the threads of the one before have gone to sleep
             found = contestants[name].ask("generate", [prompt, options.tokens])
             speeds[name].append(options.tokens / found["seconds"])
     result: dict[str, Any] = {"tokens": options.tokens, "threads": options.threads, "rounds": options.rounds}

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Everything that is to be shown on a GPU, in parts of at most nine minutes, with results in benchmarks/results/gpu_*.json.
+# Everything that needs a GPU, in parts of at most nine minutes. The results are benchmarks/results/gpu_*.json.
 #
 #   bash benchmarks/gpu.sh PART [--wheels FOLDER] [OPTIONS]
 #
-#   first       what decides between ways to compute: copies, launches, products, graphs
+#   first       copies, launches, products, graphs: what decides between ways to compute
 #   kernels     each kernel: time, GB/s or TFLOP/s, share of the measured peak
 #   train       GPT-2 124M beside PyTorch on the same card: tokens/s, MFU, time by category, peak memory
-#   train-large the same at a batch of 32, against torch.compile alone
+#   train-large the same at a batch of 32, only against torch.compile
 #   test-kernels, test-engine, test-training    pytest -m gpu
 #   memcheck, racecheck                         the kernels' tests under compute-sanitizer
-#   all         one after the other; goes on after a part that fails, and then fails
+#   all         all parts; one that fails does not stop the others, but the exit status is 1
 #
-# OPTIONS go to the part: --results FOLDER; --device cpu --small for a rehearsal without a GPU (numbers mean nothing).
-# --wheels: packages for a machine without a network, installed into a temporary folder. PYTHON names the interpreter.
+# OPTIONS go to the part: --results FOLDER; --device cpu --small for a rehearsal without a GPU, whose numbers mean nothing.
+# --wheels installs the wheels in FOLDER into a temporary folder, for a machine without a network.
+# The variable PYTHON names the interpreter.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -38,13 +39,13 @@ run_part() {
     local name=$1
     shift
     case $name in
-    first | kernels | train) run "$python" "benchmarks/gpu_$name.py" "$@" ;;
+    first | kernels | train) run "$python" "benchmarks/gpu/$name.py" "$@" ;;
     train-large)
-        run "$python" benchmarks/gpu_train.py --name gpu_train_large --batch-size 32 \
+        run "$python" benchmarks/gpu/train.py --name gpu_train_large --batch-size 32 \
             --contestants tensorgrad-graph torch-compile "$@"
         ;;
-    test-*) run "$python" benchmarks/gpu_tests.py "${name#test-}" "$@" ;;
-    memcheck | racecheck) run "$python" benchmarks/gpu_tests.py kernels --sanitizer "$name" "$@" ;;
+    test-*) run "$python" -m tests.gpu_suites "${name#test-}" "$@" ;;
+    memcheck | racecheck) run "$python" -m tests.gpu_suites kernels --sanitizer "$name" "$@" ;;
     *)
         sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"
         exit 2

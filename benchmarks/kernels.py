@@ -1,14 +1,13 @@
-"""Each fused kernel on the CPU by itself, ours beside PyTorch's, at the shapes of a training step.
+"""Each fused kernel on the CPU, ours beside PyTorch's, with the shapes of a training step.
 
     python benchmarks/kernels.py --configurations baby gpt2 --threads 2
 
-Ours and PyTorch's take turns, with a pause between them in which the other's threads go to sleep; of each the
-median of the rounds is reported, and the median of the rounds' ratios. Bytes are those that must move, each
-operand read once and each result written once, beside a copy's bandwidth measured in the same run; small
-operands stay in the cache and may exceed it. Attention is counted in operations of the scores that the mask
-leaves, beside a product of 1024 x 1024 matrices. On a machine that does something else too, run it with one
-thread and compare CPU times: threads that wait for each other wait for the other work as well. Written to
-benchmarks/results/kernels.json.
+Ours and PyTorch's take turns, with a pause in which the other's threads go to sleep. The median time of the rounds is
+reported, and the median of the rounds' ratios. GB/s count each operand read once and each result written once, and
+compare with a copy in the same run; small operands stay in the cache and may exceed it. Attention counts the operations
+for the scores that the mask leaves, and compares with a product of 1024 x 1024 matrices. On a machine that is also
+doing something else, run it with one thread and compare CPU times: threads that wait for each other also wait for the
+other work. The result goes to benchmarks/results/kernels.json.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ PAUSE_S = 0.02
 
 @dataclass(frozen=True)
 class Case:
-    """One kernel of ours and the same of PyTorch (None: it has none), and what it must do at least."""
+    """One kernel of ours, PyTorch's (None if it has none), and the least that both must do."""
 
     name: str
     ours: Callable[[], Any]
@@ -162,7 +161,7 @@ def losses(torch: Any, rows: int, classes: int) -> Iterator[Case]:
 
 
 def attentions(torch: Any, batch: int, heads: int, length: int, depth: int) -> Iterator[Case]:
-    parts = normal(batch, length, 3 * heads, depth)  # as they come from one product
+    parts = normal(batch, length, 3 * heads, depth)  # views of one product's result, as in the model
     q, k, v = (parts[:, :, i * heads : (i + 1) * heads].transpose(0, 2, 1, 3) for i in range(3))
     g = normal(batch, length, heads, depth, seed=1).transpose(0, 2, 1, 3)
     kernels, scale = kernels_for(q), depth**-0.5
@@ -216,7 +215,7 @@ def optimizers(torch: Any, size: int) -> Iterator[Case]:
 
 
 def turn(work: Callable[[], Any]) -> tuple[float, float]:
-    """Milliseconds of a call, and those that threads ran: of as many in a row as take some time."""
+    """Milliseconds of a call and of CPU time, averaged over MIN_TURN_S of calls."""
     work()
     count, seconds, start, cpu_start = 0, 0.0, time.perf_counter(), time.process_time()
     while seconds < MIN_TURN_S:
@@ -247,7 +246,7 @@ def measured(case: Case, rounds: int) -> dict[str, float]:
 
 
 def bounds(count: int) -> dict[str, float]:
-    """What the machine does at best: a copy's GB/s, read and written, and a product's GFLOP/s."""
+    """The best that the machine does: a copy's GB/s, read and written, and a product's GFLOP/s."""
     source, target = np.ones(1 << 26, np.float32), np.zeros(1 << 26, np.float32)
     step = source.size // count
     tasks = [
@@ -268,7 +267,7 @@ def main() -> None:
     parser.add_argument("--configurations", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--name", default="kernels", help="of the file in benchmarks/results")
+    parser.add_argument("--name", default="kernels", help="name of the file in benchmarks/results, without .json")
     options = parser.parse_args()
     import torch
 

@@ -1,10 +1,10 @@
-"""What one recorded op on one element costs, forward and backward together: ours, PyTorch's, HIPS autograd's.
+"""The time of one recorded op on one element, forward and backward, in tensorgrad, PyTorch and HIPS autograd.
 
     python benchmarks/op_overhead.py        # autograd is left out where it is not installed
 
-Two measurements of each op: in a chain of 1000, per op; and alone, with a backward of its own. The libraries take
-turns, so that whatever else the machine does meets all of them; medians over the rounds. One thread, float32, and
-every check that the libraries make by default.
+Each op is measured in a chain of 1000, per op, and alone, with its own backward. The libraries take turns, so that
+other load on the machine meets all of them alike; the medians of the rounds are reported. One thread, float32, and
+every check that a library makes by default. The result goes to benchmarks/results/op_overhead.json.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ except ImportError:
     autograd = None
 
 LENGTH = 1000
-Op = Callable[[Any, Any], Any]  # of the value so far and a constant of its shape
+Op = Callable[[Any, Any], Any]  # (the value so far, a constant of its shape) -> a value of its shape
 
-# name: (shape, ours, PyTorch's, autograd's or None); each maps a value to one of its shape
+# name: (shape, ours, PyTorch's, autograd's or None)
 OPS: dict[str, tuple[tuple[int, ...], Op, Op, Op | None]] = {
     "multiply": ((1,), lambda y, c: y * c, lambda y, c: y * c, lambda y, c: y * c),
     "add": ((1,), lambda y, c: y + c, lambda y, c: y + c, lambda y, c: y + c),
@@ -54,7 +54,7 @@ OPS: dict[str, tuple[tuple[int, ...], Op, Op, Op | None]] = {
         None,
     ),
 }
-Run = Callable[[int], tuple[float, float]]  # how many ops in a row: seconds forward, backward
+Run = Callable[[int], tuple[float, float]]  # number of ops in a row -> seconds forward, backward
 
 
 def ours(op: Op, shape: tuple[int, ...]) -> Run:
@@ -99,7 +99,7 @@ def hips(op: Op, shape: tuple[int, ...]) -> Run:
 
 
 def measure(runs: dict[str, Run], length: int, rounds: int, repeats: int) -> dict[str, tuple[float, float]]:
-    """Median microseconds per op, (forward, backward), of each library; they take turns."""
+    """Each library's median microseconds per op, (forward, backward)."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for run in runs.values():
         run(length)

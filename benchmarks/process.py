@@ -1,7 +1,8 @@
-"""A contestant of a benchmark, in a process of its own: so its peak memory is its own, and it waits for its turn."""
+"""A contestant of a benchmark as a process: its peak memory is its own, and it sleeps until its turn."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ __all__ = ["Process"]
 
 
 class Process:
-    """A program that reads commands, a JSON list [command, argument] a line, and answers each with a line of JSON."""
+    """A program that reads commands, one JSON list [command, argument] a line, and answers each with a line of JSON."""
 
     def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         self.name = name
@@ -19,16 +20,20 @@ class Process:
         self.process = subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, text=True)
 
     def ask(self, command: str, argument: Any = None) -> Any:
-        """The answer to one command. RuntimeError if the process ended."""
+        """The answer to one command. Raises RuntimeError if the program answers {"error": reason}, or has ended."""
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write(json.dumps([command, argument]) + "\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended; its last answer may say why
+            self.process.stdin.write(json.dumps([command, argument]) + "\n")
+            self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name} ended while asked to {command}")
-        return json.loads(line)
+            raise RuntimeError(f"{self.name} ended while asked to {command}: exit status {self.process.wait()}")
+        answer = json.loads(line)
+        if isinstance(answer, dict) and "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
 
     def end(self) -> None:
-        """Let it end, and wait until it has."""
+        """Close its input, and wait until it ends."""
         self.process.communicate()

@@ -1,4 +1,4 @@
-"""What every result file says of itself: when, from which commit, on which machine, with which versions."""
+"""Writes results, each with its origin: the date, the commit, the machine, the versions of the packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def store(name: str, result: dict[str, Any], packages: tuple[str, ...], folder: Path = RESULTS) -> Path:
-    """Write `result`, with its origin, to benchmarks/results/NAME.json."""
+    """Write `result`, with its origin and the versions of `packages`, to NAME.json in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps({"origin": origin(packages), **result}, indent=1) + "\n")
@@ -37,12 +37,12 @@ def origin(packages: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _changes() -> str | None:
-    """What is not committed, but for results: a benchmark writes them part by part."""
+    """The uncommitted changes outside of results, which a benchmark writes part by part."""
     return git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results")
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of this checkout; None where it is a copy without history, or there is no git."""
+    """The output of a git command in this checkout; None without git or in a copy without history."""
     try:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -1,11 +1,12 @@
-"""How long it takes to learn: nanoGPT's recipe in PyTorch, and ours, from the start of the program to the same loss.
+"""How long nanoGPT's recipe in PyTorch and `gpt train` take from the start of the program to the same loss.
 
     python benchmarks/time_to_loss.py tinyshakespeare.txt
 
-Each is a program of its own, and the clock runs from its start to the evaluation that finds a validation loss of at
-most the target: imports, tokenising and evaluations count. nanoGPT's recipe (benchmarks/nanogpt.py) evaluates on 20
-random batches every 250 steps; ours (`gpt train --preset shakespeare-char-cpu-fast`) on the whole held-out text, the
-same last tenth. The two take turns, and the loss of nanoGPT's model on the whole held-out text is given besides.
+Each is a program of its own. Its clock runs from its start to the evaluation that finds a validation loss of at most
+the target, so imports, tokenising and evaluations count. The validation text is the last tenth for both. nanoGPT's
+recipe (benchmarks/peers/nanogpt.py) evaluates on 20 random batches every 250 steps; ours (`gpt train --preset
+shakespeare-char-cpu-fast`) on the whole validation text, once at the end. The two take turns. The result also has the
+loss of nanoGPT's model on the whole validation text.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ def main() -> None:
         ratio = statistics.median(r["ratio"] for r in rounds)
         result = {"target": arguments.target, "preset": PRESET, "median_ratio": ratio, "rounds": rounds}
         path = store("time_to_loss", result, ("numpy", "numba", "onednn-cpu-gomp", "torch"))
-    is_reached = all(r[who]["is_reached"] for r in rounds for who in ("nanogpt", "ours"))
+    is_reached = all(r[name]["is_reached"] for r in rounds for name in ("nanogpt", "ours"))
     print(f"median ratio {ratio:.3f}" + ("" if is_reached else "; the target was not always reached"))
     print(path)
 
 
 def nanogpt(text: Path, target: float, *, seed: int) -> dict[str, Any]:
-    """To its first evaluation that is good enough; to its end, if none is."""
-    command = [sys.executable, ROOT / "benchmarks" / "nanogpt.py", text, "--target", str(target), "--seed", str(seed)]
+    """Run nanoGPT's recipe to the first evaluation that reaches the target, or to its end if none does."""
+    command = [sys.executable, ROOT / "benchmarks" / "peers" / "nanogpt.py", text]
+    command += ["--target", str(target), "--seed", str(seed)]
     started = time.time()
     output = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True, check=True)
     *evaluations, last = [json.loads(line) for line in output.stdout.splitlines()]
@@ -68,7 +70,7 @@ def nanogpt(text: Path, target: float, *, seed: int) -> dict[str, Any]:
 
 
 def ours(text: Path, target: float, *, seed: int) -> dict[str, Any]:
-    """To the first evaluation on the whole held-out text, at the end of the run."""
+    """Run `gpt train` to its evaluation on the whole held-out text, at the end of the run."""
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
         program = "import sys; from gpt.cli import main; sys.exit(main())"
@@ -84,7 +86,7 @@ def ours(text: Path, target: float, *, seed: int) -> dict[str, Any]:
             if last or is_over:
                 seconds = time.time() - started
         if process.wait():
-            raise SystemExit(f"gpt train: expected exit status 0, got {process.returncode}: run it by itself")
+            raise SystemExit(f"gpt train: expected exit status 0, got {process.returncode}: see its output above")
     return {
         "seconds": round(seconds, 2),
         "seconds_to_exit": round(time.time() - started, 2),
@@ -95,7 +97,7 @@ def ours(text: Path, target: float, *, seed: int) -> dict[str, Any]:
 
 
 def final_evaluation(metrics: Path) -> dict[str, Any]:
-    """The last line of a finished run; nothing before it is there."""
+    """The last line of a finished run's metrics, or nothing while the run goes on."""
     config = metrics.with_name("config.toml")
     if not metrics.exists():
         return {}

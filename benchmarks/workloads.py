@@ -1,4 +1,4 @@
-"""The models that benchmarks train: from one where overhead rules to one where matrix products do."""
+"""The models that the benchmarks train: overhead dominates in the smallest, matrix products in the largest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from gpt.config import ModelConfig
 from tensorgrad.array import Array
 
-STD = 0.02  # of the weights; with a larger one the softmax's gradients are full of subnormal numbers
+LEARNING_RATE, BETAS, WEIGHT_DECAY, CLIP_NORM = 1e-3, (0.9, 0.95), 0.1, 1.0  # of every contestant's AdamW
+STD = 0.02  # of the initial weights; a larger one fills the softmax's gradients with subnormal numbers
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,13 @@ class Workload:
     batch_size: int
 
     def batch(self, number: int) -> tuple[Array, Array]:
-        """Ids and targets (B, T), drawn at random."""
+        """Random ids and targets (B, T)."""
         shape = (self.batch_size, self.model.context_length + 1)
         ids = np.random.default_rng([1, number]).integers(0, self.model.vocab_size, shape)
         return ids[:, :-1], ids[:, 1:]
 
     def weights(self) -> Iterator[tuple[str, Array]]:
-        """The initial parameters, under the names that `tensorgrad.tree` gives those of `gpt.model.GPT`."""
+        """The initial parameters, each with its name in `tensorgrad.tree.named_tensors(gpt.model.GPT)`."""
         model = self.model
         width, wide = model.model_dim, model.ffn_width
         matrices = {"attention.qkv": (3 * width, width), "attention.out": (width, width)}
@@ -52,7 +53,7 @@ class Workload:
 def gpt2_workload(
     vocab: int, context: int, layers: int, heads: int, width: int, batch: int, *, has_bias: bool
 ) -> Workload:
-    """GPT-2 of any size."""
+    """A GPT-2 with `layers` blocks of `heads` heads and width `width`, and batches of `batch` sequences."""
     model = ModelConfig(
         vocab_size=vocab,
         context_length=context,
@@ -67,7 +68,7 @@ def gpt2_workload(
     return Workload(model, batch)
 
 
-# Biases as in nanoGPT's configurations (none) and in GPT-2 itself.
+# nanoGPT's configurations have no biases; GPT-2 has them.
 WORKLOADS = {
     "tiny": gpt2_workload(65, 64, 4, 4, 128, 12, has_bias=False),
     "baby": gpt2_workload(65, 256, 6, 6, 384, 16, has_bias=False),

@@ -1,4 +1,4 @@
-"""The GPU benchmarks run to their end without a GPU: on the CPU by the shell script, on the stand-in for CuPy here."""
+"""The GPU benchmarks run without a GPU: on the CPU through benchmarks/gpu.sh, and on the stand-in for CuPy."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu_first, gpu_kernels, gpu_tests, gpu_train
-from benchmarks.gpu_contestants import by_category
-from benchmarks.gpu_machine import check_fast
-from benchmarks.process import Process
+from benchmarks.gpu import first, kernels, train
+from benchmarks.gpu.contestants import by_category
+from benchmarks.gpu.machine import check_fast
 from benchmarks.record import ROOT
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import providers
+from tensorgrad.kernels.cuda import providers
+from tests import gpu_suites
 
 REHEARSAL = ["--device", "cpu", "--small", "--results"]
 
 
 def rehearse(part: str, folder: Path, *options: str) -> dict[str, Any]:
-    """A part of benchmarks/gpu.sh on the CPU; what it wrote."""
+    """Run a part of benchmarks/gpu.sh on the CPU; the result that it wrote."""
     folder.mkdir(exist_ok=True)
     subprocess.run(
         ["bash", "benchmarks/gpu.sh", part, *REHEARSAL, str(folder), *options],
@@ -43,7 +44,7 @@ def rehearse(part: str, folder: Path, *options: str) -> dict[str, Any]:
 def test_kernels(tmp_path):
     found = rehearse("kernels", tmp_path)
     assert not found["failed"]
-    assert {row["section"] for row in found["rows"]} == set(gpu_kernels.SECTIONS)
+    assert {row["section"] for row in found["rows"]} == set(kernels.SECTIONS)
     for row in found["rows"]:
         assert row["ms"] > 0
         assert ("gb_per_s" in row) != ("tflop_per_s" in row)
@@ -51,7 +52,7 @@ def test_kernels(tmp_path):
 
 def test_the_first_questions(tmp_path):
     found = rehearse("first", tmp_path)
-    for name in gpu_first.QUESTIONS:
+    for name in first.QUESTIONS:
         assert "failed" not in found[name], found[name]
 
 
@@ -75,28 +76,28 @@ def test_the_tests_themselves(tmp_path):
     assert "failed" not in found["counts"]
 
 
-def test_a_sanitizer_that_is_not_there_is_said_to_be(tmp_path, monkeypatch):
+def test_a_missing_sanitizer_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     assert rehearse("memcheck", tmp_path)["skipped"] == "compute-sanitizer is not installed"
 
 
 @pytest.mark.parametrize(("program", "status"), [("exit 99", 99), ("sleep 60", "none within 2 seconds")])
-def test_what_a_sanitizer_finds_fails_and_so_does_one_without_an_end(program, status, tmp_path, monkeypatch):
+def test_a_sanitizer_fails_when_it_finds_something_or_does_not_end(program, status, tmp_path, monkeypatch):
     fake = tmp_path / "compute-sanitizer"
     fake.write_text(f"#!/bin/sh\necho found something\nexec {program}\n".replace("exec exit", "exit"))
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(gpu_tests, "SANITIZER_LIMIT_S", 2)
+    monkeypatch.setattr(gpu_suites, "SANITIZER_LIMIT_S", 2)
     given = ["kernels", "--sanitizer", "racecheck", "--device", "cpu", "--results", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["gpu_tests.py", *given])
+    monkeypatch.setattr(sys, "argv", ["gpu_suites", *given])
     with pytest.raises(SystemExit, match="1"):
-        gpu_tests.main()
+        gpu_suites.main()
     found = json.loads((tmp_path / "gpu_tests_kernels_racecheck.json").read_text())
     assert found["exit_status"] == status
     assert "found something" in found["output_end"]
 
 
-def test_an_unknown_part_is_answered_with_those_there_are():
+def test_an_unknown_part_prints_the_parts():
     done = subprocess.run(
         ["bash", "benchmarks/gpu.sh", "nonsense"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -105,7 +106,7 @@ def test_an_unknown_part_is_answered_with_those_there_are():
 
 
 def on_the_stand_in(module: Any, folder: Path, monkeypatch: Any, *options: str) -> dict[str, Any]:
-    """A benchmark's `main` on the stand-in: the paths that only a device takes."""
+    """Run a benchmark's `main` on the stand-in, through the paths that only a device takes: its result."""
     given = ["--small", "--dtype", "float32", "--results", str(folder), *options]
     monkeypatch.setattr(sys, "argv", [module.__name__, *given])
     module.main()
@@ -118,7 +119,7 @@ def on_the_stand_in(module: Any, folder: Path, monkeypatch: Any, *options: str) 
 
 def test_kernels_on_the_stand_in(tmp_path, monkeypatch, cupy_kernels):
     sections = ("norms", "loss", "embedding", "optimizer", "gemm")
-    found = on_the_stand_in(gpu_kernels, tmp_path, monkeypatch, "--sections", *sections)
+    found = on_the_stand_in(kernels, tmp_path, monkeypatch, "--sections", *sections)
     assert not found["failed"]
     assert {row["section"] for row in found["rows"]} == set(sections)
     assert found["machine"]["providers"]["kernels"]["chosen"] == "cuda"
@@ -126,8 +127,8 @@ def test_kernels_on_the_stand_in(tmp_path, monkeypatch, cupy_kernels):
 
 
 def test_the_first_questions_on_the_stand_in(tmp_path, monkeypatch, cupy):
-    found = on_the_stand_in(gpu_first, tmp_path, monkeypatch)
-    assert all("failed" not in found[name] for name in gpu_first.QUESTIONS)
+    found = on_the_stand_in(first, tmp_path, monkeypatch)
+    assert all("failed" not in found[name] for name in first.QUESTIONS)
     assert "100 small kernels, eager" in found["recording_us"]
 
 
@@ -145,10 +146,10 @@ def test_a_slower_provider_fails_the_kernels():
 
 def test_fallbacks_fail_a_benchmark():
     good = {"ours": {"origin": {"providers": {"gemm": {"chosen": "cublasLt", "rejected": {}}}, "fallbacks": []}}}
-    gpu_train.check_providers(good)
+    train.check_providers(good)
     bad = {"ours": {"origin": {"providers": {"gemm": {"chosen": "cupy", "rejected": {"cublasLt": "none"}}}}}}
     with pytest.raises(DeviceError, match="ours: expected the fast providers, got gemm"):
-        gpu_train.check_providers(bad)
+        train.check_providers(bad)
 
 
 def test_time_by_category():
@@ -156,7 +157,7 @@ def test_time_by_category():
     spans = [
         (0, 4 * ms, "nvjet_tst_128x256_64x4_2x1_v_bz_coopA_TNT"),
         (5 * ms, 7 * ms, "cudnn_generated_fort_native_sdpa_sm90_flash_fprop"),
-        (6 * ms, 8 * ms, "Memcpy HtoD (Pinned -> Device)"),  # beside the other
+        (6 * ms, 8 * ms, "Memcpy HtoD (Pinned -> Device)"),  # overlaps the one before
         (9 * ms, 10 * ms, "layer_norm"),
         (10 * ms, 12 * ms, "adamw"),
         (12 * ms, 13 * ms, "cross_entropy_gradient"),
@@ -170,10 +171,3 @@ def test_time_by_category():
         "loss": 0.5,
         "idle": 1,
     }
-
-
-def test_a_process_that_ends_is_reported():
-    process = Process("mine", [sys.executable, "-c", "input()"])
-    with pytest.raises(RuntimeError, match="mine ended while asked to steps"):
-        process.ask("steps", 1)
-    process.end()

@@ -1,11 +1,4 @@
-"""The array API's conformance suite on the names that tensorgrad claims.
-
-    git clone --recurse-submodules https://github.com/data-apis/array-api-tests
-    pip install -r array-api-tests/requirements.txt
-    python benchmarks/array_api.py array-api-tests
-
-`array_api_plugin.py` says what the suite is told first. The result goes to benchmarks/results/array_api.json.
-"""
+"""python -m tests.array_api: see the package's description."""
 
 from __future__ import annotations
 
@@ -19,16 +12,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from benchmarks import array_api_plugin
 from benchmarks.record import ROOT, git, store
+from tests import array_api
+from tests.array_api import plugin
 
 VERSION = "2024.12"
 
 
 def run(suite: Path, examples: int, selection: str | None) -> dict[str, Any]:
-    """The plugin's report of a run of the suite in a process of its own."""
+    """Run the suite in a process of its own: the plugin's report."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.json"
         environment = {
@@ -38,7 +30,7 @@ def run(suite: Path, examples: int, selection: str | None) -> dict[str, Any]:
             "TENSORGRAD_ARRAY_API_RESULT": str(path),
             "PYTHONPATH": os.pathsep.join([str(suite), str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
-        command = [sys.executable, "-m", "pytest", "-q", "array_api_tests", "-p", "benchmarks.array_api_plugin"]
+        command = [sys.executable, "-m", "pytest", "-q", "array_api_tests", "-p", "tests.array_api.plugin"]
         command += ["-p", "no:cacheprovider", "--disable-deadline", "--derandomize", f"--max-examples={examples}"]
         command += ["--tb=short", "--color=no", "--disable-warnings", "--continue-on-collection-errors"]
         command += ["-k", selection] if selection else []
@@ -61,7 +53,7 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
         "tests_that_invalid_inputs_raise": {
             name: outcome
             for name in report["refusals"]
-            if (outcome := report["outcomes"].get(name, "skipped")) != "skipped"  # it is of a later standard
+            if (outcome := report["outcomes"].get(name, "skipped")) != "skipped"  # of a later standard
         },
         **named,
         "claimed": report["claimed"],
@@ -71,10 +63,14 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.array_api",
+        description=array_api.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("suite", type=Path, help="a checkout of data-apis/array-api-tests with its submodule")
-    parser.add_argument("--examples", type=int, default=50, help="hypothesis examples a test")
-    parser.add_argument("-k", dest="selection", help="only tests that match; nothing is written")
+    parser.add_argument("--examples", type=int, default=50, help="hypothesis examples for each test")
+    parser.add_argument("-k", dest="selection", help="run only the tests that match, and write no result")
     arguments = parser.parse_args()
     suite = arguments.suite.resolve()
     result = summary(run(suite, arguments.examples, arguments.selection))
@@ -84,7 +80,7 @@ def main() -> None:
             "suite_commit": git("-C", str(suite), "rev-parse", "HEAD"),
             "standard": VERSION,
             "examples_per_test": arguments.examples,
-            "what_the_suite_is_told": array_api_plugin.__doc__,
+            "what_the_suite_is_told": plugin.__doc__,
         }
         path = store("array_api", {**header, **result}, ("numpy", "hypothesis", "pytest"))
         print(f"written to {path}")

@@ -1,21 +1,22 @@
-"""Training GPT-2 124M at T = 1024 on one GPU: our step beside PyTorch's, on the same card at the same batch.
+"""Training GPT-2 124M at T = 1024 on one GPU: our step beside PyTorch's, on the same card with the same batches.
 
-    python benchmarks/gpu_train.py                                    # writes results/gpu_train.json
-    python benchmarks/gpu_train.py --device cpu --small               # a rehearsal
+    python benchmarks/gpu/train.py                                    # writes results/gpu_train.json
+    python benchmarks/gpu/train.py --device cpu --small               # a rehearsal
 
-PyTorch's is a nanoGPT-style step written for this comparison: bfloat16 autocast, flash attention, fused AdamW, eager
-and through torch.compile. Each contestant is a process (`benchmarks/gpu_contestants.py`); they take turns, and a ratio
-is of two turns in one round. All start from the same weights and see the same batches; their first losses must agree.
+PyTorch's step is nanoGPT's: bfloat16 autocast, flash attention, fused AdamW; once eager and once through
+torch.compile. Each contestant is a process (`benchmarks/gpu/contestants.py`). They take turns, and a ratio compares two
+turns in one round. All start from the same weights and see the same batches, and their first losses must agree.
 
 Model FLOPs utilisation, by PaLM's definition (arXiv:2204.02311, appendix B): tokens per second times
 
     6 N + 12 L H Q T    operations for each token, forward and backward
 
-(N weights in products, L layers, H heads of width Q, T tokens of context; recomputation and the causal mask are not
-deducted), over a peak: the data sheet's for dense bfloat16, and the one that an 8192^3 product reached in this run.
+divided by a peak: the data sheet's for dense bfloat16, and the speed of an 8192^3 product in this run. Here N is the
+number of weights in products, L of layers, H of heads of width Q, and T of tokens in the context; neither recomputation
+nor the causal mask is deducted.
 
-Time by category is the device's, by kernel name; `idle` is when no kernel ran. Peak memory is what each took from the
-driver through its allocator.
+Time by category is the device's time by the names of its kernels; `idle` is the time without a kernel. Peak memory is
+what each contestant's allocator took from the driver.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.gpu_contestants import NAMES, workload_for
-from benchmarks.gpu_machine import Machine, arguments, check_fast
+from benchmarks.gpu.contestants import NAMES, workload_for
+from benchmarks.gpu.machine import Machine, arguments, check_fast
 from benchmarks.process import Process
 from benchmarks.record import ROOT
 from tensorgrad.errors import DeviceError
 
-LOSS_TOLERANCE = 0.02  # nats, of the first step's loss: bfloat16 in other places
+LOSS_TOLERANCE = 0.02  # nats, for the first step's loss: bfloat16 rounds at different places
 
 
 def race(contestants: dict[str, Process], rounds: int, steps: int, warm_up: int) -> dict[str, list[dict[str, float]]]:
-    """The turns of each, after a warm-up that compiles and tunes."""
+    """The turns of each contestant, the first step first, after a warm-up that compiles and tunes."""
     turns: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
     for name, contestant in contestants.items():
         first = contestant.ask("steps", 1)
@@ -46,7 +47,7 @@ def race(contestants: dict[str, Process], rounds: int, steps: int, warm_up: int)
         turns[name].append(first)
         contestant.ask("steps", warm_up)
     for number in range(rounds):
-        # Every other round in reverse order: what drifts favours nobody.
+        # Every other round in reverse order: a drift favours none of them.
         for name in contestants if number % 2 else reversed(contestants):
             turns[name].append(contestants[name].ask("steps", steps))
     return turns
@@ -57,10 +58,10 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--contestants", nargs="+", choices=NAMES, default=list(NAMES))
     parser.add_argument(
-        "--batch-size", type=int, default=0, help="sequences; 0: 16, of which four contestants fit 80 GB"
+        "--batch-size", type=int, default=0, help="sequences; 0: 16, with which four contestants fit in 80 GB"
     )
     parser.add_argument("--rounds", type=int, default=0)
-    parser.add_argument("--name", default="gpu_train", help="of the file in the results' folder")
+    parser.add_argument("--name", default="gpu_train", help="name of the file in --results, without .json")
     options = parser.parse_args()
     machine = Machine(options.device, is_small=options.small, dtype=options.dtype)
     batch_size = 2 if options.small else options.batch_size or 16
@@ -68,8 +69,8 @@ def main() -> None:
     workload = workload_for(batch_size, is_small=options.small)
     peaks = machine.peaks()
     flags = [options.device, str(batch_size), *(["small"] if options.small else [])]
-    script = str(ROOT / "benchmarks" / "gpu_contestants.py")
-    # In a rehearsal one thread each: PyTorch's would wait for each other on a machine that is shared.
+    script = str(ROOT / "benchmarks" / "gpu" / "contestants.py")
+    # In a rehearsal one thread each: on a shared machine PyTorch's threads would wait for each other.
     env = None if machine.is_gpu else os.environ | {"OMP_NUM_THREADS": "1"}
     contestants = {name: Process(name, [sys.executable, script, name, *flags], env) for name in options.contestants}
     turns = race(contestants, rounds, steps, warm_up)
@@ -104,7 +105,7 @@ def main() -> None:
 
 
 def speed(turns: list[dict[str, float]], workload: Any, peaks: dict[str, float | None]) -> dict[str, Any]:
-    """Medians over the turns."""
+    """The median step over the turns, and the speeds that follow from it."""
     step_ms = statistics.median(turn["step_ms"] for turn in turns)
     tokens_per_s = workload.batch_size * workload.model.context_length / step_ms * 1000
     tflops = tokens_per_s * workload.model.flops_per_token() / 1e12
@@ -121,7 +122,7 @@ def speed(turns: list[dict[str, float]], workload: Any, peaks: dict[str, float |
 
 
 def ratios(turns: dict[str, list[dict[str, float]]]) -> dict[str, float]:
-    """Our speed over PyTorch's, the median over rounds: above 1 ours is faster."""
+    """Our speed over PyTorch's, the median over the rounds; above 1 ours is faster."""
     found = {}
     for ours in (name for name in turns if name.startswith("tensorgrad")):
         for peer in (name for name in turns if name.startswith("torch")):
@@ -131,7 +132,7 @@ def ratios(turns: dict[str, list[dict[str, float]]]) -> dict[str, float]:
 
 
 def check_providers(contestants: dict[str, Any]) -> None:
-    """Raise DeviceError if ours was computed by a fallback."""
+    """Raise DeviceError if a fallback computed anything of ours."""
     for name, one in contestants.items():
         slow = [f"{need}: {p['rejected']}" for need, p in one["origin"].get("providers", {}).items() if p["rejected"]]
         slow += one["origin"].get("fallbacks", [])

@@ -1,7 +1,7 @@
-"""The contestant in JAX: the same step as PyTorch's (`benchmarks/contestants.py`), compiled as one function.
+"""The contestant in JAX: the same step as PyTorch's (`torch_trainer.py`), compiled as one function.
 
-Parameters and AdamW's moments are donated: their memory takes the new ones. Needs jax and NumPy alone, and may
-run in an environment of its own (`benchmarks/train_step.py --jax-python`).
+Parameters and AdamW's moments are donated: the new values are written to their memory. It may run in a Python
+environment of its own that has JAX (`benchmarks/train_step.py --jax-python`).
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from benchmarks.workloads import Workload
+from benchmarks.workloads import BETAS, CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY, Workload
 
 __all__ = ["JaxTrainer", "limit_threads"]
 
 
 class JaxTrainer:
-    def __init__(self, workload: Workload, hyperparameters: dict[str, Any]) -> None:
+    def __init__(self, workload: Workload) -> None:
         import jax
 
-        self.jax, self.workload, self.hyperparameters = jax, workload, hyperparameters
+        self.jax, self.workload = jax, workload
         self.weights = {name: jax.numpy.asarray(values) for name, values in workload.weights()}
         self.moments = {name: (jax.numpy.zeros_like(x), jax.numpy.zeros_like(x)) for name, x in self.weights.items()}
         self._gradients = jax.jit(jax.value_and_grad(self._loss))
@@ -37,7 +37,7 @@ class JaxTrainer:
         return float(loss), gradients
 
     def shares(self) -> dict[str, float]:
-        return {}  # the compiler leaves no operations to tell apart
+        return {}  # compiled into one function, the step has no separate operations to time
 
     def generate(self, ids: list[int], count: int) -> list[int]:
         raise NotImplementedError
@@ -70,25 +70,24 @@ class JaxTrainer:
         return -jax.numpy.take_along_axis(likelihoods, targets[..., None], axis=-1).mean()
 
     def _update(self, weights: Any, moments: Any, ids: Any, targets: Any, number: Any) -> tuple[Any, Any, Any]:
-        """Clipping to a norm, then AdamW; matrices alone decay."""
-        jnp, given = self.jax.numpy, self.hyperparameters
+        """Clip the gradients to a norm, then AdamW; only matrices decay."""
+        jnp, (beta1, beta2) = self.jax.numpy, BETAS
         loss, gradients = self.jax.value_and_grad(self._loss)(weights, ids, targets)
         norm = jnp.sqrt(sum((g * g).sum() for g in gradients.values()))
-        factor = jnp.minimum(1.0, given["clip_norm"] / (norm + 1e-6))
-        rate, (beta1, beta2) = given["learning_rate"], given["betas"]
+        factor = jnp.minimum(1.0, CLIP_NORM / (norm + 1e-6))
         new_weights, new_moments = {}, {}
         for name, x in weights.items():
             g = gradients[name] * factor
             first, second = moments[name]
             first, second = first + (1 - beta1) * (g - first), second + (1 - beta2) * (g * g - second)
             direction = first / (1 - beta1**number) / (jnp.sqrt(second / (1 - beta2**number)) + 1e-8)
-            decay = given["weight_decay"] if x.ndim >= 2 else 0.0
-            new_weights[name] = x - rate * (direction + decay * x)
+            decay = WEIGHT_DECAY if x.ndim >= 2 else 0.0
+            new_weights[name] = x - LEARNING_RATE * (direction + decay * x)
             new_moments[name] = (first, second)
         return new_weights, new_moments, loss
 
 
 def limit_threads(count: int) -> None:
-    """As many cores for JAX, which has a thread for each that the process may use: to be called before it is loaded."""
+    """Let JAX use `count` cores: it starts a thread for each core of the process. Call this before importing it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])

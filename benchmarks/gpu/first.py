@@ -1,12 +1,11 @@
-"""What is not known of a GPU until one is at hand, and decides between ways to compute.
+"""Questions about a GPU whose answers decide between ways to compute.
 
-    python benchmarks/gpu_first.py                            # writes results/gpu_first.json
-    python benchmarks/gpu_first.py --device cpu --small       # a rehearsal
+    python benchmarks/gpu/first.py                            # writes results/gpu_first.json
+    python benchmarks/gpu/first.py --device cpu --small       # a rehearsal
 
-The bandwidth of a copy; what a launch costs Python; the products of GPT-2 with their sizes, bare and with what the
-engine adds to them; whether attention and products can be recorded in a graph, and what a recorded step of small
-kernels costs. (Attention, with its order fixed or not, is in gpu_kernels.py.) A question that fails is answered by
-its error.
+What bandwidth does a copy reach? What does a launch cost Python? How fast are GPT-2's products, alone and with what the
+engine adds to them? Can a graph record attention and products, and what does a recorded step of small kernels cost?
+(`kernels.py` measures attention, with and without a fixed order.) A question that fails is answered by its error.
 """
 
 from __future__ import annotations
@@ -17,11 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import tensorgrad as tg
 from benchmarks.gpu_machine import Machine, arguments
 from gpt.train.cuda_graph import GraphStep
+from benchmarks.gpu.machine import Machine, arguments
+from gpt.graph import GraphStep
 from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.kernels.attending import Attending
 
@@ -29,7 +30,7 @@ Answer = dict[str, Any]
 
 
 def copy_bandwidth(machine: Machine) -> Answer:
-    """GB/s, read and written, by size in bytes: from what the cache holds to what it does not."""
+    """GB/s, read and written, by size in bytes: from sizes that fit in the cache to sizes that do not."""
     found = {}
     for exponent in range(14, 18) if machine.is_small else range(20, 31, 2):
         source = machine.normal(1 << (exponent - 1), 1) if machine.is_gpu else machine.normal(1 << (exponent - 2), 1)
@@ -43,7 +44,7 @@ def copy_bandwidth(machine: Machine) -> Answer:
 
 
 def launch_cost(machine: Machine) -> Answer:
-    """Microseconds of the host for a call whose work is nothing: what a step of several hundred launches pays."""
+    """Microseconds of the host for a call with almost no work; a step makes several hundred of them."""
     x, y, weight = machine.normal(8, 64), machine.normal(8, 64), machine.normal(64)
     kernels = kernels_for(x)
     a, b = tg.tensor(x, requires_grad=True), tg.tensor(y)
@@ -64,7 +65,7 @@ def products(machine: Machine) -> Answer:
     for rows in sizes:
         for name, (out, into) in maps.items():
             if name == "head" and rows == 65536:
-                continue  # its logits alone would take 6.6 GB, and the shape is no other kind
+                continue  # its logits alone would take 6.6 GB, and the shape brings nothing new
             x, g, weight = machine.normal(rows, into), machine.normal(rows, out), machine.normal(out, into)
             ways = {"forward": (x, weight.T), "dX": (g, weight), "dW": (g.T, x)}
             for way, (a, b) in ways.items():
@@ -74,7 +75,7 @@ def products(machine: Machine) -> Answer:
 
 
 def linear_and_gelu(machine: Machine) -> Answer:
-    """Milliseconds of the MLP's first map as the engine computes it: what bias, GELU and their gradients add."""
+    """Milliseconds of the MLP's first layer in the engine: what bias, GELU and their gradients add to the product."""
     rows, width, wide = (64, 64, 256) if machine.is_small else (16384, 768, 3072)
     x = tg.tensor(machine.normal(rows, width), requires_grad=True)
     weight = tg.tensor(machine.normal(wide, width, scale=0.02), requires_grad=True)
@@ -94,7 +95,7 @@ def linear_and_gelu(machine: Machine) -> Answer:
 
 
 def recording(machine: Machine) -> Answer:
-    """Whether a graph can hold each, and microseconds of the host for eager and recorded calls."""
+    """Whether a graph can record each kind of work, and the host's microseconds for eager and recorded calls."""
     if not machine.is_gpu:
         return {"skipped": "there are no graphs on a CPU"}
     batch, heads, time, width = 2, 4, 128, 64
@@ -150,7 +151,7 @@ def main() -> None:
     for name, question in QUESTIONS.items():
         try:
             result[name] = question(machine)
-        except Exception as problem:  # an answer too, and no reason not to ask the rest
+        except Exception as problem:  # the error is the answer, and the other questions are still asked
             result[name] = {"failed": f"{type(problem).__name__}: {problem}"}
         print(name, result[name], flush=True)
         machine.free()

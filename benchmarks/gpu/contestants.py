@@ -1,13 +1,13 @@
-"""The processes that `benchmarks/gpu_train.py` lets compete: ours and PyTorch's, each on the same card.
+"""One contestant of `benchmarks/gpu/train.py`: a process that trains with tensorgrad or PyTorch on the given device.
 
-    python benchmarks/gpu_contestants.py NAME DEVICE BATCH_SIZE [small]
+    python benchmarks/gpu/contestants.py NAME DEVICE BATCH_SIZE [small]
 
-NAME is one of NAMES. Reads a JSON list [command, argument] a line, and answers in JSON:
+NAME is one of NAMES. It reads one JSON list [command, argument] a line and answers each with a line of JSON:
 
-    steps N      N training steps, waited for at the end: milliseconds of each on average, and the last loss
-    profile N    N steps under a profiler of the device's kernels: milliseconds of a step by category, and idle
-    memory       the most memory taken from the driver, in bytes
-    origin       the machine, and who computed what
+    steps N      N training steps and a wait for the device: their mean time in milliseconds, and the last loss
+    profile N    N steps under a profiler of the device's kernels: milliseconds per step by category, and idle time
+    memory       the largest memory taken from the driver, in bytes
+    origin       the machine, and the providers that computed
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.contestants import BETAS, CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY, TorchTrainer
-from benchmarks.workloads import Workload, gpt2_workload
+from benchmarks.peers.torch_trainer import TorchTrainer
+from benchmarks.workloads import BETAS, CLIP_NORM, LEARNING_RATE, WEIGHT_DECAY, Workload, gpt2_workload
 
 NAMES = ("tensorgrad", "tensorgrad-graph", "torch", "torch-compile")
 
-# The first that a kernel's name matches; what matches none is elementwise.
+# A kernel belongs to the first category whose pattern its name matches, and to elementwise if it matches none.
 CATEGORIES = {
     "attention": r"fmha|flash|sdpa|attention|mha_",
     "GEMM": r"gemm|cutlass|nvjet|xmma|cublas|splitK|sm\d+_xmma",
@@ -48,10 +48,10 @@ def workload_for(batch_size: int, *, is_small: bool) -> Workload:
 
 
 class Ours:
-    """What `gpt train` does in a step: loader, upload, step, and the numbers of the step before."""
+    """The step of `gpt train`: loader, upload, step, and reading the numbers of the step before."""
 
     def __init__(self, workload: Workload, device: str, stack: contextlib.ExitStack, *, is_recorded: bool) -> None:
-        from benchmarks.gpu_machine import Machine
+        from benchmarks.gpu.machine import Machine
         from gpt.config import OptimConfig, TokenizerConfig, TrainConfig
         from gpt.data.loader import Loader
         from gpt.model import GPT
@@ -165,7 +165,7 @@ class Torch(TorchTrainer):
         for _ in range(count):
             with torch.autocast(self.device.partition(":")[0], torch.bfloat16, enabled=self.is_gpu):
                 loss = self.loss(*batch)
-            batch = self._batch()  # the next one, while the device is busy with this, as nanoGPT does it
+            batch = self._batch()  # the next one while the device computes this one, as in nanoGPT
             loss.backward()
             torch.nn.utils.clip_grad_norm_(list(self.weights.values()), CLIP_NORM)
             self.optimizer.step()
@@ -180,9 +180,9 @@ class Torch(TorchTrainer):
 
 
 def profiled(run: Callable[[int], float], count: int) -> dict[str, float] | None:
-    """Milliseconds of a step by category of kernel, by PyTorch's profiler, which sees the whole process.
+    """Milliseconds per step by category of kernel, from PyTorch's profiler, which sees the kernels of all libraries.
 
-    None without PyTorch or a GPU. `idle` is when no kernel ran, between the first and the last.
+    `idle` is the time without a kernel between the first and the last. None without PyTorch or a GPU.
     """
     try:
         import torch
@@ -203,7 +203,10 @@ def profiled(run: Callable[[int], float], count: int) -> dict[str, float] | None
 
 
 def by_category(spans: list[tuple[int, int, str]], count: int) -> dict[str, float]:
-    """Milliseconds per step of (start, end, name) in nanoseconds; where spans overlap each counts, but not for idle."""
+    """Milliseconds per step by category, from spans (start_ns, end_ns, name).
+
+    Spans that overlap count in full for their categories; `idle` is the time that no span covers.
+    """
     found: defaultdict[str, float] = defaultdict(float)
     busy_until, idle = min(start for start, _, _ in spans), 0
     for start, end, name in sorted(spans):
@@ -218,7 +221,7 @@ def main(name: str, device: str, batch_size: str, *flags: str) -> None:
     workload = workload_for(int(batch_size), is_small="small" in flags)
     answers = sys.stdout
     with contextlib.ExitStack() as stack:
-        # Whatever libraries print goes to the log: the answers have the standard output for themselves.
+        # Whatever the libraries print goes to standard error: standard output is for the answers.
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         contestant: Ours | Torch
         if name.startswith("torch"):

@@ -1,7 +1,7 @@
-"""The device that the GPU benchmarks run on: its name, its clock, its measured peaks, and how they say so.
+"""The device that a GPU benchmark runs on: its name, how time is measured on it, and its measured peaks.
 
-Every benchmark also runs with `--device cpu --small`, in seconds: a rehearsal of the program, whose numbers
-mean nothing and are marked so.
+Every benchmark also runs with `--device cpu --small`, in seconds: a rehearsal of the program. Its numbers mean nothing,
+and the result says that it is a rehearsal.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ WARM_UPS = 3
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The options that all GPU benchmarks have."""
+    """A parser with the options that all GPU benchmarks share."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu for a rehearsal")
-    parser.add_argument("--dtype", help="of activations and products; by default bfloat16, on a CPU float32")
+    parser.add_argument("--dtype", help="dtype of activations and products; by default bfloat16, on a CPU float32")
     parser.add_argument("--small", action="store_true", help="sizes for a rehearsal")
     parser.add_argument("--allow-slow", action="store_true", help="go on where a fallback provider computes")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON file")
@@ -43,7 +43,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def check_fast() -> None:
-    """Raise DeviceError if anything so far was computed by a slower provider than the first choice."""
+    """Raise DeviceError if a slower provider than the first choice has computed anything so far."""
     with providers.requiring_fast():
         problems = providers.fallbacks()
     if problems:
@@ -57,7 +57,7 @@ class Machine:
         self.device, self.is_small = device, is_small
         self.is_gpu = device != "cpu"
         self.cupy: Any = cuda_module() if self.is_gpu else None
-        # 16 bits where they are computed fast; NumPy would take them through float32 and measure that.
+        # NumPy computes 16-bit floats through float32, which would measure something else.
         self.dtype = as_dtype(dtype or ("bfloat16" if self.is_gpu else "float32"))
         self.random = np.random.default_rng(0)
 
@@ -69,7 +69,7 @@ class Machine:
         return name.decode() if isinstance(name, bytes) else str(name)
 
     def normal(self, *shape: int, dtype: Any = None, scale: float = 1.0) -> Array:
-        """Random numbers (the first 16 million, again and again), never zeros: a device computes those faster."""
+        """Normal random numbers; beyond 16 million they repeat. Zeros would be faster: a device saves power on them."""
         size = math.prod(shape)
         block = to_device(self.random.standard_normal(min(size, 1 << 24), np.float32) * np.float32(scale), self.device)
         found = module_of(block).empty(size, dtype or self.dtype)
@@ -81,7 +81,7 @@ class Machine:
         return to_device(self.random.integers(0, high, shape), self.device)
 
     def milliseconds(self, work: Callable[[], Any], *, repeats: int = 0) -> float:
-        """The median time of `work` on the device, after a warm-up. On a GPU by events around each call."""
+        """The median time of `work` on the device, after a warm-up; on a GPU from events around each call."""
         for _ in range(WARM_UPS):
             work()
         repeats = repeats or (3 if self.is_small else 20)
@@ -98,7 +98,7 @@ class Machine:
         return statistics.median(self.cupy.cuda.get_elapsed_time(start, end) for start, end in pairs)
 
     def host_microseconds(self, work: Callable[[], Any], *, repeats: int = 200) -> float:
-        """What a call costs the host, not waiting for the device."""
+        """The host's time for a call, without waiting for the device."""
         repeats = 20 if self.is_small else repeats
         work()
         self.synchronize()
@@ -114,13 +114,13 @@ class Machine:
             self.cupy.cuda.Device().synchronize()
 
     def free(self) -> None:
-        """Give what nothing holds any more back to the driver."""
+        """Return unused memory to the driver."""
         gc.collect()
         if self.is_gpu:
             self.cupy.get_default_memory_pool().free_all_blocks()
 
     def peaks(self) -> dict[str, float]:
-        """What the device does at best, measured: a copy in GB/s (read and written), a bf16 product in TFLOP/s."""
+        """The measured peaks: a copy in GB/s, read and written, and a product of 8192^3 in TFLOP/s."""
         found = {"copy_gb_per_s": self._copy_gb_per_s(), "product_tflop_per_s": self._product_tflop_per_s()}
         self.free()
         return found
@@ -140,7 +140,7 @@ class Machine:
         return 2 * side**3 / self.milliseconds(lambda: gemm.matmul(a, b)) / 1e9
 
     def origin(self) -> dict[str, Any]:
-        """What a result says of the device, and of who computed what."""
+        """The device, and the provider of each need, for the result's file."""
         found: dict[str, Any] = {
             "device": self.name,
             "dtype": self.dtype.name,
@@ -156,7 +156,7 @@ class Machine:
         return found
 
     def datasheet_tflops(self) -> float | None:
-        """The published peak for dense bfloat16, if the device is one of those listed."""
+        """The published peak for dense bfloat16, if DATASHEET_TFLOPS lists the device."""
         return next((peak for part, peak in DATASHEET_TFLOPS.items() if part in self.name), None)
 
     def store(self, name: str, result: dict[str, Any], folder: Path) -> None:

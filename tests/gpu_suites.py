@@ -1,11 +1,12 @@
-"""The tests that need a GPU, in suites of minutes each, with their outcomes in a JSON file.
+"""Runs the tests that need a GPU, in suites of a few minutes each, and writes their outcomes to a JSON file.
 
-    python benchmarks/gpu_tests.py training
-    python benchmarks/gpu_tests.py kernels --sanitizer memcheck
-    python benchmarks/gpu_tests.py training --device cpu      # a rehearsal: a few of the tests that need none
+    python -m tests.gpu_suites training
+    python -m tests.gpu_suites kernels --sanitizer memcheck
+    python -m tests.gpu_suites training --device cpu      # a rehearsal: a few tests that need no GPU
 
 With a sanitizer (memcheck, racecheck, initcheck, synccheck) the tests of our own kernels run under NVIDIA's
-compute-sanitizer, where that is installed: its findings fail the run, and so does what takes too long.
+compute-sanitizer, if it is installed. The run fails if it finds something or takes too long. The results are
+benchmarks/results/gpu_tests_*.json.
 """
 
 from __future__ import annotations
@@ -19,9 +20,7 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from benchmarks.gpu_machine import Machine
+from benchmarks.gpu.machine import Machine
 from benchmarks.record import RESULTS, ROOT
 
 SUITES = {
@@ -30,14 +29,14 @@ SUITES = {
     "training": ["tests/gpt"],
 }
 REHEARSAL = ["tests/gpt/test_device.py", "-k", "stand-in and whole_model"]
-# Of the kernels' suite, what runs no others: a sanitizer slows each down a hundred times, and libraries have theirs.
+# Only our own kernels: a sanitizer slows each one down a hundred times, and libraries test theirs.
 SANITIZED = ["tests/tensorgrad/kernels/cuda", "-k", "not cudnn"]
-SANITIZER_LIMIT_S = 510  # of the nine minutes that a part may take
-_FOUND = 99  # compute-sanitizer's exit status where it found something
+SANITIZER_LIMIT_S = 510  # a part of benchmarks/gpu.sh may take nine minutes
+_FOUND = 99  # compute-sanitizer's exit status if it finds something
 
 
 class Outcomes:
-    """A pytest plugin: what became of each test, and what it recorded."""
+    """A pytest plugin that collects the outcome of each test, and what the test recorded."""
 
     def __init__(self) -> None:
         self.tests: dict[str, dict[str, Any]] = {}
@@ -52,7 +51,7 @@ class Outcomes:
 
 
 def sanitized(tool: str, arguments: list[str]) -> dict[str, Any]:
-    """The suite in a process under compute-sanitizer: its exit status and the end of what it said."""
+    """Run the suite in a process under compute-sanitizer: its exit status and the end of its output."""
     program = shutil.which("compute-sanitizer")
     if program is None:
         return {"skipped": "compute-sanitizer is not installed"}
@@ -75,7 +74,11 @@ def main() -> None:
     parser.add_argument("suite", choices=SUITES)
     parser.add_argument("--sanitizer", choices=("memcheck", "racecheck", "initcheck", "synccheck"))
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--small", action="store_true", help="for a rehearsal, which is always small")
+    parser.add_argument(
+        "--small",
+        action="store_true",
+        help="for benchmarks/gpu.sh: a rehearsal is always small",
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     is_rehearsal = options.device == "cpu"

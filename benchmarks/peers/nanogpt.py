@@ -1,12 +1,13 @@
-"""nanoGPT's character-level recipe for a CPU in PyTorch, written from its published settings: a peer to time.
+"""nanoGPT's character-level recipe for a CPU in PyTorch, written from its published settings.
 
-    python benchmarks/nanogpt.py tinyshakespeare.txt --target 1.886
+    python benchmarks/peers/nanogpt.py tinyshakespeare.txt --target 1.886
 
-The model of GPT-2 without biases and dropout (4 layers, 4 heads, width 128, context 64), batches of 12, AdamW with
-0.9, 0.99 and decay 0.1 of matrices, clipping at 1, learning rate 1e-3 with 100 steps of warm-up and a cosine to 1e-4
-at step 2000; every 250 steps the loss on 20 random batches of both parts of the text. Prints a line of JSON for each
-evaluation and stops at the first validation loss that is not above the target. Two things are faster than nanoGPT's
-own program: AdamW is PyTorch's fused one, and no checkpoint is written.
+The model is GPT-2's without biases and dropout: 4 layers, 4 heads, width 128, context 64. Batches have 12 sequences.
+AdamW has betas 0.9 and 0.99, a decay of 0.1 for matrices, and clips the gradients' norm at 1. The learning rate warms
+up over 100 steps to 1e-3, then follows a cosine to 1e-4 at step 2000. Every 250 steps it evaluates the loss on 20
+random batches of each part of the text and prints a line of JSON. It stops at the first validation loss that is at most
+the target. Two things make it faster than nanoGPT's own program: AdamW is PyTorch's fused one, and it writes no
+checkpoint.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def mean_loss(model: Model, part: Tensor) -> float:
 
 @torch.no_grad()
 def whole_loss(model: Model, part: Tensor) -> float:
-    """Of all the text in windows one after the other: not a part of the recipe, and after its time."""
+    """The mean loss over consecutive windows of the whole part: not in the recipe, and computed after its time."""
     count = (len(part) - 1) // CONTEXT
     ids, targets = (part[first : first + count * CONTEXT].view(count, CONTEXT) for first in (0, 1))
     losses = [(model(x, y).item(), len(x)) for x, y in zip(ids.split(64), targets.split(64), strict=True)]

@@ -1,13 +1,14 @@
-"""What array-api-tests is told about tensorgrad: a pytest plugin, loaded by array_api.py.
+"""A pytest plugin that tells array-api-tests how tensorgrad differs from what the suite expects.
 
 - There are no complex dtypes.
-- Operands are of one dtype: where the suite draws operands of dtypes that promote to each other, one dtype is drawn for
-  all of them. tensorgrad refuses the others on purpose (DTypeError). `result_type` and `can_cast`, which are about
-  dtypes and not operands, are tested with all pairs. The nan that test_nan_propagation puts into arrays, of the default
-  dtype, is converted to theirs first.
-- `conj`, which its reference for `vecdot` takes of real numbers too, is the identity there.
-- Two dtypes without a promotion promote to nothing, which is not `None`: NumPy's float64 equals that (test_can_cast).
-- Names that tensorgrad does not claim, each with its reason, are not tested.
+- Operands have one dtype. Where the suite draws operands of different dtypes that promote to each other, the plugin
+  draws one dtype for all of them: tensorgrad refuses mixed ones on purpose (DTypeError). `result_type` and `can_cast`
+  take dtypes instead of operands and are tested with all pairs. test_nan_propagation writes a nan of the default dtype
+  into its arrays; the plugin converts it to their dtype.
+- The suite's reference for `vecdot` calls `conj` on real numbers too; there it is the identity.
+- Two dtypes without a promotion must promote to something other than `None`: NumPy's float64 equals `None`
+  (test_can_cast).
+- Names that tensorgrad does not claim are not tested; NOT_CLAIMED gives the reason for each.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ NOT_CLAIMED = {
 
 
 def prepare() -> None:
-    """Import the suite's modules in an order that lets the above be set before tests are made of it."""
+    """Import the suite's modules one by one and change them before pytest makes tests of them."""
     os.environ["ARRAY_API_TESTS_SKIP_DTYPES"] = "complex64,complex128"
-    # Its module of dtypes takes the widest complex dtype, of none: its `max` is to have a default.
+    # dtype_helpers takes the `max` of the complex dtypes, and there are none: give it a `max` with a default.
     import array_api_tests
 
     name = "array_api_tests.dtype_helpers"
@@ -53,7 +54,7 @@ def prepare() -> None:
     table, nothing = helpers.promotion_table, object()
     table.get = lambda pair: table[pair] if pair in table else nothing  # noqa: SIM401
 
-    # Before the next change: result_type of all pairs.
+    # Import the tests of result_type before the next change: they keep all pairs of dtypes.
     import array_api_tests.test_data_type_functions
     from array_api_tests import _array_module, hypothesis_helpers
 
@@ -66,7 +67,7 @@ def prepare() -> None:
 
 
 def converting() -> Any:
-    """tensorgrad, but that `where` converts its second operand to the third's dtype."""
+    """tensorgrad with a `where` that converts its second operand to the third's dtype."""
     module: Any = types.ModuleType("tensorgrad")
     module.__getattr__ = lambda name: getattr(tensorgrad, name)
     module.where = lambda condition, x, y: tensorgrad.where(condition, x.astype(y.dtype), y)
@@ -74,7 +75,7 @@ def converting() -> Any:
 
 
 class Claims:
-    """Which names of the standard there are, and which of them a test is about."""
+    """The names in the standard, and the names that a test is about."""
 
     def __init__(self) -> None:
         from array_api_tests import stubs
@@ -90,10 +91,10 @@ class Claims:
         return {kind: sorted(names - NOT_CLAIMED.keys()) for kind, names in kinds.items()}
 
     def names(self, item: Any) -> set[str]:
-        """The names of the standard that the test's parameters, or else its own name, speak of."""
+        """The standard's names in a test's parameters or, if they have none, in its own name."""
         if item.path.name == "test_fft.py":
             return {"fft"}
-        if re.search(r"\b(real|imag)\(x|_conj$", item.nodeid):  # of complex numbers only
+        if re.search(r"\b(real|imag)\(x|_conj$", item.nodeid):  # for complex numbers only
             return {"complex64"}
         found = set()
         for value in getattr(item, "callspec", item).__dict__.get("params", {}).values():
@@ -155,5 +156,5 @@ class Plugin:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: Any) -> None:
-    prepare()  # the suite's conftest imports the rest
+    prepare()  # before the suite's conftest imports the rest
     early_config.pluginmanager.register(Plugin(), "tensorgrad-claims")

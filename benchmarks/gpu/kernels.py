@@ -1,12 +1,12 @@
-"""Each kernel of GPT-2 124M's step by itself: milliseconds, GB/s or TFLOP/s, and the share of the measured peak.
+"""Each kernel of GPT-2 124M's training step: milliseconds, GB/s or TFLOP/s, and the share of the measured peak.
 
-    python benchmarks/gpu_kernels.py                          # all sections
-    python benchmarks/gpu_kernels.py --sections gemm
-    python benchmarks/gpu_kernels.py --device cpu --small     # a rehearsal
+    python benchmarks/gpu/kernels.py                          # all sections
+    python benchmarks/gpu/kernels.py --sections gemm
+    python benchmarks/gpu/kernels.py --device cpu --small     # a rehearsal
 
-The sizes are those of a micro-batch of 16 sequences of 1024 tokens: large enough to fill the device and to leave
-its cache. The bytes are those that must move, each input read once and each output written once; the peak is a
-copy's, measured in the same run. Products and attention are counted in operations, against an 8192^3 product.
+The sizes are for a micro-batch of 16 sequences of 1024 tokens: large enough to fill the device and to leave its cache.
+The bytes count each input read once and each output written once; their peak is the bandwidth of a copy, measured in
+the same run. For products and attention the operations count; their peak is an 8192^3 product.
 
 A section is a function that yields cases; SECTIONS lists them.
 """
@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.gpu_machine import Machine, arguments, check_fast
 from tensorgrad.array import device_of, to_device
+from benchmarks.gpu.machine import Machine, arguments, check_fast
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.kernels.attending import Attending
@@ -38,7 +39,7 @@ from tensorgrad.sorted_ids import SortedIds
 
 @dataclass(frozen=True)
 class Case:
-    """One call, and what it has to do at least: bytes to move, or operations."""
+    """One call, and the least that it must do: bytes to move, or operations."""
 
     name: str
     work: Callable[[], Any]
@@ -48,7 +49,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Sizes:
-    """GPT-2's, in the letters of `gpt/__init__.py`."""
+    """The sizes of GPT-2 124M, with the letters of `gpt/__init__.py`."""
 
     B: int = 16
     T: int = 1024
@@ -83,7 +84,7 @@ def activations(machine: Machine, s: Sizes) -> Iterator[Case]:
     kernels, size = kernels_for(x), x.nbytes
     yield Case("gelu_tanh", lambda: kernels.gelu(x, "tanh"), 2 * size)
     yield Case("gelu_tanh_gradient", lambda: kernels.gelu_gradient(g, x, "tanh"), 3 * size)
-    # As in an MLP: over g, with the activation again.
+    # As in an MLP's backward: the gradient is written over g, and the activation is computed again.
     yield Case(
         "gelu_tanh_gradient and gelu_tanh",
         lambda: kernels.mlp_activation_gradient(g, x, "gelu_tanh", False, False),
@@ -128,7 +129,7 @@ def loss(machine: Machine, s: Sizes) -> Iterator[Case]:
 
 
 def embedding(machine: Machine, s: Sizes) -> Iterator[Case]:
-    # Ids as frequent as a text's are: the n-th most frequent one has a share of about 1 / n.
+    # Ids with the frequencies of text: the n-th most frequent has a share of about 1 / n.
     shares = 1 / np.arange(1, s.V + 1)
     host = machine.random.choice(s.V, s.N, p=shares / shares.sum())
     ids = SortedIds.of(host).to(machine.device)
@@ -163,11 +164,11 @@ def optimizer(machine: Machine, s: Sizes) -> Iterator[Case]:
 
 
 def products(machine: Machine, s: Sizes) -> Iterator[Case]:
-    """Every product of a block and the head at 64 samples, plain and as `linear` asks for it, beside PyTorch's.
+    """Every product of a block and of the head at 64 sequences, plain and as `linear` computes it, beside PyTorch's.
 
-    Y = X W^T (+ bias), dX = dY W, dW = dY^T X (added in float32, with the sums that are the bias's gradient); and with
-    GELU or its gradient, where those are parts of products, to compare with the kernels of their own; biases and sums
-    by our own kernels as well, which do what the library does not.
+    Y = X W^T (+ bias), dX = dY W, dW = dY^T X. "added": into a float32 buffer; "sums": the bias's gradient comes with
+    the product. Where the library can make GELU or its gradient a part of a product, that is measured too. "own" bias
+    and sums come from our kernels, which serve where the library has neither.
     """
     rows = (1 if machine.is_small else 4) * s.N
     torch = _torch(machine)
@@ -216,7 +217,7 @@ def products(machine: Machine, s: Sizes) -> Iterator[Case]:
 
 
 def _torch(machine: Machine) -> Any:
-    """PyTorch, where it is installed and computes on the same device."""
+    """PyTorch, if it is installed and can use the same device; else None."""
     if not importlib.util.find_spec("torch"):
         return None
     import torch
@@ -225,10 +226,10 @@ def _torch(machine: Machine) -> Any:
 
 
 def attention(machine: Machine, s: Sizes) -> Iterator[Case]:
-    """Causal attention of a whole batch, 64 sequences: queries, keys and values are views of one (B, T, 3, H, D).
+    """Causal attention of 64 sequences; queries, keys and values are views of one array (B, T, 3, H, D).
 
-    By what the model uses, then by each provider: cuDNN with a backward that adds in a fixed order and with one that
-    does not, and our own kernel, which always does.
+    First by the provider that the model uses, then by each one: cuDNN with a backward that adds in a fixed order, cuDNN
+    with one that does not, and our own kernel, whose order is always fixed.
     """
     D, B = s.C // s.H, 4 * s.B
     qkv = machine.normal(B, s.T, 3, s.H, D)
