@@ -119,7 +119,7 @@ class Race:
         return found
 
     def run(self, names: list[str], rounds: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The names and results of those that ran to the end, after `rounds` turns of each."""
+        """Give each contestant `rounds` turns: the names and results of the contestants that ran to the end."""
         contestants = {name: Contestant(name, self.workload, self.threads) for name in names if name in self.agreement}
         turns: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
         for name, contestant in contestants.items():

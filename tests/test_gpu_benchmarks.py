@@ -18,7 +18,6 @@ from benchmarks.gpu.machine import check_fast
 from benchmarks.record import ROOT
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import providers
-from tensorgrad.kernels.cuda import providers
 from tests import gpu_suites
 
 REHEARSAL = ["--device", "cpu", "--small", "--results"]

@@ -19,10 +19,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import tensorgrad as tg
-from benchmarks.gpu_machine import Machine, arguments
-from gpt.train.cuda_graph import GraphStep
 from benchmarks.gpu.machine import Machine, arguments
-from gpt.graph import GraphStep
+from gpt.train.cuda_graph import GraphStep
 from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.kernels.attending import Attending
 

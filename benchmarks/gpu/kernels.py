@@ -25,9 +25,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from benchmarks.gpu_machine import Machine, arguments, check_fast
-from tensorgrad.array import device_of, to_device
 from benchmarks.gpu.machine import Machine, arguments, check_fast
+from tensorgrad.array import device_of, to_device
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import gemm, kernels_for
 from tensorgrad.kernels.attending import Attending
@@ -238,7 +237,7 @@ def attention(machine: Machine, s: Sizes) -> Iterator[Case]:
     kernels, scale = kernels_for(qkv), D**-0.5
     attending = Attending(is_causal=True, scale=scale)
     out, logsumexp = kernels.attention(q, k, v, attending)
-    flops = 2 * B * s.H * s.T * s.T * D  # two products of T x T x D, half of each masked
+    flops = 2 * B * s.H * s.T * s.T * D  # two products of T x T x D, and the mask takes half of each
     yield Case("forward", lambda: kernels.attention(q, k, v, attending), flops=flops)
     yield Case(
         "backward",
@@ -271,7 +270,7 @@ def attention(machine: Machine, s: Sizes) -> Iterator[Case]:
 
 
 def attention_providers(machine: Machine) -> Iterator[tuple[str, Any]]:
-    """Each provider that works here."""
+    """Each provider that works on this machine."""
     if not machine.is_gpu:
         return
     try:

@@ -69,7 +69,7 @@ class Machine:
         return name.decode() if isinstance(name, bytes) else str(name)
 
     def normal(self, *shape: int, dtype: Any = None, scale: float = 1.0) -> Array:
-        """Normal random numbers; beyond 16 million they repeat. Zeros would be faster: a device saves power on them."""
+        """Normal random numbers, which repeat after 16 million; a device would compute faster with zeros."""
         size = math.prod(shape)
         block = to_device(self.random.standard_normal(min(size, 1 << 24), np.float32) * np.float32(scale), self.device)
         found = module_of(block).empty(size, dtype or self.dtype)
