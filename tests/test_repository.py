@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import glob
 import re
 import subprocess
 import sys
@@ -195,9 +196,18 @@ def test_importing_a_package_imports_nothing_heavy(package):
 
 
 def test_the_wheel_has_every_package():
-    declared = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    present = {name_of(path) for path in SOURCES if path.name == "__init__.py"}
-    assert declared == present
+    """setuptools finds every folder with Python files, and the package data covers every other file."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert declared["packages"]["find"] == {"include": ["tensorgrad*", "gpt*"], "namespaces": False}
+    for folder in {path.parent for path in SOURCES}:
+        while folder != ROOT:  # without one of these files setuptools leaves the whole folder out
+            assert (folder / "__init__.py").exists(), folder
+            folder = folder.parent
+    for package, patterns in declared["package-data"].items():
+        found = {path for pattern in patterns for path in glob.glob(f"{ROOT / package}/{pattern}", recursive=True)}
+        for path in (ROOT / package).rglob("*"):
+            is_source = path.is_dir() or path.suffix == ".py" or path.parent.name == "__pycache__"
+            assert is_source or str(path) in found, path
 
 
 def test_readme_and_ci_agree_on_the_test_command():
