@@ -13,7 +13,7 @@ from math import e, inf, nan, pi
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from tensorgrad import creation, info, linalg, ops, transforms, tree
+from tensorgrad import creation, errors, info, linalg, ops, transforms, tree
 from tensorgrad.backward import grad
 from tensorgrad.check import check_grads
 from tensorgrad.cotangent import Scatter

@@ -13,7 +13,7 @@ import numpy as np
 
 from tensorgrad import array as arrays
 from tensorgrad import writes
-from tensorgrad.arguments import as_flag, check_function
+from tensorgrad.arguments import as_array, as_flag, check_function
 from tensorgrad.array import Array
 from tensorgrad.dtype import DType, DTypeLike
 from tensorgrad.errors import ArgumentError, DeviceError, DTypeError, GraphError, ShapeError, shown

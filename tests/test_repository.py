@@ -70,16 +70,7 @@ def imports_of(path: Path) -> Iterator[Import]:
 
 
 MODULES = {name_of(path) for path in SOURCES}
-# Until kernels take key arrays, and gpt's files lie in their folders.
-MOVING = {name for name in MODULES if re.fullmatch(r"gpt\.\w+", name) and not (ROOT / "gpt" / "data").is_dir()}
-MOVING |= {"tensorgrad.philox"}
-IMPORTS = [
-    found
-    for path in SOURCES
-    for found in imports_of(path)
-    if not {found.source, found.target} & MOVING
-    and not (found.source.startswith("tensorgrad.kernels") and found.target == "tensorgrad.random")
-]
+IMPORTS = [found for path in SOURCES for found in imports_of(path)]
 
 # The rooms of both packages, the lowest floor first: modules, and folders with all that is in them. A room imports from
 # lower floors and from itself, inside functions too.
@@ -125,7 +116,7 @@ def room_of(module: str) -> str:
 
 
 def test_every_module_has_a_room():
-    assert {name for name in MODULES - MOVING if room_of(name) in ("tensorgrad", "gpt")} == {"tensorgrad", "gpt"}
+    assert {name for name in MODULES if room_of(name) in ("tensorgrad", "gpt")} == {"tensorgrad", "gpt"}
 
 
 def test_imports_lead_down():

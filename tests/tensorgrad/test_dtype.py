@@ -8,7 +8,6 @@ import pytest
 import tensorgrad as tg
 from tensorgrad.dtype import accumulation_dtype, as_dtype, is_float
 from tests.tensorgrad.tolerances import TOLERANCES
-from tests.tensorgrad.tolerance import tolerance
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tensorgrad.errors import ArgumentError, DTypeError, LinAlgError, ShapeError
 from tensorgrad.kernels import gemm
 from tensorgrad.kernels.bfloat16 import is_bfloat16, to_float32
 from tensorgrad.ops.broadcast import sum
-from tensorgrad.ops.common import check_devices, float_operand, operand, shape_of
+from tensorgrad.ops.common import check_devices, float_operand, operand, operands, shape_of
 from tensorgrad.ops.elementwise import astype
 from tensorgrad.tape import data
 from tensorgrad.tensor import Tensor

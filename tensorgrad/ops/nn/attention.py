@@ -112,8 +112,8 @@ def self_attention(
     q, k, v = unpacked(heads_BJTD, num_heads)
     qk_BJTD = heads_BJTD[:, :num_turned]
     if qk_norm_eps is not None:
-        qk_norm_eps, ones_D = as_number(op, "qk_norm_eps", qk_norm_eps), module_of(a).ones(a.shape[-1], a.dtype)
-        normal_RD, rstd_R1 = kernels.rms_norm(_rows(a[:, :, :num_turned]), ones_D, qk_norm_eps)
+        qk_norm_eps = as_number(op, "qk_norm_eps", qk_norm_eps)
+        normal_RD, rstd_R1 = kernels.rms_norm(_rows(a[:, :, :num_turned]), None, qk_norm_eps)
         qk_BJTD = normal_RD.reshape(*a.shape[:2], num_turned, a.shape[3]).transpose(0, 2, 1, 3)
     if rotation is not None:
         cos, sin = rotation = _tables(op, heads_BJTD, *_pair(op, rotation))
@@ -136,7 +136,7 @@ def self_attention(
             kernels.rope(part, cos, -sin, part)
         if qk_norm_eps is not None:
             rows_RD, dqk = _rows(a[:, :, :num_turned]), dqkv[:, :, :num_turned]
-            dqk[...] = kernels.rms_norm_gradient(_rows(dqk), rows_RD, ones_D, rstd_R1)[0].reshape(dqk.shape)
+            dqk[...] = kernels.rms_norm_gradient(_rows(dqk), rows_RD, None, rstd_R1)[0].reshape(dqk.shape)
         return dqkv
 
     return record(out.transpose(0, 2, 1, 3), (qkv, vjp))

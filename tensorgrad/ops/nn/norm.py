@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tensorgrad.arguments import as_integer, as_number, as_shape
-from tensorgrad.array import Array, module_of
+from tensorgrad.array import Array
 from tensorgrad.cotangent import Request
 from tensorgrad.dtype import finfo
 from tensorgrad.errors import ShapeError

@@ -19,7 +19,6 @@ from tensorgrad.kernels.reference.attention import QUERY_BLOCK
 from tensorgrad.kernels.threads import threads
 from tensorgrad.random import RowKeys, as_pairs
 from tests.tensorgrad.tolerances import TOLERANCES
-from tests.tensorgrad.tolerance import tolerance
 
 BLOCK = blocks.BLOCK_ELEMENTS
 # (rows, width): one, none, a few; more rows than a block, ragged; rows wider than a block; one column.

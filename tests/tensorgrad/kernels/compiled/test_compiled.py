@@ -17,7 +17,6 @@ from tensorgrad.kernels.packing import is_side_by_side
 from tensorgrad.kernels.threads import threads
 from tensorgrad.random import Key, RowKeys, as_pairs
 from tests.tensorgrad.tolerances import TOLERANCES
-from tests.tensorgrad.tolerance import tolerance
 
 compiled = pytest.importorskip("tensorgrad.kernels.compiled", exc_type=ImportError)
 vector = pytest.importorskip("tensorgrad.kernels.compiled.vector", exc_type=ImportError)

@@ -17,8 +17,7 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.kernels import providers, reference
-from tensorgrad.kernels.gemm import cublaslt, cuda
-from tensorgrad.kernels.cuda import providers
+from tensorgrad.kernels.gemm import cublaslt, cuda, plan
 from tensorgrad.kernels.gemm.plan import product_of
 from tests.cupy_stand_in.cublaslt import EPILOGUES, Binding, standing_in
 from tests.cupy_stand_in.kernels import choosing_anew

@@ -23,7 +23,6 @@ from tensorgrad.random import Key, RowKeys, as_pairs
 from tests.cuda_shim import Shim, is_available
 from tests.tensorgrad.kernels.cuda.attention.inputs import attention_inputs, exact, memory_of_nan, rounded
 from tests.tensorgrad.tolerances import TOLERANCES
-from tests.tensorgrad.tolerance import tolerance
 
 pytestmark = pytest.mark.skipif(not is_available(), reason="needs g++")
 
