@@ -74,16 +74,14 @@ def by_backward(f: Function, point: Sequence[Array], weights: Array) -> Derivati
 def by_differences(f: Function, point: Sequence[Array], weights: Array) -> tuple[Array, Array]:
     """The Jacobian of f, from its values, and the Hessian of sum(f * weights), from its gradients."""
 
-    def value(*xs: Array) -> Array:
-        return flattened([f(*map(leaf, xs))])
-
-    def gradient(*xs: Array) -> Array:
+    def value_and_gradient(*xs: Array) -> Array:
         leaves = [leaf(x) for x in xs]
-        return flattened(grad(f(*leaves), leaves, Tensor(weights)))
+        out = f(*leaves)
+        return np.concatenate([flattened([out]), flattened(grad(out, leaves, Tensor(weights)))])
 
     size = sum(x.size for x in point)
-    jacobian = _columns(value, point)
-    return np.reshape(jacobian, (size, weights.size)).T, np.reshape(_columns(gradient, point), (size, size))
+    columns = np.reshape(_columns(value_and_gradient, point), (size, weights.size + size))
+    return columns[:, : weights.size].T, columns[:, weights.size :]
 
 
 def _columns(f: Function, point: Sequence[Array]) -> list[Array]:

@@ -6,21 +6,26 @@ import numpy as np
 import pytest
 
 from tensorgrad.array import to_device
-from tensorgrad.dtype import as_dtype
+from tensorgrad.dtype import DType, as_dtype
 from tensorgrad.errors import DTypeError
 from tensorgrad.tape import leaf
 from tensorgrad.verify import certify, checks
 from tensorgrad.verify.case import Case, draw
 from tensorgrad.verify.cases import CASES
 from tensorgrad.verify.certificate import functions
-from tensorgrad.verify.checks import devices
+from tensorgrad.verify.checks import devices, dtypes
 from tensorgrad.verify.derivatives import along
 from tensorgrad.verify.memory_layouts import LAYOUTS
+from tests.tensorgrad.each import each, each_case
 
 # Relative and absolute tolerance of values and derivatives against the CPU's in the same dtype.
 NEAR = {"float64": (1e-7, 1e-9), "float32": (1e-3, 1e-4), "float16": (0.1, 0.05), "bfloat16": (0.5, 0.3)}
 
-CERTIFIED_CASES = 8  # at most, per function, evenly spread: all would take twice as long
+CERTIFIED_CASES = 8  # of each function at most, spread over its cases: all of them take twice as long
+
+
+def cases_of(name: str) -> list[Case]:
+    return [case for case in CASES if case.op == name]
 
 
 def compare_devices(case: Case, dtype: str, layout: str) -> None:
@@ -44,32 +49,35 @@ def compare_devices(case: Case, dtype: str, layout: str) -> None:
 
 @pytest.mark.parametrize("name", functions())
 def test_each_function_is_the_same_on_a_device(name, cupy):
-    for case in (case for case in CASES if case.op == name):
-        compare_devices(case, "float64", "transposed")
+    each_case(lambda case: compare_devices(case, "float64", "transposed"), cases_of(name))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("name", functions())
-def test_each_function_is_the_same_in_narrow_dtypes(name, dtype, cupy):
-    if dtype == "bfloat16":
-        pytest.importorskip("ml_dtypes")
-    case = next(case for case in CASES if case.op == name)
-    try:
-        case.f(*(leaf(x.astype(as_dtype(dtype))) for x in case.inputs()))
-    except DTypeError:
-        assert dtype != "float32"  # not every function has the narrowest
-        return
-    compare_devices(case, dtype, "contiguous")
+def test_each_function_is_the_same_in_narrow_dtypes(name, cupy):
+    """The function's first case in each narrow dtype that the function takes and that NumPy has here."""
+    case = cases_of(name)[0]
+
+    def check(dtype: DType) -> None:
+        try:
+            case.f(*(leaf(x.astype(dtype)) for x in case.inputs()))
+        except DTypeError:
+            assert dtype != "float32"  # not every function has the narrowest
+        else:
+            compare_devices(case, dtype.name, "contiguous")
+
+    each(check, ((dtype.name, dtype) for dtype in dtypes() if dtype != "float64"))
 
 
 @pytest.mark.untraced
 @pytest.mark.parametrize("name", functions())
-def test_the_certificate_holds_on_a_device(name, cupy, monkeypatch):
-    """Every derivative against differences, for a part of each function's cases, in one layout and dtype."""
+def test_the_certificate_s_derivatives_hold_on_a_device(name, cupy, monkeypatch):
+    """Every derivative is the CPU's, which differences certify: some cases of each function, in one layout and dtype."""
+    truth = checks._truth
+    monkeypatch.setattr(checks, "_truth", lambda case, lay, has_ties: truth(case, lay, has_ties=True))
     monkeypatch.setattr(checks, "devices", lambda: ["cuda"])
     monkeypatch.setattr(checks, "dtypes", lambda: [as_dtype("float64")])
     monkeypatch.setattr(checks, "LAYOUTS", {"strided": LAYOUTS["strided"]})
-    cases = [case for case in CASES if case.op == name]
+    cases = cases_of(name)
     found = checks.examine(name, cases[:: -(-len(cases) // CERTIFIED_CASES)])
     assert found.cases
     assert found.worst or not cases[0].is_differentiable
