@@ -12,36 +12,41 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad import errors
-from tests.tensorgrad.wrong_programs import WRONG
+from tests.tensorgrad.each import each
+from tests.tensorgrad.wrong_programs import WRONG, Program
 
 FORM = re.compile(r"^[\w. ]+: .*expected .+, (got|but) .+: .+")
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_program_gets_a_clear_error(name: str) -> None:
-    program, kind, message = WRONG[name]
+def clear_error(program: Program) -> None:
+    call, kind, message = program
     with pytest.raises(kind, match=message) as caught:
-        program()
+        call()
     assert isinstance(caught.value, tg.TensorgradError)
     text = str(caught.value)
     assert "\n" not in text
     assert FORM.match(text), text
 
 
+def test_a_wrong_program_gets_a_clear_error() -> None:
+    each(clear_error, WRONG.items())
+
+
+OF_SHAPES = {name: program for name, program in WRONG.items() if program[1] in (tg.ShapeError, tg.DTypeError)}
 # What only values tell, or memory.
 VALUES_DECIDE = {"int ** -1", "ones too large", "zeros too large"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [n for n, (_, kind, _) in WRONG.items() if kind in (tg.ShapeError, tg.DTypeError) and n not in VALUES_DECIDE],
-)
-def test_the_same_error_comes_where_there_is_no_data(name: str) -> None:
-    program, kind, message = WRONG[name]
+def same_error_without_data(program: Program) -> None:
+    call, kind, message = program
     with tg.abstract(), pytest.raises((kind, tg.NoValueError)) as caught:
-        program()
+        call()
     if isinstance(caught.value, kind):
-        assert re.search(message, str(caught.value))
+        assert re.search(message, str(caught.value)), caught.value
+
+
+def test_the_same_error_comes_where_there_is_no_data() -> None:
+    each(same_error_without_data, ((name, p) for name, p in OF_SHAPES.items() if name not in VALUES_DECIDE))
 
 
 def test_nothing_is_written_by_a_wrong_write() -> None:
@@ -111,14 +116,16 @@ def test_errors_are_the_built_in_kinds_that_numpy_users_catch() -> None:
     assert issubclass(tg.LinAlgError, np.linalg.LinAlgError)
 
 
-@pytest.mark.parametrize("name", [n for n, (_, kind, _) in WRONG.items() if kind in (tg.ShapeError, tg.DTypeError)])
-def test_no_half_made_state_is_left(name: str) -> None:
-    with pytest.raises(tg.TensorgradError):
-        WRONG[name][0]()
-    assert tg.is_recording()
-    x = tg.ones((2,), dtype="float64", requires_grad=True)
-    (x * x).sum().backward()
-    np.testing.assert_array_equal(x.grad.numpy(), [2.0, 2.0])
+def test_no_half_made_state_is_left() -> None:
+    def check(program: Program) -> None:
+        with pytest.raises(tg.TensorgradError):
+            program[0]()
+        assert tg.is_recording()
+        x = tg.ones((2,), dtype="float64", requires_grad=True)
+        (x * x).sum().backward()
+        np.testing.assert_array_equal(x.grad.numpy(), [2.0, 2.0])
+
+    each(check, OF_SHAPES.items())
 
 
 def test_a_non_finite_error_knows_where_it_was_made() -> None:

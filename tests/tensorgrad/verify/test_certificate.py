@@ -1,4 +1,4 @@
-"""The certificate holds, function by function; and it says so, or not, in its last line."""
+"""The certificate: which functions it has, and what it prints. That it holds is in the files test_certificate_of_*."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import sys
 import pytest
 
 import tensorgrad as tg
-from tensorgrad.verify import certificate, certify, certify_function, functions
+from tensorgrad.verify import cases, certificate, certify, functions
 from tensorgrad.verify.cases import CASES
-from tensorgrad.verify.findings import DERIVATIVES, LIMITS, Findings
-
-
-@pytest.mark.untraced
-@pytest.mark.parametrize("name", functions())
-def test_values_and_derivatives(name: str) -> None:
-    found = certify_function(name)
-    assert not found.failures, "\n".join(found.failures[:5])
-    differentiable = any(case.is_differentiable for case in CASES if case.op == name)
-    assert set(DERIVATIVES) <= set(found.worst) if differentiable else set(found.worst) == {"constant"}
+from tensorgrad.verify.findings import LIMITS, Findings
+from tests.tensorgrad.verify import test_certificate_of_arrays, test_certificate_of_matrices, test_certificate_of_nn
 
 
 def test_every_public_function_is_in_it_and_no_other() -> None:
-    assert set(tg.ops.__all__) | set(tg.transforms.__all__) | {"grad"} == set(functions())
-    assert {case.op for case in CASES} == set(functions())
+    public = set(tg.ops.__all__) | set(tg.transforms.__all__) | {"grad"}
+    assert public == set(functions())
+    with_cases = {case.op for case in CASES}
+    assert not public - with_cases, f"{sorted(public - with_cases)}: add cases to tensorgrad/verify/cases"
+    assert not with_cases - public, f"{sorted(with_cases - public)}: cases of no public function"
+
+
+def test_every_part_of_the_cases_is_certified_by_one_file() -> None:
+    certified = [*test_certificate_of_arrays.PARTS, *test_certificate_of_matrices.PARTS, *test_certificate_of_nn.PARTS]
+    assert sorted(part.__name__ for part in certified) == sorted(part.__name__ for part in cases.PARTS)
 
 
 def test_the_table_and_the_last_line() -> None:

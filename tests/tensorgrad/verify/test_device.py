@@ -71,7 +71,7 @@ def test_each_function_is_the_same_in_narrow_dtypes(name, cupy):
 @pytest.mark.untraced
 @pytest.mark.parametrize("name", functions())
 def test_the_certificate_s_derivatives_hold_on_a_device(name, cupy, monkeypatch):
-    """Every derivative is the CPU's, which differences certify: some cases of each function, in one layout and dtype."""
+    """Every derivative is the CPU's, which differences certify: some of a function's cases, in one layout and dtype."""
     truth = checks._truth
     monkeypatch.setattr(checks, "_truth", lambda case, lay, has_ties: truth(case, lay, has_ties=True))
     monkeypatch.setattr(checks, "devices", lambda: ["cuda"])
