@@ -50,7 +50,16 @@ class Node:
     """
 
     __slots__ = (
-        *("__weakref__", "dtype", "grad", "grad_place", "hooks", "output", "parents", "serial", "shape", "vjps"),
+        "__weakref__",
+        "dtype",
+        "grad",
+        "grad_place",
+        "hooks",
+        "output",
+        "parents",
+        "serial",
+        "shape",
+        "vjps",
     )
 
     def __init__(self, parents: Sequence[Node], vjps: Any, out: Array, output: Array | None = None) -> None:

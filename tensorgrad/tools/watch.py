@@ -48,8 +48,19 @@ class Call:
     """A call of an op, a backward's step through a node, or its sum of two cotangents of a node."""
 
     __slots__ = (
-        *("arguments", "began", "caller", "ended", "frame", "is_sum", "name", "node", "notes", "options", "site"),
-        *("vjp_codes", "watchers"),
+        "arguments",
+        "began",
+        "caller",
+        "ended",
+        "frame",
+        "is_sum",
+        "name",
+        "node",
+        "notes",
+        "options",
+        "site",
+        "vjp_codes",
+        "watchers",
     )
 
     def __init__(self, name: str, frame: types.FrameType, caller: Call | None) -> None:
