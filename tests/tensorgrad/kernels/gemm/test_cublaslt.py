@@ -183,13 +183,12 @@ def test_the_fastest_algorithm_is_timed_once_and_remembered(binding: Binding, tm
         assert len(binding.algorithms) == 10
 
 
-def test_the_library_is_told_how_operands_are_aligned_and_asked_for_32_algorithms(
-    binding: Binding, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(plan, "_MAX_ALIGNMENT", 256)
+def test_the_library_is_told_how_operands_are_aligned_and_asked_for_32_algorithms(binding: Binding) -> None:
     x, y, out = (at_alignment(16, multiple).reshape(4, 4) for multiple in (256, 64, 16))
     binding.num_proposals = 32
-    product(x, y, out)
+    with pytest.MonkeyPatch.context() as patch:  # undone before the binding's own patch of the same name
+        patch.setattr(plan, "_MAX_ALIGNMENT", 256)
+        product(x, y, out)
     assert [binding.preference[attribute] for attribute in (5, 6, 7, 8)] == [64, 256, 16, 16]  # A is y
     assert len(set(binding.algorithms)) == 32
 

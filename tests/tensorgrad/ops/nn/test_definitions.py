@@ -12,16 +12,19 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad.kernels import gemm
+from tensorgrad.kernels.attending import Attending
 from tensorgrad.ops.nn.activation import gelu_definition, silu_definition, swiglu_definition
 from tensorgrad.ops.nn.attention import attention_definition, rope_definition, self_attention_definition
 from tensorgrad.ops.nn.cross_entropy import cross_entropy_definition
 from tensorgrad.ops.nn.mlp import ACTIVATIONS, mlp_definition
 from tensorgrad.ops.nn.norm import layer_norm_definition, rms_norm_definition
 from tensorgrad.ops.nn.softmax import log_softmax_definition, softmax_definition
+from tensorgrad.random import as_pairs
 
 WEIGHT = np.array([0.5, 2.0, 1.0, 0.3, 0.0])
 IDS = np.array([[1, -100, 4], [0, 2, 2]])
 COS, SIN = np.cos(np.arange(6.0).reshape(3, 2)), np.sin(np.arange(6.0).reshape(3, 2))
+DROPPING = Attending(is_causal=False, scale=2**-0.5, dropout=(as_pairs(tg.Key(1), "cpu"), 0.3))
 MASK = np.tril(np.ones((3, 4), bool), 1)[None, None]
 
 PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[tuple[int, ...], ...]]] = {
@@ -71,37 +74,37 @@ PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[tuple[int, 
     "rope": (lambda x: tg.rope(x, COS, SIN), lambda x: rope_definition(x, COS, SIN), ((2, 3, 4),)),
     "attention": (
         lambda *xs: tg.scaled_dot_product_attention(*xs, mask=MASK, is_causal=True, scale=0.4),
-        lambda *xs: attention_definition(*xs, MASK, True, 0.4),
+        lambda *xs: attention_definition(*xs, MASK, Attending(is_causal=True, scale=0.4)),
         ((2, 4, 3, 2), (2, 2, 4, 2), (2, 2, 4, 3)),
     ),
     "self attention": (
         lambda x: tg.self_attention(x, num_heads=2, is_causal=True),
-        lambda x: self_attention_definition(x, 2, True, 2**-0.5, None, None, None),
+        lambda x: self_attention_definition(x, 2, None, None, Attending(is_causal=True, scale=2**-0.5)),
         ((2, 3, 4, 2),),
     ),
     "self attention, turned": (
         lambda x: tg.self_attention(x, num_heads=2, is_causal=True, rotation=(COS, SIN)),
-        lambda x: self_attention_definition(x, 2, True, 0.5, None, (COS, SIN), None),
+        lambda x: self_attention_definition(x, 2, None, (COS, SIN), Attending(is_causal=True, scale=0.5)),
         ((2, 3, 4, 4),),
     ),
     "self attention, normalised": (
         lambda x: tg.self_attention(x, num_heads=2, is_causal=True, qk_norm_eps=0.1),
-        lambda x: self_attention_definition(x, 2, True, 0.5, 0.1, None, None),
+        lambda x: self_attention_definition(x, 2, 0.1, None, Attending(is_causal=True, scale=0.5)),
         ((2, 3, 4, 4),),
     ),
     "self attention, normalised and turned": (
         lambda x: tg.self_attention(x, num_heads=2, is_causal=True, qk_norm_eps=0.1, rotation=(COS, SIN)),
-        lambda x: self_attention_definition(x, 2, True, 0.5, 0.1, (COS, SIN), None),
+        lambda x: self_attention_definition(x, 2, 0.1, (COS, SIN), Attending(is_causal=True, scale=0.5)),
         ((2, 3, 4, 4),),
     ),
     "self attention dropout": (
         lambda x: tg.self_attention(x, num_heads=2, dropout_rate=0.3, key=tg.Key(1)),
-        lambda x: self_attention_definition(x, 2, False, 2**-0.5, None, None, (tg.Key(1), 0.3)),
+        lambda x: self_attention_definition(x, 2, None, None, DROPPING),
         ((2, 3, 4, 2),),
     ),
     "attention dropout": (
         lambda *xs: tg.scaled_dot_product_attention(*xs, mask=MASK, dropout_rate=0.3, key=tg.Key(1)),
-        lambda *xs: attention_definition(*xs, MASK, False, 2**-0.5, (tg.Key(1), 0.3)),
+        lambda *xs: attention_definition(*xs, MASK, DROPPING),
         ((2, 4, 3, 2), (2, 2, 4, 2), (2, 2, 4, 3)),
     ),
 }
