@@ -13,9 +13,7 @@ import pytest
 import tensorgrad as tg
 from tensorgrad import errors
 from tests.tensorgrad.each import each
-from tests.tensorgrad.wrong_programs import WRONG, Program
-
-FORM = re.compile(r"^[\w. ]+: .*expected .+, (got|but) .+: .+")
+from tests.tensorgrad.wrong_programs import FORM, WRONG, Program
 
 
 def clear_error(program: Program) -> None:

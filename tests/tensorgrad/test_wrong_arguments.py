@@ -6,6 +6,7 @@ was expected; and what comes out without an error is a tensor like any other, wi
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import traceback
@@ -18,7 +19,9 @@ import pytest
 
 import tensorgrad as tg
 from tensorgrad import array
+from tests.tensorgrad.each import each
 from tests.tensorgrad.right_calls import WRONG, Call, public_functions, right_call
+from tests.tensorgrad.wrong_programs import FORM
 
 FUNCTIONS = public_functions()
 SELF_FIRST = ("Tensor.", "Key.")
@@ -81,6 +84,12 @@ def places(name: str) -> Iterator[int | str]:
             yield place
 
 
+def spoiled(call: Call, place: int | str, label: str) -> Call:
+    """The call with a wrong value in one place, of the shape of the tensor there if it is one."""
+    before = call[1][place] if isinstance(place, str) else call[0][place]
+    return replaced(call, place, WRONG[label](before.shape if isinstance(before, tg.Tensor) else (2, 3)))
+
+
 def replaced(call: Call, place: int | str, value: Any) -> Call:
     args, keywords = call
     if isinstance(place, str):
@@ -99,12 +108,68 @@ def test_a_wrong_argument_gets_an_error_of_the_library(name: str) -> None:
     f = FUNCTIONS[name]
     for place in places(name):
         for label in WRONG:
-            problem = outcome(f, *replaced(right_call(name, f), place, WRONG[label]()))
+            problem = outcome(f, *spoiled(right_call(name, f), place, label))
             if problem is not None:
                 try:
                     check_error(problem)
                 except AssertionError as failed:
                     raise AssertionError(f"{name}, {label} as argument {place}: {problem!r}") from failed
+
+
+# Values of WRONG that are no tensor anywhere.
+NO_TENSOR = (
+    *("None", "text", "bytes", "an object", "a type", "a function", "a set", "a dict", "a list", "a tuple", "complex"),
+    *("complex array", "text array", "object array", "date array", "structured array", "NumPy complex"),
+)
+
+
+# Functions that ask another one, which names itself.
+ASKED = {"unique_counts": "unique_all", "unique_inverse": "unique_all"}
+
+
+def tensors(op: str) -> list[int]:
+    """The positions of the right call's tensors that the op cannot do without."""
+    args, _ = right_call(op, FUNCTIONS[op])
+    parameters = inspect.signature(FUNCTIONS[op]).parameters.values()
+    is_needed = [p.default is p.empty for p in parameters for _ in (args if p.kind is p.VAR_POSITIONAL else [0])]
+    return [i for i, (x, needed) in enumerate(zip(args, is_needed, strict=False)) if needed and type(x) is tg.Tensor]
+
+
+def refused(op: str, place: int, label: str) -> str:
+    """The message of the DTypeError that the op, by name, has for a wrong value."""
+    args, keywords = spoiled(right_call(op, FUNCTIONS[op]), place, label)
+    with pytest.raises(tg.DTypeError) as caught:
+        FUNCTIONS[op](*args, **keywords)
+    text = str(caught.value)
+    assert text.startswith(f"{ASKED.get(op, op)}: expected "), text
+    assert FORM.match(text), text
+    return text
+
+
+@pytest.mark.parametrize("op", tg.ops.__all__)
+def test_what_is_no_tensor_is_refused_by_name(op: str) -> None:
+    def check(item: tuple[int, str]) -> None:
+        refused(op, *item)
+
+    each(
+        check,
+        ((f"{label} as argument {place}", (place, label)) for place in tensors(op) for label in NO_TENSOR),
+    )
+
+
+# broadcast_arrays combines nothing.
+MIXED = [op for op in tg.ops.__all__ if len(tensors(op)) > 1 and op != "broadcast_arrays"]
+
+
+@pytest.mark.parametrize("op", MIXED)
+def test_two_dtypes_are_refused_by_name(op: str) -> None:
+    """A float32 and a float64 of the right shapes."""
+    args, _ = right_call(op, FUNCTIONS[op])
+    for place in tensors(op):
+        if args[place].dtype == np.float32:
+            text = refused(op, place, "float64")
+            assert "float32" in text, text
+            assert "float64" in text, text
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -115,7 +180,7 @@ def test_several_wrong_arguments_get_an_error_of_the_library(name: str) -> None:
         for place in places(name):
             if rng.random() < 0.5:
                 chosen[place] = str(rng.choice(list(WRONG)))
-                call = replaced(call, place, WRONG[chosen[place]]())
+                call = spoiled(call, place, chosen[place])
         problem = outcome(f, *call)
         if problem is not None:
             try:

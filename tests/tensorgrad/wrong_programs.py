@@ -1,8 +1,12 @@
-"""Wrong programs: each with the error that it gets and what the message says."""
+"""Wrong programs: each with the error that it gets and what the message says.
+
+What is no tensor in a tensor's place, and two dtypes, test_wrong_arguments.py tries with every op.
+"""
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +16,9 @@ import tensorgrad as tg
 from tensorgrad.random import RowKeys
 
 Program = tuple[Callable[[], Any], type[Exception], str]
+
+# What every message says: whose error it is, what was expected, what was got, and what to do.
+FORM = re.compile(r"^[\w. ]+: .*expected .+, (got|but) .+: .+")
 
 ATTENTION = "scaled_dot_product_attention"
 
@@ -37,13 +44,7 @@ BAD_GRAD = tg.ones((2,), requires_grad=True)
 WRONG: dict[str, Program] = {
     # shapes
     "add": (lambda: f32(2, 3) + f32(2), tg.ShapeError, r"add: .*\(2, 3\) and \(2,\)"),
-    "subtract": (lambda: f32(2) - f32(3), tg.ShapeError, "subtract: "),
     "multiply": (lambda: f32(2) * np.ones(3, np.float32), tg.ShapeError, r"multiply: .*\(2,\) and \(3,\)"),
-    "divide": (lambda: f32(2) / f32(3), tg.ShapeError, "divide: "),
-    "pow": (lambda: f32(2) ** f32(3), tg.ShapeError, "pow: "),
-    "maximum": (lambda: tg.maximum(f32(2), f32(3)), tg.ShapeError, "maximum: "),
-    "logaddexp": (lambda: tg.logaddexp(f32(2), f32(3)), tg.ShapeError, "logaddexp: "),
-    "compare": (lambda: f32(2) < f32(3), tg.ShapeError, "less: "),
     "where": (lambda: tg.where(np.ones(2, bool), f32(2), f32(3)), tg.ShapeError, r"where: .*\(2,\), \(2,\) and \(3,\)"),
     "matmul": (lambda: f32(2, 3) @ f32(2, 3), tg.ShapeError, r"matmul: .*\(2, 3\) and \(2, 3\)"),
     "matmul scalar": (lambda: f32() @ f32(2), tg.ShapeError, "matmul: .*scalar"),
@@ -80,8 +81,6 @@ WRONG: dict[str, Program] = {
     "split negative": (lambda: tg.split(f32(4), [-1, 5]), tg.ShapeError, "split: .*>= 0"),
     "roll": (lambda: tg.roll(f32(4), 1.5, axis=0), tg.ShapeError, "roll: .*shift"),
     "tril": (lambda: tg.tril(f32(4)), tg.ShapeError, "tril: .*two axes"),
-    "sum axis": (lambda: f32(2).sum(axis=1), tg.ShapeError, "sum: expected axis in -1 .. 0"),
-    "sum axes": (lambda: f32(2, 2).sum(axis=(0, -2)), tg.ShapeError, "sum: expected each axis once"),
     "mean axis": (lambda: f32(2).mean(axis="x"), tg.ShapeError, "mean: expected axis to be an integer"),
     "max of nothing": (lambda: f32(0).max(), tg.ShapeError, "max: .*at least one"),
     "argmax of nothing": (lambda: f32(2, 0).argmax(axis=1), tg.ShapeError, "argmax: .*at least one"),
@@ -122,7 +121,6 @@ WRONG: dict[str, Program] = {
         tg.ShapeError,
         r"mlp: .*down_bias.*\(3,\)",
     ),
-    "mlp dtypes": (lambda: tg.mlp(f32(2, 3), f32(4, 3), f64(3, 4)), tg.DTypeError, "mlp: .*float32 and float64"),
     "mlp of integers": (lambda: tg.mlp(i64(2, 3), f32(4, 3), f32(3, 4)), tg.DTypeError, "mlp: expected a float dtype"),
     "swiglu": (lambda: tg.swiglu(f32(2, 3)), tg.ShapeError, "swiglu: .*even"),
     "rope": (
@@ -164,7 +162,6 @@ WRONG: dict[str, Program] = {
     # dtypes
     "f32 + f64": (lambda: f32(2) + f64(2), tg.DTypeError, "add: .*float32 and float64.*astype"),
     "f32 + int64": (lambda: f32(2) + i64(2), tg.DTypeError, "add: .*float32 and int64"),
-    "f32 @ f64": (lambda: f32(2, 2) @ np.ones((2, 2)), tg.DTypeError, "matmul: .*float32 and float64"),
     "int + 0.5": (lambda: i64(2) + 0.5, tg.DTypeError, "add: .*int64, got 0.5"),
     "int8 + 1000": (lambda: tg.tensor(np.zeros(2, np.int8)) + 1000, tg.DTypeError, "add: .*int8 and 1000"),
     "int ** -1": (lambda: i64(2) ** -1, tg.DTypeError, "pow: "),
@@ -173,20 +170,14 @@ WRONG: dict[str, Program] = {
     "sign of bool": (lambda: tg.sign(tg.tensor([True])), tg.DTypeError, "sign: .*bool"),
     "tensor + text": (lambda: f32(2) + "a", tg.DTypeError, "add: .*str"),
     "tensor + None": (lambda: f32(2) + None, tg.DTypeError, "add: .*NoneType"),
-    "tensor + list": (lambda: tg.add(f32(2), [1.0, 2.0]), tg.DTypeError, "add: .*list"),
     "tensor * complex": (lambda: f32(2) * 1j, tg.DTypeError, "multiply: .*complex"),
-    "exp of integers": (lambda: tg.exp(i64(2)), tg.DTypeError, "exp: expected a float dtype, got int64"),
     "exp of number": (lambda: tg.exp(2.0), tg.DTypeError, "exp: .*float: make it with tensorgrad.tensor"),
-    "mean of integers": (lambda: i64(2).mean(), tg.DTypeError, "mean: .*int64"),
-    "softmax of integers": (lambda: tg.softmax(i64(2)), tg.DTypeError, "softmax: .*int64"),
-    "gelu of integers": (lambda: tg.gelu(i64(2)), tg.DTypeError, "gelu: .*int64"),
     "attention of integers": (lambda: sdpa(*[i64(1, 1, 2, 2)] * 3), tg.DTypeError, f"{ATTENTION}: .*int64"),
     "attention of number": (
         lambda: sdpa(1.0, f32(1, 1, 2, 2), f32(1, 1, 2, 2)),
         tg.DTypeError,
         f"{ATTENTION}: .*float",
     ),
-    "attention dtypes": (lambda: sdpa(f32(1, 1, 2, 2), f64(1, 1, 2, 2), f64(1, 1, 2, 2)), tg.DTypeError, ATTENTION),
     "attention mask dtype": (
         lambda: sdpa(*[f32(1, 1, 2, 2)] * 3, mask=np.ones((2, 2))),
         tg.DTypeError,
@@ -200,7 +191,6 @@ WRONG: dict[str, Program] = {
     "layer_norm dtypes": (lambda: tg.layer_norm(f32(2, 3), f64(3)), tg.DTypeError, "layer_norm: "),
     "rope dtypes": (lambda: tg.rope(f32(1, 2), np.ones((1, 1)), np.ones((1, 1))), tg.DTypeError, "rope: .*float64"),
     "rope lists": (lambda: tg.rope(f32(1, 2), [[1.0]], [[1.0]]), tg.DTypeError, "rope: .*list"),
-    "einsum dtypes": (lambda: tg.einsum("i,i", f32(2), f64(2)), tg.DTypeError, "einsum: "),
     "concat dtypes": (lambda: tg.concat([f32(2), f64(2)]), tg.DTypeError, "concat: .*float32, float64"),
     "where condition": (lambda: tg.where(f32(2), f32(2), f32(2)), tg.DTypeError, "where: .*bool"),
     "clip bound": (lambda: tg.clip(f32(2), f64(2)), tg.DTypeError, "clip: .*float32 and float64"),
@@ -211,7 +201,6 @@ WRONG: dict[str, Program] = {
     "targets list": (lambda: tg.cross_entropy(f32(2, 3), [0, 1]), tg.DTypeError, "cross_entropy: .*list"),
     "dropout key": (lambda: tg.dropout(f32(2), 3, rate=0.5), tg.DTypeError, "dropout: .*Key, got int"),
     "complex": (lambda: tg.tensor([1j]), tg.DTypeError, r"tensor: .*\[1j\]"),
-    "complex array": (lambda: tg.exp(np.ones(2, complex)), tg.DTypeError, "exp: .*complex128"),
     "text": (lambda: tg.tensor(["a"]), tg.DTypeError, r"tensor: .*\['a'\]"),
     "astype": (lambda: f32(2).astype("float31"), tg.DTypeError, "dtype: .*'float31'"),
     "integer gradient": (lambda: tg.tensor([1, 2], requires_grad=True), tg.DTypeError, "float dtype.*int64"),
@@ -320,7 +309,6 @@ FUNCTION = tg.square
 
 WRONG |= {
     # shapes
-    "copysign": (lambda: tg.copysign(f32(2), f32(3)), tg.ShapeError, r"copysign: .*\(2,\) and \(3,\): aligned"),
     "clip shape": (lambda: tg.clip(f32(2), f32(3)), tg.ShapeError, r"clip: .*\(2,\) and \(3,\)"),
     "solve": (lambda: tg.solve(f64(2, 2), f64(3)), tg.ShapeError, r"solve: .*got \(2, 2\) and \(3,\)"),
     "inv": (lambda: tg.inv(f64(2, 3)), tg.ShapeError, r"inv: expected square .*\(2, 3\): use pinv"),
@@ -363,6 +351,7 @@ WRONG |= {
         r"flip: expected axis in -1 .. 0 for 1 axes, got 1: count",
     ),
     "repeat": (lambda: tg.repeat(f32(2), -1), tg.ShapeError, "repeat: expected repeats >= 0, got -1"),
+    "repeat too often": (lambda: tg.repeat(f32(2), [2**62, 2**62]), tg.ShapeError, "repeat: .*fit into memory"),
     "repeat each": (lambda: tg.repeat(f32(2), [1, 2, 3]), tg.ShapeError, "repeat: expected 2 repeats"),
     "tile": (lambda: tg.tile(f32(2), (-1,)), tg.ShapeError, r"tile: expected sizes >= 0 .*\(-1,\)"),
     "meshgrid": (lambda: tg.meshgrid(f32(2, 2)), tg.ShapeError, r"meshgrid: expected vectors, got shapes \(2, 2\)"),
@@ -442,14 +431,6 @@ WRONG |= {
     "bits": (lambda: KEY.bits(-1), tg.ShapeError, "bits: expected count >= 0, got -1"),
     "float of many": (lambda: float(f32(2)), tg.ShapeError, r"item: .*\(2,\)"),
     # dtypes
-    "where of two": (lambda: tg.where(BOOL, f32(2), f64(2)), tg.DTypeError, "where: .*float32 and float64"),
-    "matmul of lists": (lambda: tg.matmul([[1.0]], [[1.0]]), tg.DTypeError, "matmul: .*got list"),
-    "exp of list": (lambda: tg.exp([1.0]), tg.DTypeError, "exp: .*got list"),
-    "exp of None": (lambda: tg.exp(None), tg.DTypeError, "exp: .*got NoneType"),
-    "sum of text": (lambda: tg.sum("a"), tg.DTypeError, "sum: .*got str"),
-    "sum of objects": (lambda: tg.sum(np.array([None, 1])), tg.DTypeError, "sum: .*dtype object"),
-    "sum of dates": (lambda: tg.sum(np.array(["2020-01-01"], "datetime64[D]")), tg.DTypeError, "sum: .*datetime64"),
-    "add of complex": (lambda: tg.add(np.ones(2, complex), 1), tg.DTypeError, "add: .*complex128"),
     "a matrix": (lambda: tg.multiply(np.ones((1, 1)).view(np.matrix), 2.0), tg.DTypeError, "multiply: .*got matrix"),
     "a masked array": (lambda: tg.sum(np.ma.array([1.0], mask=[True])), tg.DTypeError, "sum: .*got MaskedArray"),
     "a tensor of masked": (lambda: tg.tensor(np.ma.array([1.0], mask=[True])), tg.DTypeError, "tensor: .*masked one"),
@@ -474,15 +455,9 @@ WRONG |= {
     "square of bool": (lambda: tg.square(BOOL), tg.DTypeError, "square: .*bool"),
     "compare kinds": (lambda: f32(2) < i64(2), tg.DTypeError, "less: .*float32 and int64"),
     "equal to text": (lambda: f32(2) == "a", tg.DTypeError, "equal: .*got str"),
-    "inv of integers": (lambda: tg.inv(i64(2, 2)), tg.DTypeError, "inv: .*int64"),
     "inv of float16": (lambda: tg.inv(np.ones((2, 2), np.float16)), tg.DTypeError, "inv: .*float16"),
     "rtol": (lambda: tg.pinv(f64(2, 2), rtol="a"), tg.DTypeError, "pinv: expected rtol to be a Python number, got 'a'"),
     "var correction": (lambda: tg.var(f32(2), correction=None), tg.DTypeError, "var: expected correction .*got None"),
-    "keepdims": (
-        lambda: tg.sum(f32(2), keepdims="yes"),
-        tg.DTypeError,
-        "sum: expected keepdims to be True or False, got",
-    ),
     "requires_grad": (
         lambda: tg.ones((2,), requires_grad=1),
         tg.DTypeError,
@@ -494,7 +469,6 @@ WRONG |= {
     "repeat floats": (lambda: tg.repeat(f32(2), [1.0, 2.0]), tg.DTypeError, "repeat: expected integers.*float64"),
     "one_hot floats": (lambda: tg.one_hot(f32(2)), tg.DTypeError, "one_hot: .*float32"),
     "index text": (lambda: f32(2)[["a"]], tg.DTypeError, "getitem: .*<U1"),
-    "mixed losses": (lambda: tg.mse_loss(f32(2), f64(2)), tg.DTypeError, "mse_loss: .*float32 and float64"),
     "stack kinds": (lambda: tg.stack([f32(2), i64(2)]), tg.DTypeError, "stack: .*float32, int64"),
     "meshgrid kinds": (lambda: tg.meshgrid(f32(2), i64(2)), tg.DTypeError, "meshgrid: .*float32, int64"),
     "pad value": (lambda: tg.pad(I8, 1, value=300), tg.DTypeError, "pad: expected a value that int8 can hold, got 300"),
@@ -760,16 +734,6 @@ for op in BINARY:
         lambda f=f: f(f32(2, 3), f32(2)),
         tg.ShapeError,
         rf"^{op}: expected shapes that broadcast, got \(2, 3\) and \(2,\)",
-    )
-    WRONG[f"{op} of two dtypes"] = (
-        lambda f=f: f(f32(2), f64(2)),
-        tg.DTypeError,
-        f"^{op}: expected operands of one dtype, got float32 and float64: convert one",
-    )
-    WRONG[f"{op} of None"] = (
-        lambda f=f: f(None, f32(2)),
-        tg.DTypeError,
-        f"^{op}: expected .* got NoneType: make it with",
     )
 for op in REDUCTIONS:
     f = getattr(tg, op)

@@ -57,7 +57,11 @@ def repeat(x: TensorLike, repeats: Any, *, axis: int | None = None) -> Tensor:
             f"repeat: expected {n} repeats >= 0 for axis {axis} of {a.shape}, got shape {counts.shape}: "
             "give one for each position, or one for all"
         )
-    return take(x, to_device(np.repeat(np.arange(n), counts.astype(np.int64)), device_of(a)), axis=axis)
+    try:
+        places = np.repeat(np.arange(n), counts.astype(np.int64))
+    except (ValueError, MemoryError):  # as many as NumPy cannot count, or cannot hold
+        raise ShapeError(f"repeat: expected repeats that fit into memory, got {shown(counts)}: give fewer") from None
+    return take(x, to_device(places, device_of(a)), axis=axis)
 
 
 def meshgrid(*xs: TensorLike, indexing: str = "xy") -> list[Tensor]:
