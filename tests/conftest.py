@@ -1,4 +1,4 @@
-"""What all tests share: one hypothesis profile, arrays to test with, and the cores when all of them are run."""
+"""What all tests share: a hypothesis profile, fixtures, and the choice of processes for the whole suite."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-# The same examples on every run and every machine; nothing is written beside the tests.
+# The same examples on every run and every machine; no file is written next to the tests.
 hypothesis.settings.register_profile("stable", derandomize=True, deadline=None, database=None, max_examples=150)
 hypothesis.settings.load_profile("stable")
 
@@ -19,25 +19,25 @@ MOST_WORKERS = 4  # each takes up to 1.5 GB, and some tests compute on two threa
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Share the whole suite among processes, where pytest-xdist is installed; what is chosen runs in this one."""
+    """Run the whole suite in several processes if pytest-xdist is installed, and a selection of tests in this one."""
     option = config.option
     if hasattr(config, "workerinput") or getattr(option, "numprocesses", 0) is not None:
-        return  # one of these processes; or the command line says how many there are to be; or pytest-xdist is missing
+        return  # a worker process, or -n was given, or pytest-xdist is missing
     if config.args_source is not pytest.Config.ArgsSource.ARGS and not (option.markexpr or option.keyword):
         option.numprocesses = "auto"
-        option.dist = "loadfile"  # what a file compiles or trains once is made in one of them
+        option.dist = "loadfile"  # a file's fixtures, which compile or train, run in one process
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One process a core, up to a few."""
+    """One process per core, up to MOST_WORKERS."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_WORKERS)
 
 
 @pytest.fixture
 def cupy() -> Iterator[Any]:
-    """CuPy's stand-in, as which `import cupy` finds it for the length of a test: device "cuda" without a GPU."""
+    """The stand-in for CuPy, which `import cupy` finds during the test: device "cuda" without a GPU."""
     from tests.cupy_stand_in import installed
     from tests.cupy_stand_in.kernels import choosing_anew
 
@@ -47,7 +47,7 @@ def cupy() -> Iterator[Any]:
 
 @pytest.fixture
 def cupy_kernels(cupy: Any) -> Iterator[Any]:
-    """`cupy`, with the CUDA kernels run by the shim; gives the shim, which notes what was launched."""
+    """`cupy`, with the CUDA kernels run by the shim; returns the shim, which records the launches."""
     from tests.cuda_shim import is_available
     from tests.cupy_stand_in.kernels import launching
 

@@ -1,4 +1,4 @@
-"""Plans of products carried out by NumPy on flat memory, by columns as cuBLAS does: an oracle for what a plan says."""
+"""Carry out a matrix product's plan with NumPy on flat memory, column-major as cuBLAS does: the plans' oracle."""
 
 from __future__ import annotations
 

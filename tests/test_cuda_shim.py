@@ -1,4 +1,4 @@
-"""The shim notices what would be wrong on a GPU, so that a kernel that passes in it deserves some trust."""
+"""The shim detects what would fail on a GPU, so that a kernel which passes in it deserves some trust."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_what_no_device_launches_is_an_error(source: str, options: dict[str, Any
 
 def test_an_access_at_an_odd_address_is_an_error(source: str) -> None:
     x = np.zeros(9, np.float32)
-    first = x.ctypes.data // 4 % 4  # how many elements the array begins after a multiple of 16 bytes
+    first = x.ctypes.data // 4 % 4  # by how many elements the array begins past a multiple of 16 bytes
     at_16 = x[-first % 4 :]
     run(source, "vectors", at_16)
     with pytest.raises(ShimError, match="vectors: an access to 16 bytes at an address that is no multiple"):

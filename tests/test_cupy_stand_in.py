@@ -45,7 +45,7 @@ def test_host_and_device_do_not_mix(mixture, cupy):
 @pytest.mark.parametrize("name", ["asarray", "concatenate", "where", "matmul", "exp", "sum", "argsort", "take"])
 def test_functions_refuse_arrays_of_the_host(name, cupy):
     arguments = {"concatenate": ([HOST],), "where": (cupy.ones(3) > 0, HOST, 0.0), "matmul": (cupy.ones((3, 3)), HOST)}
-    if name == "asarray":  # a copy that is asked for
+    if name == "asarray":  # an explicit copy
         assert isinstance(cupy.asarray(HOST), cupy.ndarray)
         return
     with pytest.raises((TypeError, AttributeError)):
@@ -112,7 +112,7 @@ def test_memory_ends(cupy):
         with pytest.raises(MemoryError):
             cupy.empty(256)
         del a
-        assert np.isnan(cupy.empty(256).get()).all()  # what was there before is no zero
+        assert np.isnan(cupy.empty(256).get()).all()  # fresh memory is not zero
     finally:
         pool.set_limit(0)
 

@@ -1,4 +1,4 @@
-"""Planted faults: a sample in every run, and that what is planted is what it says."""
+"""Planted faults: a sample of them is noticed, and each fault changes what it says it changes."""
 
 from __future__ import annotations
 

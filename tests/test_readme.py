@@ -1,4 +1,4 @@
-"""The README's Python examples run as they stand there."""
+"""The README's Python examples run exactly as printed."""
 
 from __future__ import annotations
 

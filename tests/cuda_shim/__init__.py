@@ -1,4 +1,4 @@
-"""The CUDA sources on a CPU: compiled by g++ with `shim.h`, each thread of a block a fiber.
+"""Run the CUDA sources on a CPU: g++ compiles them with `shim.h`, and each thread of a block is a fiber.
 
     with running_with(Shim(seed=1)):
         layer_norm(x, ...)
@@ -30,7 +30,7 @@ from tensorgrad.kernels.cuda.launch import Kernel
 __all__ = ["Shim", "ShimError", "is_available", "sanitized"]
 
 MAX_GRID, MAX_BLOCK = (2**31 - 1, 65535, 65535), (1024, 1024, 64)
-MAX_SHARED_BYTES = 99 * 1024  # of a block: what the least of the architectures from sm_80 on have
+MAX_SHARED_BYTES = 99 * 1024  # shared memory per block: the smallest limit among the architectures from sm_80 on
 SHIM = Path(__file__).with_name("shim.h")
 FOLDER = Path(tempfile.gettempdir()) / f"tensorgrad-shim-{os.getuid()}"
 OPTIONS = ("-std=c++20", "-O1", "-g", "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-ffp-contract=off")
@@ -51,7 +51,7 @@ class ShimError(Exception):
 class Shim:
     """A runner for `launch.running_with`."""
 
-    sanitizes = False  # with AddressSanitizer: only in a process that `sanitized` started
+    sanitizes = False  # build with AddressSanitizer: only in a process that `sanitized` started
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -80,12 +80,12 @@ class Shim:
 
 
 def is_available() -> bool:
-    """Whether there is a g++."""
+    """Whether g++ is installed."""
     return shutil.which("g++") is not None
 
 
 def sanitized(program: str) -> subprocess.CompletedProcess[str]:
-    """A Python program run with AddressSanitizer's runtime."""
+    """Run a Python program with AddressSanitizer's runtime."""
     runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
     environment = os.environ | {
         "LD_PRELOAD": runtime.strip(),
@@ -98,7 +98,7 @@ def sanitized(program: str) -> subprocess.CompletedProcess[str]:
 
 
 def _check_limits(name: str, grid: tuple[int, ...], block: tuple[int, ...], shared: int) -> None:
-    """Raises ShimError for what no GPU launches: sizes beyond those of "Compute Capabilities" in CUDA's guide."""
+    """Raise ShimError for sizes that no GPU launches: see "Compute Capabilities" in the CUDA programming guide."""
     for what, sizes, largest in (("a grid", grid, MAX_GRID), ("a block", block, MAX_BLOCK)):
         if any(not 0 < size <= limit for size, limit in zip(sizes, largest, strict=False)):
             raise ShimError(f"{name}: expected {what} of 1 to {largest}, got {sizes}")
@@ -126,7 +126,7 @@ def _library(kernel: Kernel, sanitize: bool) -> ctypes.CDLL:
 
 @functools.cache
 def _build(source: str, defines: tuple[tuple[str, str | int], ...], sanitize: bool) -> ctypes.CDLL:
-    """The shared library of a source, from the folder of earlier builds if it is there."""
+    """The shared library of a source, taken from the folder of earlier builds if it is there."""
     options = (*OPTIONS, *(("-fsanitize=address",) if sanitize else ()))
     header = _header(options)
     macros = "".join(f"#define {name} {value}\n" for name, value in defines)
@@ -149,7 +149,7 @@ def _build(source: str, defines: tuple[tuple[str, str | int], ...], sanitize: bo
 
 @functools.cache
 def _header(options: tuple[str, ...]) -> Path:
-    """The shim, compiled once for all sources, which takes most of a source's time."""
+    """The precompiled header of the shim: compiling it takes most of a source's time, so all sources share it."""
     text = SHIM.read_text(encoding="utf-8")
     path = FOLDER / f"shim-{_key(text, *options)}.h"
     compiled = path.with_suffix(".h.gch")

@@ -1,15 +1,15 @@
-"""A CuPy without a GPU, for tests: `cupy` and `cupyx` on NumPy's memory, as strict as the real one, or stricter.
+"""A CuPy without a GPU, for tests: `cupy` and `cupyx` on NumPy's memory, as strict as CuPy or stricter.
 
     with installed() as cupy:
         x = tensorgrad.tensor([1.0], device="cuda")
 
-Its arrays refuse to meet NumPy's, in operators, functions, indices, assignments and `out=`, and to become NumPy's
-other than by `get` and `asnumpy`. It has the names that CuPy has (`surface`), no scalars, no errors out of linear
-algebra unless asked, indices that wrap around; it counts what would wait for the device, and within
-`syncs.forbidden()` refuses it. Fresh memory is poisoned; a memory pool counts it, and has an end. What CuPy does
-silently and no program of ours may rely on, copying a NumPy index to the device above all, is refused here.
-Matrix products are plans, which the interpreter carries out by columns, as cuBLAS would (`products`).
-Speed, streams and races it cannot show.
+Its arrays refuse NumPy arrays in operators, functions, indices, assignments and `out=`, and become NumPy arrays only
+by `get` and `asnumpy`. It has exactly CuPy's names (`surface`), returns arrays instead of scalars, raises no errors
+from linear algebra unless asked to, and wraps indices around. It counts what would wait for the device, and refuses
+such a wait within `syncs.forbidden()`. Fresh memory is poisoned; the memory pool counts it and has a limit. It also
+refuses what CuPy does silently and our code must not rely on, above all copying a NumPy index to the device.
+Matrix products are plans, which the interpreter carries out column-major, as cuBLAS would (`products`).
+It cannot show speed, streams or races.
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ __all__ = ["installed"]
 
 @contextmanager
 def installed() -> Iterator[ModuleType]:
-    """Within it `import cupy` finds the stand-in, and its products are interpreted."""
+    """A context in which `import cupy` finds the stand-in, and its products are interpreted."""
     with module.installed() as cupy, interpreting():
         yield cupy

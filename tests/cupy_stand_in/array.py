@@ -1,4 +1,4 @@
-"""`cupy.ndarray`: a NumPy array that refuses to be one."""
+"""`cupy.ndarray`: NumPy's memory behind an array that refuses to mix with NumPy arrays."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def is_bfloat16(x: Any) -> bool:
 
 
 def unwrapped(x: Any) -> Any:
-    """What NumPy is given for an argument. Raises TypeError for a NumPy array: nothing is copied unasked."""
+    """The argument as NumPy takes it. Raises TypeError for a NumPy array: nothing is copied implicitly."""
     if type(x) is ndarray:
         return x._host
     if isinstance(x, np.ndarray):
@@ -68,7 +68,7 @@ def unwrapped(x: Any) -> Any:
 
 
 def wrapped(out: Any, *sources: ndarray) -> Any:
-    """A result of NumPy's as one on the device: also what NumPy makes a scalar; it shares memory with its source."""
+    """NumPy's result as an array on the device, scalars included; it shares memory with its source."""
     if isinstance(out, (list, tuple)):
         return tuple(wrapped(part, *sources) for part in out)
     if isinstance(out, np.generic):
@@ -93,7 +93,7 @@ def _made(host: Any, block: Block) -> ndarray:
 
 
 def poisoned(shape: Any, dtype: Any, order: str = "C") -> Any:
-    """Fresh memory as it may be: nan, or the largest integers."""
+    """Fresh memory with the worst contents: nan, or the largest integers."""
     host = np.empty(shape, dtype, order=order)
     host.fill(np.nan if host.dtype.kind == "f" or is_bfloat16(host) else True if host.dtype.kind == "b" else 77)
     return host
@@ -117,11 +117,11 @@ def call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
 
 
 def noted(function: Callable[[], Any], found: Any) -> None:
-    """A graph that is being captured is to write the function's result to where it was found."""
+    """Let a graph that is being captured write the function's result to the place where it was found."""
 
     def work() -> None:
         for old, new in zip(_flat([found]), _flat([function()]), strict=True):
-            if type(old) is ndarray and old._host.flags.writeable:  # else it is a view that broadcasts
+            if type(old) is ndarray and old._host.flags.writeable:  # otherwise it is a broadcast view
                 old._host[...] = new
 
     graphs.note(work)
@@ -249,7 +249,7 @@ class ndarray:
     # --- NumPy's protocols ---------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-        unwrapped(inputs)  # refuses arrays of NumPy's
+        unwrapped(inputs)  # refuses NumPy arrays
         function = _functions().get(ufunc.__name__)
         return NotImplemented if function is None or method != "__call__" else function(*inputs, **keywords)
 
@@ -264,7 +264,7 @@ class ndarray:
         if mask:
             synchronised("an index of bools")
         if not any(part is Ellipsis for part in index):
-            index = (*index, ...)  # so that one element is a view too, and no scalar
+            index = (*index, ...)  # so that one element is a view too, not a scalar
         out: ndarray = wrapped(self._host[index], self)
         if not np.may_share_memory(out._host, self._host):
             noted(lambda: self._host[(*_plain_index(key, self.shape)[0], ...)], out)
@@ -323,7 +323,7 @@ class ndarray:
 
 
 class _Place:
-    """Where an array of NumPy's lies, as a block of which it is the beginning."""
+    """A NumPy array's address, as a block that begins there."""
 
     def __init__(self, host: Any, block: Block) -> None:
         self.host, self.block, self.size = host, block, block.size
@@ -367,7 +367,7 @@ def _is_mask(part: Any) -> bool:
 
 
 def _functions() -> dict[str, Any]:
-    from tests.cupy_stand_in.functions import FUNCTIONS  # which are made of arrays
+    from tests.cupy_stand_in.functions import FUNCTIONS  # it needs arrays
 
     return FUNCTIONS
 

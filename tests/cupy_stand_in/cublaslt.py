@@ -27,7 +27,7 @@ def memory(address: int, dtype: type, count: int) -> np.ndarray:
 
 
 class Binding(types.ModuleType):
-    """What `nvmath.bindings.cublasLt` has, of what is used; it computes with NumPy."""
+    """The part of `nvmath.bindings.cublasLt` that the library uses, computed with NumPy."""
 
     class MatmulDescAttribute:
         TRANSA, TRANSB, EPILOGUE, BIAS_POINTER, BIAS_DATA_TYPE = 3, 4, 7, 8, 26
@@ -56,11 +56,11 @@ class Binding(types.ModuleType):
     def __init__(self) -> None:
         super().__init__("nvmath.bindings.cublasLt")
         self.objects: dict[int, dict[Any, Any]] = {}
-        self.algorithms: list[int] = []  # the first byte of each that was run
+        self.algorithms: list[int] = []  # the first byte of each algorithm that was run
         self.launches: set[tuple[int, int, int]] = set()  # workspace, its size, stream
         self.epilogues: Counter[int] = Counter()  # how often each was run
         self.num_proposals = 3
-        self.handles: set[int] = set()  # those that products were run with
+        self.handles: set[int] = set()  # the handles that products were run with
         self.lacking: set[int] = set()  # epilogues without an algorithm
         self.failing: set[int] = set()  # epilogues whose algorithms are proposed, and do not run
         self.unusable: set[int] = set()  # as read from disk
@@ -112,7 +112,7 @@ class Binding(types.ModuleType):
         memory(return_algo_count, np.int32, 1)[0] = self.num_proposals
 
     def _check(self, description: dict[Any, Any], output: dict[Any, Any]) -> None:
-        """What the header cublasLt.h asks of an epilogue, and nvmath-python of BGRADB."""
+        """Check the conditions that cublasLt.h sets for an epilogue, and nvmath-python for BGRADB."""
         epilogue = description.get(7, 1)
         if epilogue & (self.Epilogue.BIAS | self.Epilogue.BGRADB):
             assert description[8], "the pointer tells the heuristic its alignment"
@@ -153,7 +153,7 @@ class Binding(types.ModuleType):
             left, right = (z.T if description[key] else z for z, key in ((left, 3), (right, 4)))
             total = left.astype(scale) @ right.astype(scale)
             if memory(beta, scale, 1)[0]:  # with a factor of 0 the output is not read
-                with np.errstate(invalid="ignore", over="ignore"):  # of memory that nothing was written to yet
+                with np.errstate(invalid="ignore", over="ignore"):  # of memory that was not written to yet
                     total += into
             epilogue = description.get(7, 0)
             if epilogue in (self.Epilogue.BIAS, self.Epilogue.GELU_BIAS, self.Epilogue.GELU_AUX_BIAS):
@@ -186,11 +186,11 @@ EPILOGUES = {name: value for name, value in vars(Binding.Epilogue).items() if no
 
 @contextmanager
 def standing_in() -> Iterator[Binding]:
-    """Within it nvmath-python's binding is this one."""
+    """A context in which nvmath-python's binding is this one."""
     found = Binding()
     package = types.ModuleType("nvmath.bindings")
     package.cublasLt = found  # type: ignore[attr-defined]
-    with pytest.MonkeyPatch.context() as patch:  # which leaves alone what else is imported meanwhile
+    with pytest.MonkeyPatch.context() as patch:  # it keeps other modules that are imported meanwhile
         patch.setitem(sys.modules, "nvmath", types.ModuleType("nvmath"))
         patch.setitem(sys.modules, "nvmath.bindings", package)
         # CuPy aligns memory to 512 bytes, so that a step's plans are the same each time; NumPy only to 16.

@@ -1,4 +1,4 @@
-"""CuPy's functions by NumPy's of the same name, with CuPy's parameters, CuPy's loops, and CuPy's own ways."""
+"""CuPy's functions, computed by NumPy's functions of the same name, with CuPy's parameters, dtypes and habits."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tests.cupy_stand_in.syncs import copied, synchronised
 
 __all__ = ["FUNCTIONS", "method", "ufunc"]
 
-# What looks at values to know the shape of its result, or what to do.
+# Functions that look at values to decide the shape of their result, or what to do.
 _SYNCHRONISING = {
     *("argwhere", "bincount", "compress", "delete", "extract", "flatnonzero", "histogram", "isin", "nonzero"),
     *("trim_zeros", "union1d", "unique", "unique_all", "unique_counts", "unique_inverse", "unique_values"),
 }
 # Reductions, whose 16-bit floats are summed in float32.
 _REDUCTIONS = {"cumprod", "cumsum", "mean", "prod", "std", "sum", "var"}
-# Without a loop for bfloat16: thrust's sorts, and products but of matrices.
+# Without a loop for bfloat16: thrust's sorts, and all products but those of matrices.
 _NO_BFLOAT16 = {"argpartition", "argsort", "einsum", "lexsort", "partition", "searchsorted", "sort", "unique"}
 
 
 class ufunc:
-    """One of CuPy's: of arrays on the device and numbers, by the loops that CuPy has."""
+    """A ufunc of CuPy: it takes arrays on the device and numbers, in the dtypes that CuPy has loops for."""
 
     def __init__(self, name: str, types: list[str]) -> None:
         self.name, self.types = name, types
@@ -65,7 +65,7 @@ class ufunc:
 
 
 def _function(name: str, parameters: list[str] | None, module: Any) -> Callable[..., Any]:
-    """NumPy's function under CuPy's parameters."""
+    """NumPy's function with CuPy's parameters."""
     base = getattr(module, name)
 
     def function(*args: Any, **keywords: Any) -> Any:
@@ -118,7 +118,7 @@ _METHODS: dict[str, tuple[str, ...]] = {
 
 
 def array(obj: Any, dtype: Any = None, copy: bool = True, order: str = "K", **keywords: Any) -> ndarray:
-    """From the host, which is a copy that was asked for; or from the device."""
+    """A copy from the host, here explicit, or an array of the device."""
     if type(obj) is ndarray:
         return obj if not copy and dtype in (None, obj.dtype) else obj.astype(dtype or obj.dtype)
     if not isinstance(obj, (np.ndarray, np.generic, int, float, list, tuple)):
@@ -168,7 +168,7 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
 
 
 def matmul(a: ndarray, b: ndarray, out: Any = None) -> ndarray:
-    """As `_routines_linalg.pyx` has it: of bfloat16 two axes at most; of float16 more are float32 inside."""
+    """As in `_routines_linalg.pyx`: at most two axes of bfloat16; float16 with more axes is computed in float32."""
     if 0 in (a.ndim, b.ndim):
         raise ValueError("Scalar operands are not allowed, use '*' instead")
     if is_bfloat16(a) and max(a.ndim, b.ndim) > 2:
@@ -236,7 +236,7 @@ def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, 
 
 
 def pinned(shape: Any, dtype: Any) -> Any:
-    """`cupyx.empty_pinned`: memory of the host that the device can copy from by itself."""
+    """`cupyx.empty_pinned`: host memory that the device can copy from by itself."""
     return np.empty(shape, dtype)
 
 

@@ -1,8 +1,8 @@
-"""Capture of a stream as a graph: what a thread does meanwhile is noted, undone at the end, and done by each launch.
+"""Capture of a stream as a graph: a thread's work is recorded, undone when capture ends, and done by each launch.
 
-Work on the device is noted as what computes it anew from the memory that it read, into the memory that it wrote; so a
-graph that depends on anything else, a number of the host's above all, repeats what that was. The memory of a graph's
-own arrays is nobody else's.
+A recorded piece of work computes again from the memory that it read into the memory that it wrote. A graph that depends
+on anything else, above all a number of the host, repeats the old value. No other array uses the memory of a graph's
+own arrays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Graph:
 
     def __init__(self) -> None:
         self.works: list[Callable[[], None]] = []
-        self.before: dict[int, tuple[Any, Any]] = {}  # memory that was written to, and what was in it
+        self.before: dict[int, tuple[Any, Any]] = {}  # memory that was written to, and its contents before
 
     def launch(self, stream: Any = None) -> None:
         with np.errstate(all="ignore"):
@@ -50,13 +50,13 @@ def end() -> Graph:
 
 
 def note(work: Callable[[], None]) -> None:
-    """`work` does again what has just been done."""
+    """Record `work`, which repeats what has just been done."""
     if _thread.graph is not None:
         _thread.graph.works.append(work)
 
 
 def saved(*hosts: Any) -> None:
-    """These arrays of NumPy's are about to be written to."""
+    """Note that these NumPy arrays are about to be written to."""
     graph = _thread.graph
     for host in hosts if graph is not None else ():
         while isinstance(host.base, np.ndarray):

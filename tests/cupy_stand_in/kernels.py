@@ -1,4 +1,4 @@
-"""Launches of CUDA kernels on the stand-in's arrays: in the shim, on their memory."""
+"""Launch CUDA kernels on the memory of the stand-in's arrays, in the shim."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["choosing_anew", "launching"]
 
 @contextmanager
 def launching(seed: int = 0) -> Iterator[Shim]:
-    """Within it kernels run in the shim; the argument of a launch is memory of the device, or a number."""
+    """A context in which kernels run in the shim. A launch takes device memory and numbers."""
     shim = Shim(seed)
 
     def run(kernel: Kernel, grid: Any, block: Any, arguments: tuple[Any, ...], shared_bytes: int) -> None:
@@ -36,7 +36,7 @@ def launching(seed: int = 0) -> Iterator[Shim]:
 
 @contextmanager
 def choosing_anew() -> Iterator[None]:
-    """Within it, and after it, providers are chosen as if nothing had been."""
+    """Forget which providers were chosen, on entry and on exit."""
     providers.forget()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Device memory: blocks counted by a pool that has an end, and pinned memory of the host."""
+"""Device memory: blocks that a pool with a limit counts, and pinned host memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 __all__ = ["Block", "MemoryPointer", "MemoryPool", "OutOfMemoryError", "PinnedMemoryPointer", "block", "pool"]
 
 TOTAL = 1 << 33  # bytes of the device
-_UNIT = 512  # CuPy's blocks are multiples of it
+_UNIT = 512  # CuPy's blocks are multiples of this size
 
 
 class OutOfMemoryError(MemoryError):
@@ -36,14 +36,14 @@ class Block:
 
     @property
     def bytes(self) -> Any:
-        """What arrays are laid over by address; an array of its own brings NumPy's memory."""
+        """Memory that arrays are laid over by address; for a new array it is NumPy's."""
         if self._bytes is None:
             self._bytes = np.full(max(self.size, 1), 0xFF, np.uint8)
         return self._bytes
 
 
 class MemoryPool:
-    """`cupy.cuda.MemoryPool`: what is used, what is kept free, and a limit to both (0: the device's end)."""
+    """`cupy.cuda.MemoryPool`: used bytes, free bytes that it keeps, and a limit to both (0: all of the device)."""
 
     def __init__(self) -> None:
         self._used = self._free = self._limit = 0
@@ -51,7 +51,7 @@ class MemoryPool:
     def take(self, size: int) -> None:
         fresh = max(0, size - self._free)
         if self._used + self._free + fresh > (self._limit or TOTAL):
-            fresh, self._free = size, 0  # CuPy gives back what it keeps, and tries again
+            fresh, self._free = size, 0  # CuPy frees what it keeps, and tries again
             if self._used + size > (self._limit or TOTAL):
                 raise OutOfMemoryError(size, self._used, self._limit)
         self._free -= size - fresh
@@ -105,7 +105,7 @@ class MemoryPointer:
 
 
 class PinnedMemoryPointer(bytearray):
-    """Pinned memory of the host, which NumPy can be laid over: `numpy.frombuffer(p, dtype, count)`."""
+    """Pinned host memory, for `numpy.frombuffer(p, dtype, count)`."""
 
     @property
     def ptr(self) -> int:
@@ -120,7 +120,7 @@ _allocator: list[Any] = [pool.malloc]
 
 
 class _Allocator(threading.local):
-    """A thread's own."""
+    """The allocator of each thread."""
 
     allocate: Any = None
 
@@ -138,7 +138,7 @@ def set_allocator(allocator: Any = None) -> None:
 
 @contextmanager
 def using_allocator(allocator: Any = None) -> Iterator[None]:
-    """Within it this thread's memory is another allocator's."""
+    """A context in which this thread allocates with another allocator."""
     before, _own.allocate = _own.allocate, allocator
     try:
         yield
@@ -147,6 +147,6 @@ def using_allocator(allocator: Any = None) -> Iterator[None]:
 
 
 def block(size: int) -> Block:
-    """Fresh memory, by whatever allocates."""
+    """Fresh memory from the current allocator."""
     found: Block = get_allocator()(size).mem
     return found

@@ -1,4 +1,4 @@
-"""The modules themselves, and standing as `cupy` for a while."""
+"""The modules `cupy` and `cupyx`, and a context in which imports find them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ _numbers = itertools.count(1)
 
 
 class _Current(threading.local):
-    """The streams that a thread is within."""
+    """Each thread's stack of current streams."""
 
     def __init__(self) -> None:
         self.streams = [Stream.null]
@@ -177,7 +177,7 @@ _MODULES = {
 
 @contextmanager
 def installed() -> Iterator[ModuleType]:
-    """Within it `import cupy` finds the stand-in."""
+    """A context in which `import cupy` finds the stand-in."""
     before = {name: sys.modules.get(name) for name in _MODULES}
     sys.modules.update(_MODULES)
     syncs.counts.clear()

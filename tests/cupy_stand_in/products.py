@@ -18,7 +18,7 @@ __all__ = ["interpreting"]
 
 @contextmanager
 def interpreting() -> Iterator[list[Product]]:
-    """Within it every product on a device is a plan that the interpreter carries out; gives those so far."""
+    """A context in which the interpreter carries out every product on a device; yields the list of their plans."""
     products: list[Product] = []
 
     def host(array: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`cupy.RawModule` of machine code that is none: its kernels take what CuPy and CUDA take, and run in the shim."""
+"""`cupy.RawModule` without machine code: its kernels take CuPy's and CUDA's arguments, and run in the shim."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RawKernel:
 
 @contextmanager
 def loading(cupy: Any, seed: int = 0) -> Iterator[list[str]]:
-    """Within it kernels are compiled to nothing, loaded, and launched by CuPy's ways; gives the paths loaded so far."""
+    """A context in which kernels compile to nothing, load and launch as in CuPy; yields the paths loaded so far."""
     shim, loaded = Shim(seed), []
 
     class RawModule:

@@ -1,4 +1,4 @@
-"""What CuPy has: its names, the parameters of its functions, the loops of its ufuncs, as its own package tells.
+"""CuPy's surface: its names, the parameters of its functions and the loops of its ufuncs, read from its package.
 
 `surface.json` was written from CuPy itself, where it is installed (it imports without a device):
 
@@ -22,7 +22,7 @@ PATH = Path(__file__).with_name("surface.json")
 
 
 def _known_to_numpy(surface: dict[str, Any]) -> dict[str, Any]:
-    """The surface without functions that the NumPy installed has dropped: there is nothing to stand in with."""
+    """The surface without functions that the NumPy installed has dropped: nothing could compute them."""
     known = dict(surface)
     for part, module in (("functions", np), ("linalg", np.linalg), ("ufuncs", np)):
         known[part] = {name: value for name, value in surface.get(part, {}).items() if hasattr(module, name)}
@@ -33,7 +33,7 @@ SURFACE = _known_to_numpy(json.loads(PATH.read_text()) if PATH.exists() else {})
 
 
 def of_cupy(cupy: Any) -> dict[str, Any]:
-    """The names of the CuPy given that NumPy has too, and those of its arrays."""
+    """The names that this CuPy shares with NumPy, and the names of its arrays."""
     return {
         "version": cupy.__version__,
         "functions": _functions(cupy, np),
@@ -48,7 +48,7 @@ def of_cupy(cupy: Any) -> dict[str, Any]:
 
 
 def _functions(module: Any, numpy_module: Any) -> dict[str, list[str] | None]:
-    """Each function's parameters; None where it does not tell."""
+    """Each function's parameters; None if it has no signature."""
     found: dict[str, list[str] | None] = {}
     for name in sorted(dir(module)):
         value = getattr(module, name)

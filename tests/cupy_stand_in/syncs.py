@@ -1,7 +1,7 @@
 """What waits for the device, and what is copied between host and device: counted, and refused where asked.
 
-While a graph is captured both are errors: one cannot be, and the other would be repeated from memory that is
-another's by then.
+While a graph is captured both are errors: a wait cannot be captured, and a repeated copy would read memory that has
+another owner by then.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ copies: Counter[str] = Counter()  # bytes, "to the device" and "to the host"
 
 
 class _Thread(threading.local):
-    """Waiting is forbidden to a thread: another, such as a loader's, may wait meanwhile."""
+    """Waiting is forbidden per thread: another one, such as the loader's, may still wait."""
 
     def __init__(self) -> None:
         self.forbidden = [False]
@@ -33,7 +33,7 @@ class DeviceSynchronized(RuntimeError):
 
 
 def synchronised(what: str) -> None:
-    """`what` waits for the device, as it looks at values there."""
+    """Note that `what` waits for the device, because it reads values there."""
     if _thread.is_capturing:
         raise DeviceSynchronized(f"{what}: cudaErrorStreamCaptureUnsupported")
     if _thread.forbidden[-1]:
@@ -48,13 +48,13 @@ def copied(direction: str, nbytes: int) -> None:
 
 
 def capturing(is_capturing: bool) -> None:
-    """Whether this thread captures a graph, from now on."""
+    """Say whether this thread captures a graph from now on."""
     _thread.is_capturing = is_capturing
 
 
 @contextmanager
 def forbidden(refuse: bool = True) -> Iterator[None]:
-    """Within it, what waits for the device raises in this thread; with False it may again."""
+    """A context in which waiting for the device raises in this thread; with False it is allowed again."""
     _thread.forbidden.append(refuse)
     try:
         yield

@@ -38,7 +38,7 @@ MEMORY_BYTES = 16 << 30
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a fault: the stage that noticed it, and the message or test that did; empty for a survivor."""
+    """The stage that noticed a fault, and the message or test that did; both are empty for a survivor."""
 
     fault: Fault
     stage: str
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def check_the_checks(faults: Sequence[Fault]) -> None:
-    """Raise RuntimeError if the tests notice something where nothing is planted: they would notice every fault."""
+    """Raise RuntimeError if tests fail without a fault: they would seem to notice every fault."""
     paths = sorted({path for fault in faults for path in mirrored_tests(fault)})
     read, write = os.pipe()
     pid = os.fork()
@@ -70,14 +70,14 @@ def check_the_checks(faults: Sequence[Fault]) -> None:
 
 
 def campaign(faults: Sequence[Fault], *, stages: Sequence[str], processes: int = 2) -> Iterator[Outcome]:
-    """The outcome of each fault, as they come."""
+    """Yield the outcome of each fault as soon as it is known."""
     waiting = list(reversed(faults))
     busy: dict[int, tuple[Fault, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         while waiting or busy:
             while waiting and len(busy) < processes:
                 fault = waiting.pop()
-                nearest(fault)  # reads the sources once for all
+                nearest(fault)  # reads the sources once, before the forks
                 pid = os.fork()
                 if not pid:
                     _run(fault, stages, Path(folder))
@@ -92,7 +92,7 @@ def campaign(faults: Sequence[Fault], *, stages: Sequence[str], processes: int =
 
 
 def plant(fault: Fault) -> None:
-    """Replace, in this process, the code of the function that the fault is in."""
+    """Replace the code of the function that contains the fault, in this process."""
     name = fault.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     found: Any = importlib.import_module(f"tensorgrad.{name}")
     code = compile(fault.source, str(PACKAGE / fault.path), "exec")
@@ -103,7 +103,7 @@ def plant(fault: Fault) -> None:
 
 
 def _run(fault: Fault, stages: Sequence[str], folder: Path) -> NoReturn:
-    """In the fork: plant the fault and try each stage. The exit status is 0 for a survivor; else a report says more."""
+    """In the fork: plant the fault and run each stage. Exit with 0 for a survivor, else with 1 and a report."""
 
     def report(stage: str, by: str) -> None:
         (folder / str(os.getpid())).write_text(json.dumps([stage, by.strip().splitlines()[0][:300]]))
@@ -115,7 +115,7 @@ def _run(fault: Fault, stages: Sequence[str], folder: Path) -> NoReturn:
         for stage in stages:
             check, seconds = STAGES[stage]
             signal.alarm(seconds)
-            report(stage, "hangs")  # what stands if the alarm ends this process
+            report(stage, "hangs")  # stays if the alarm ends this process
             if by := check(fault):
                 report(stage, by)
                 os._exit(1)
@@ -135,7 +135,7 @@ def _quiet() -> None:
 
 
 class _Noticed(BaseException):
-    """Not an Exception, which the certificate would take note of and go on."""
+    """Not an Exception: the certificate would record that and go on."""
 
 
 def _certify(names: Sequence[str]) -> str:
@@ -168,7 +168,7 @@ def _pytest(paths: Sequence[str]) -> str:
                 self.failed = report.nodeid
 
     first = First()
-    # hypothesis is there before pytest could rewrite its asserts, which is a warning and so would be an error.
+    # hypothesis is imported before pytest can rewrite its asserts: a warning, and so an error.
     early = "-Wignore::pytest.PytestAssertRewriteWarning"
     options = ["-x", "-q", "-p", "no:cacheprovider", early, f"--rootdir={ROOT}"]
     code = pytest.main([*options, *paths], plugins=[first])
@@ -187,7 +187,7 @@ def _tests(fault: Fault) -> str:
     return _pytest([str(tests), f"--ignore-glob={tests / 'verify' / 'test_certificate*.py'}"])
 
 
-# What is run, in this order, and after how many seconds the fault counts as one that hangs: ten times what is usual.
+# The stages in order, each with the seconds after which a fault counts as hanging: ten times the usual time.
 STAGES: dict[str, tuple[Callable[[Fault], str], int]] = {
     "nearest": (_certify_nearest, 300),
     "mirrored": (_mirrored, 300),

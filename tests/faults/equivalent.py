@@ -1,4 +1,4 @@
-"""Faults that are none: the reason why each program is as right as before, by the fault's id."""
+"""Rewritings that change no result: by the fault's id, why the program is as right as before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways a gradient goes wrong: rewritings of one expression or statement, each with its kind's name."""
+"""The ways in which a gradient goes wrong: rewritings of one expression or statement, each with a kind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 __all__ = ["Rewriting", "rewritings"]
 
-Rewriting = tuple[str, ast.AST]  # the kind of fault, and what takes the node's place
+Rewriting = tuple[str, ast.AST]  # the kind of fault, and the code that replaces the node
 
 # Calls whose first argument, alone, is what a forgetful author writes.
 UNDONE = {
@@ -62,10 +62,10 @@ SIBLINGS = (
 def rewritings(
     node: ast.AST, names: set[str], operands: set[str], *, is_result: bool, is_test: bool
 ) -> Iterator[Rewriting]:
-    """What can go wrong at this node.
+    """The faults that can be planted at this node.
 
     Args:
-        names: those that can be read here; operands: of them, the op's own, which may be Tensors.
+        names: readable here; operands: the op's own among them, which may be Tensors.
         is_result: the node is the cotangent that a vjp returns; is_test: it decides between two branches.
     """
     if is_result and isinstance(node, ast.expr):

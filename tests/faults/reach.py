@@ -16,7 +16,7 @@ MOST = 40
 
 
 def nearest(fault: Fault) -> list[str]:
-    """Names of functions that use the one with the fault, itself first, by how many calls lie between."""
+    """The function with the fault and the functions that use it, in order of the number of calls between them."""
     ranked = [fault.function.split(".")[0]]
     for name in ranked:
         ranked += [user for user in sorted(_users().get(name, ())) if user not in ranked]
@@ -27,7 +27,7 @@ def nearest(fault: Fault) -> list[str]:
 
 @functools.cache
 def _users() -> dict[str, set[str]]:
-    """By name, the functions that mention it."""
+    """For each name, the functions that mention it."""
     users: dict[str, set[str]] = {}
     for path in [*PACKAGE.glob("ops/**/*.py"), *PACKAGE.glob("kernels/reference/*.py"), PACKAGE / "transforms.py"]:
         for function in ast.parse(path.read_text()).body:
@@ -43,7 +43,7 @@ def _is_engine(fault: Fault) -> bool:
 
 
 def mirrored_tests(fault: Fault) -> list[str]:
-    """The test files of the file with the fault, or of the package that it is a part of."""
+    """The test files that mirror the file with the fault, or its package."""
     tests = PACKAGE.parent / "tests" / "tensorgrad"
     path = Path(fault.path)
     found = [tests / path.parent / f"test_{path.stem}.py", *(tests / path.parent).glob(f"test_{path.stem}_*.py")]

@@ -1,4 +1,4 @@
-"""Where gradients are written, and every fault that can be planted there."""
+"""The places where gradients are written, and every fault that can be planted there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Fault:
     """One wrong program: a file of the package with one place rewritten."""
 
     path: str  # in the package
-    function: str  # the qualified name of the one around it
+    function: str  # the qualified name of the function around it
     outermost: tuple[str, ...]  # the function of the module that this lies in, or class and method
     line: int
     kind: str
@@ -45,7 +45,7 @@ class Fault:
 
 
 def enumerate_faults() -> list[Fault]:
-    """Every fault, in a fixed order, each with an id of its own that moves of lines do not change."""
+    """Every fault in a fixed order, each with a unique id that does not depend on line numbers."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
@@ -74,7 +74,7 @@ def _faults_of_file(path: str, source: str) -> Iterator[Fault]:
 
 
 def _regions(path: str, tree: ast.Module) -> Iterator[tuple[list[ast.AST], ast.AST]]:
-    """The functions and lambdas about gradients: each with those around it, outermost first, and itself."""
+    """The functions and lambdas about gradients: each as a list from the outermost function around it to itself."""
     outer: list[tuple[list[ast.AST], ast.FunctionDef]] = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
@@ -104,7 +104,7 @@ def _is_gradient(function: ast.FunctionDef | ast.Lambda) -> bool:
 
 
 def _called(functions: list, known: dict[str, ast.FunctionDef]) -> list[ast.FunctionDef]:
-    """Those of `known` that `functions` name, and those that these name in turn."""
+    """The functions of `known` that `functions` call, directly or through others."""
     found: list[ast.FunctionDef] = []
     stack = list(functions)
     while stack:
@@ -119,7 +119,7 @@ def _called(functions: list, known: dict[str, ast.FunctionDef]) -> list[ast.Func
 def _faults_of_region(
     chain: list[ast.AST], root: ast.AST, *, is_kernel: bool
 ) -> Iterator[tuple[ast.AST, str, ast.AST]]:
-    """(what is there, the kind of fault, what takes its place) for every fault of one function."""
+    """(node, kind of fault, replacement) for every fault of one function."""
     functions = [f for f in chain if isinstance(f, (ast.FunctionDef, ast.Lambda))]
     names = {n.id for f in functions for n in ast.walk(f) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     names |= {a.arg for f in functions for a in [*f.args.args, *f.args.kwonlyargs]}
@@ -143,12 +143,12 @@ def _faults_of_region(
                 and isinstance(after, ast.expr)
                 and "astype" not in ast.unparse(after)
             ):
-                continue  # wider than it need be: slower, no less exact
+                continue  # a wider dtype than needed: slower, no less exact
             yield node, kind, after
 
 
 def _inert(root: ast.AST) -> list[ast.AST]:
-    """Nodes whose value matters to nothing: an array asked for its dtype, which all share; the -1 of a reshape."""
+    """Nodes whose value changes nothing: an array that is asked for the dtype that all share; the -1 of a reshape."""
     found: list[ast.AST] = []
     for node in ast.walk(root):
         if isinstance(node, ast.Attribute) and node.attr in ("dtype", "ndim"):
@@ -172,7 +172,7 @@ def _results(root: ast.AST) -> list[ast.AST]:
 
 
 def _places(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes below, and itself, that do something: not annotations, messages, refusals."""
+    """The node and those below it, without annotations, messages and refusals."""
     if isinstance(node, (ast.Raise, ast.Assert, ast.JoinedStr)):
         return
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

@@ -1,4 +1,4 @@
-"""A right call of every public function, and values that are wrong in the place of any argument."""
+"""A right call of every public function, and wrong values to put in the place of any argument."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ CALLS: dict[str, Callable[[], Call]] = {
     "record_joint": lambda: call(np.ones(2, np.float32), [matrix(2)], lambda g: [g], selects=False),
 }
 
-# Public names that take no argument, or functions only, or that the CPU has no answer to.
+# Public names that take no argument, that take functions only, or that need a GPU.
 NOT_CALLED = {
     *("allow_tf32", "doctor", "find_non_finite", "is_recording", "memory_info"),
     *("no_grad", "recompute", "threads", "value_and_grad"),
@@ -180,11 +180,11 @@ def right_call(name: str, f: Callable[..., Any]) -> Call:
 
 
 class Thing:
-    """No tensor, no number, no axis."""
+    """An object that is no valid argument anywhere."""
 
 
-# What programs hand over by mistake. Some of it is right in some places. Each is a function of a shape: that of
-# the tensor whose place it takes.
+# Values that programs pass by mistake; some are right in some places. Each is made for a shape: the shape of the
+# tensor that it replaces.
 WRONG: dict[str, Callable[[tuple[int, ...]], Any]] = {
     "None": lambda s: None,
     "text": lambda s: "a",

@@ -1,4 +1,4 @@
-"""How far results are from the truth, in units in the last place: float64 from 60 digits, float32 from float64."""
+"""Errors in units in the last place: of float64 against 60 digits, of float32 against float64."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ LIMITS = {
         "softsign": (2, 4),
     },
 }
-# Where derivatives are 0 an error relative to them has no bound: at ROOTS +- 0.25 it is not asserted.
+# Near a root of the derivative the relative error has no bound: within 0.25 of ROOTS it is not asserted.
 ROOTS = {"silu": -1.27846, "gelu": -0.75179, "gelu tanh": -0.75246, "mish": -1.19225}
 
 

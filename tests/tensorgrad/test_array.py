@@ -1,4 +1,4 @@
-"""Which library an array belongs to, and devices that are not there."""
+"""Which library an array belongs to, and errors for missing devices."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_cuda_without_cupy_says_what_to_install() -> None:
 
 
 class CudaArray:
-    """What the library asks of a CuPy array here."""
+    """The attributes of a CuPy array that the library reads here."""
 
     def __init__(self, values: np.ndarray, number: int = 0) -> None:
         self.values = values

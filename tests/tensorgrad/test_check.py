@@ -1,4 +1,4 @@
-"""check_grads must accept right gradients and refuse each way of being wrong: it is what the other tests rest on."""
+"""check_grads accepts right gradients and refuses each kind of wrong one: the other tests rest on it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_refuses_a_wrong_first_order(wrong: Callable[..., Any]) -> None:
 def test_refuses_a_missing_sum_over_broadcast_axes() -> None:
     with pytest.raises(tg.ShapeError, match=r"vjp of times.*\(3,\).*\(2, 3\)"):
         tg.check_grads(times(right, lambda g, x, y: g * x), X, Y)
-    # Of the right shape, but only one of the repeated rows' gradient.
+    # The right shape, but the gradient of only one of the repeated rows.
     with pytest.raises(tg.GradientError, match="order 1"):
         tg.check_grads(times(right, lambda g, x, y: (g * x)[0]), X, Y)
 

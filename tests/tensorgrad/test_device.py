@@ -1,4 +1,4 @@
-"""Tensors on a device: made there, moved, handed to others; and never mixed with the host's without a word."""
+"""Tensors on a device: made, moved and shared there, and an error where they meet the host's."""
 
 from __future__ import annotations
 

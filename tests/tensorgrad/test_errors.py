@@ -31,7 +31,7 @@ def test_a_wrong_program_gets_a_clear_error() -> None:
 
 
 OF_SHAPES = {name: program for name, program in WRONG.items() if program[1] in (tg.ShapeError, tg.DTypeError)}
-# What only values tell, or memory.
+# Errors that depend on values or on memory.
 VALUES_DECIDE = {"int ** -1", "ones too large", "zeros too large"}
 
 
@@ -63,7 +63,7 @@ def template(node: ast.expr) -> str:
 
 
 def raised_errors() -> Iterator[tuple[str, str]]:
-    """(place, template) of every error of this library that a file of it makes."""
+    """(place, template) of every error that the library raises."""
     names = {name for name, value in vars(errors).items() if isinstance(value, type)}
     for path in sorted(Path(tg.__file__).parent.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -75,7 +75,7 @@ def test_every_error_says_what_was_expected_what_was_got_and_what_to_do() -> Non
     found = dict(raised_errors())
     assert len(found) > 200
     unlike = {place: text for place, text in found.items() if not FORM.match(text)}
-    # Messages that are put together elsewhere.
+    # Files that put their messages together elsewhere.
     assert {place.split(":")[0] for place in unlike} <= {"non_finite.py", "checks.py"}, unlike
 
 

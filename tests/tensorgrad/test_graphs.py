@@ -1,4 +1,4 @@
-"""Random graphs: values used many times, in any order, by every kind of op, against differences."""
+"""Random graphs against differences: values are used many times, in any order, by every kind of op."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def graphs(draw: st.DrawFn) -> Callable[..., tg.Tensor]:
 @settings(max_examples=60)
 def test_gradients_of_random_graphs(f: Callable[..., tg.Tensor], seed: int) -> None:
     x, y = np.random.default_rng(seed).normal(size=(2, 3, 3))
-    # Deep compositions bend more than one op does: the differences are less exact, the gradients are not.
+    # A deep composition has larger higher derivatives than one op: differences are less exact, gradients are not.
     tg.check_grads(f, x, y, order=2, tolerance=1e-6)
 
 
@@ -82,7 +82,7 @@ def test_every_way_of_asking_gives_the_same_gradient(f: Callable[..., tg.Tensor]
     assert_same([g.numpy() for g in tg.grad(f(*leaves).sum(), leaves, create_graph=True)])
     assert_same([g.numpy() for g in tg.vjp(f, *arrays)[1](np.ones((3, 3)))])
     assert_same([g.numpy() for g in tg.grad(tg.recompute(f)(*leaves).sum(), leaves)])
-    # One input at a time, where the rest of the graph is not followed.
+    # One input at a time: backward leaves out the rest of the graph.
     assert_same([tg.grad(f(*leaves).sum(), leaf)[0].numpy() for leaf in leaves])
     # Into halves of one flat buffer, twice.
     flat = np.zeros(18)
@@ -91,7 +91,7 @@ def test_every_way_of_asking_gives_the_same_gradient(f: Callable[..., tg.Tensor]
     for _ in range(2):
         f(*leaves).sum().backward()
     assert_same([flat[:9].reshape(3, 3) / 2, flat[9:].reshape(3, 3) / 2])
-    # Forward mode: along any direction, what the gradient says.
+    # Forward mode agrees with the gradient along any direction.
     directions = np.random.default_rng(seed + 1).normal(size=(2, 3, 3))
     _, tangent = tg.jvp(lambda *xs: f(*xs).sum(), list(arrays), list(directions))
     along = sum((g * d).sum() for g, d in zip(expected, directions, strict=True))
@@ -108,7 +108,7 @@ def test_each_op_of_the_pool_by_itself(op: int) -> None:
 @given(graphs(), st.integers(0, 9))
 @settings(max_examples=25)
 def test_backward_changes_no_value(f: Callable[..., tg.Tensor], seed: int) -> None:
-    """Cotangents are added in place: never into an array that somebody else sees."""
+    """Cotangents are added in place, but never into an array that is visible elsewhere."""
     arrays = np.random.default_rng(seed).normal(size=(2, 3, 3))
     leaves = [tg.tensor(a, requires_grad=True) for a in arrays]
     out = f(*leaves)

@@ -31,7 +31,7 @@ print(json.dumps({"numpy_s": numpy_s, "package_s": package_s, "modules": sorted(
 
 def probe(package: str) -> dict:
     code = PROBE.replace("PACKAGE", package)
-    # Where Python is told to write no bytecode, each import would compile the sources again: not what a user waits for.
+    # If Python writes no bytecode each import compiles the sources again, for which no user waits.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -50,7 +50,7 @@ def test_import_loads_nothing_heavier_than_numpy(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_import_is_quick(package: str) -> None:
     """Medians of five: 0.3 s with NumPy, or on a slow machine no longer than NumPy alone takes."""
-    probe(package)  # writes the bytecode
+    probe(package)  # the first run writes the bytecode
     runs = [probe(package) for _ in range(5)]
     numpy_s = statistics.median(run["numpy_s"] for run in runs)
     package_s = statistics.median(run["package_s"] for run in runs)

@@ -1,4 +1,4 @@
-"""What the library tells of itself holds."""
+"""The library's description of itself is true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NumPy's functions on Tensors: dispatched, computed of constants, or refused; DLPack without copies."""
+"""NumPy's functions on Tensors are dispatched, computed for constants, or refused; DLPack copies nothing."""
 
 from __future__ import annotations
 

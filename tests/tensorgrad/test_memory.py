@@ -1,4 +1,4 @@
-"""The device's memory: what is in use, and what is said where it ends."""
+"""The device's memory: how much is in use, and the error when none is left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.cupy_stand_in import syncs
 
 
 def test_what_is_used_and_the_peak(cupy):
-    gc.collect()  # of what failed before
+    gc.collect()  # of an allocation that failed before
     tg.memory_info(reset_peak=True)
     before = tg.memory_info()
     x = tg.zeros((256, 1024), device="cuda")
@@ -49,7 +49,7 @@ def test_only_a_gpu_has_its_own(device, cupy):
     ],
 )
 def test_no_more_memory_is_a_typed_error(ask, cupy):
-    cuda_kernels()  # are tried at first use, which takes memory for a moment
+    cuda_kernels()  # kernels are tried at first use, which takes memory for a moment
     x = tg.ones(1024, device="cuda")
     pool = cupy.get_default_memory_pool()
     gc.collect()

@@ -1,4 +1,4 @@
-"""Key: the published Philox numbers, streams that do not touch, distributions, pure functions."""
+"""Key: the published Philox numbers, streams that do not overlap, distributions, pure functions."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_keys_are_values() -> None:
 @pytest.mark.parametrize("start", [0, 1, 6, 13])
 def test_a_device_makes_the_same_numbers_without_a_copy(dtype, start, cupy):
     key = Key(2**64 - 5, 2**63 + 11)
-    cuda_kernels()  # are tried at first use, on a copy of known numbers
+    cuda_kernels()  # kernels are tried at first use, on a copy of known numbers
     syncs.copies.clear()
     made = key.uniform((3, 7), start=start, dtype=dtype, device="cuda")
     assert not syncs.copies
@@ -251,7 +251,7 @@ def test_the_kernel_of_a_device_makes_the_same_numbers(dtype, cupy_kernels):
 def test_keys_on_a_device_are_folded_and_drawn_from_there(fixture, request):
     """By array expressions and by kernels. Nothing is copied, and keys copied there later take effect."""
     request.getfixturevalue(fixture)
-    cuda_kernels()  # are tried at first use
+    cuda_kernels()  # kernels are tried at first use
     keys = RowKeys((Key(1), Key(2**64 - 1, 2**63 + 5), Key(0, 3)))
     assert RowKeys.of(keys.pairs_on("cpu")) == keys
     pairs = keys.pairs_on("cuda")

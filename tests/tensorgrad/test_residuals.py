@@ -1,4 +1,4 @@
-"""What a node keeps: every way in which a vjp can hold an array."""
+"""What a node saves for backward: every way in which a vjp can hold an array."""
 
 from __future__ import annotations
 

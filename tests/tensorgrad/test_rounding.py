@@ -1,4 +1,4 @@
-"""One copy of a buffer in a narrower dtype serves all who need parts of it, and nobody else."""
+"""One copy of a buffer in a narrower dtype serves every reader of its parts."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def test_the_gradient_is_the_same_bit_for_bit(padding_idx: int | None) -> None:
 
 
 def test_the_order_given_is_the_one_that_is_used() -> None:
-    """Rows added in another order round differently: what is given decides."""
+    """Rows that are added in another order round differently: the given order decides."""
     index, values = np.zeros(3, int), np.array([[1e8], [1.0], [-1e8]], np.float32)
     sums = []
     for order in ([0, 1, 2], [1, 0, 2]):

@@ -18,7 +18,7 @@ import tensorgrad as tg
 
 @pytest.fixture
 def without_collector() -> Iterator[None]:
-    """The cyclic collector off: what is freed is freed by reference counts."""
+    """The cyclic garbage collector is off: reference counts alone free memory."""
     gc.collect()
     gc.disable()
     try:
@@ -88,7 +88,7 @@ def test_100_chained_adds_hold_three_arrays(without_collector: None) -> None:
     _, peak = tracemalloc.get_traced_memory()
     y.sum().backward()
     tracemalloc.stop()
-    # x itself was made before; so two more may be alive at once, and one at the end.
+    # x existed before, so two more may be alive at once, and one at the end.
     nodes_bytes = 100 * 1500
     assert held < 1 * array_bytes + nodes_bytes
     assert peak < 2 * array_bytes + nodes_bytes
@@ -102,7 +102,7 @@ def test_a_node_holds_no_value_that_its_gradient_does_not_need(without_collector
     z = tg.sin(y)
     lives = [weakref.ref(t.data) for t in (h, y)]
     del h, y
-    assert lives[0]() is None  # neither + nor * by a number needs it
+    assert lives[0]() is None  # + and * by a number do not need it
     assert lives[1]() is not None  # cos(y) is the gradient of sin
     z.sum().backward()
     assert lives[1]() is None
@@ -293,7 +293,7 @@ def test_backward_with_create_graph_makes_grads_that_differentiate() -> None:
     (x * x * x).backward(create_graph=True)
     assert x.grad.item() == 12.0
     assert tg.grad(x.grad, x)[0].item() == 12.0
-    x.grad = None  # with create_graph, a leaf's .grad leads back to the leaf: taken off, so that no cycle stays
+    x.grad = None  # with create_graph a leaf's .grad leads back to the leaf: removed, so that no cycle remains
 
 
 def test_grad_may_be_a_view_of_a_flat_buffer() -> None:
@@ -445,7 +445,7 @@ def test_each_thread_has_its_own_mode() -> None:
         thread = threading.Thread(target=other)
         thread.start()
         assert inside.wait(5)
-    assert (x * 2.0).requires_grad  # while the other thread is under its no_grad
+    assert (x * 2.0).requires_grad  # while the other thread is inside no_grad
     done.set()
     thread.join()
     assert seen == {"at start": True, "in its own": False}
@@ -534,7 +534,7 @@ def test_an_op_is_named_after_its_function_also_where_its_vjp_is_a_partial() -> 
 
 
 def _gradients_of_shared_weights(seen: list[bytes]) -> list[bytes]:
-    """Of matrices that are used twice, large enough for their gradients to be shared among threads."""
+    """Matrices that are used twice, large enough for several threads to share their gradients."""
     rng = np.random.default_rng(0)
     table, w = (tg.tensor(rng.normal(size=(n, 256)).astype(np.float32), requires_grad=True) for n in (600, 256))
     table.grad, w.grad = (tg.Tensor(np.ones(x.shape, np.float32)) for x in (table, w))
@@ -547,7 +547,7 @@ def _gradients_of_shared_weights(seen: list[bytes]) -> list[bytes]:
     hidden.register_hook(look)
     tg.sum(tg.square(tg.linear(hidden, w))).backward()
     of_w = w.grad.numpy().tobytes()
-    # Here the last thing that a backward does is to add to a gradient that others may still be adding to.
+    # Here backward ends by adding to a gradient that other threads may still be adding to.
     tg.sum(tg.square(tg.linear(tg.embedding(table, np.arange(1200) % 600), table))).backward()
     return [of_w, table.grad.numpy().tobytes()]
 

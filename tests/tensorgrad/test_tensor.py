@@ -1,4 +1,4 @@
-"""Tensor itself: what it tells, conversions, and the refusal to drop gradients or mix dtypes silently."""
+"""Tensor: attributes, conversions, and the refusal to drop gradients or mix dtypes silently."""
 
 from __future__ import annotations
 
@@ -277,7 +277,7 @@ def test_a_hook_cannot_write_into_a_gradient_that_others_have_too(create_graph: 
         x.register_hook(lambda g: g)
         (x + y).sum().backward(create_graph=create_graph)
         assert x.grad is not None
-        x.grad.data[...] = 0.0  # its own, and may be written to
+        x.grad.data[...] = 0.0  # a copy, which may be written to
         (x + y).sum().backward(create_graph=create_graph)
         assert x.grad.tolist() == [1.0, 1.0]
 

@@ -142,7 +142,7 @@ ROWS = np.random.default_rng(4).normal(size=(6, 5))
 
 
 def test_recompute_gives_bit_identical_gradients() -> None:
-    """Of a stack as models have it, each weight used by one block: sums over uses in several would be ordered anew."""
+    """For a stack of blocks, each with its own weight: a weight that several blocks use would sum in another order."""
 
     def loss(wrap: Callable[..., Any], x: tg.Tensor, *weights: tg.Tensor) -> tg.Tensor:
         for gain, w in zip(weights[::2], weights[1::2], strict=True):
@@ -350,7 +350,7 @@ def test_transforms_nest() -> None:
         return tg.jvp(lambda y: tg.value_and_grad(quartic)(y)[1][0], [x], [V])[1]
 
     np.testing.assert_allclose(tg.jacobian(by_jvp, X).numpy(), np.einsum("ijk,j->ik", expected, V), rtol=1e-12)
-    # Nothing is recorded for a transform that no other one is around.
+    # A transform records nothing unless another one is around it.
     assert not tg.hvp(quartic, tg.tensor(X, requires_grad=True), V).requires_grad
 
 

@@ -1,4 +1,4 @@
-"""Writes into what a pending gradient needs are refused, naming the op; all others are let pass."""
+"""Writes into arrays that a pending gradient needs raise, naming the op; all others pass."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_through_numpy(x: tg.Tensor) -> None:
 
 WRITES: list[Callable[[tg.Tensor], None]] = [write_all, write_one, subtract_in_place, write_through_numpy]
 
-# What is computed, which of the tensors (x, h = exp(x), y) is written to, and the op that needed it.
+# The computation, the tensor among (x, h = exp(x), y) that is written to, and the op that needed it.
 FALSIFIED: list[tuple[str, Callable[..., tg.Tensor], str, str]] = [
     ("product with a leaf", lambda x, h, y: x * y, "x", "multiply"),
     ("product with a result", lambda x, h, y: h * y, "h", "multiply"),
@@ -70,11 +70,11 @@ def test_a_write_that_falsifies_a_gradient_raises(
 @pytest.mark.parametrize("write", WRITES)
 def test_a_write_that_falsifies_nothing_is_let_pass(write: Callable[[tg.Tensor], None]) -> None:
     x, y = variable(), variable()
-    out = (x + y).sum()  # keeps neither
+    out = (x + y).sum()  # saves neither
     write(x)
     out.backward()
     assert x.grad is not None
-    write(x)  # nothing is pending any more
+    write(x)  # no backward is pending any more
     (x * y).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), 1 + VALUES)
     assert y.grad is not None
@@ -88,7 +88,7 @@ def test_other_values_falsify_what_looks_them_up_again() -> None:
     with pytest.raises(tg.GraphError, match="values that multiply"):
         out.backward()
     h = tg.exp(x)
-    h.data = VALUES  # exp kept the array itself
+    h.data = VALUES  # exp saved the array itself
     (g,) = tg.grad(h.sum(), x)
     np.testing.assert_allclose(g.numpy(), np.exp(VALUES * 2))
 
@@ -118,7 +118,7 @@ def write_through_dlpack(x: tg.Tensor) -> None:
     memory = np.from_dlpack(x)
     assert np.shares_memory(memory, x.array)
     address = memory.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
-    address[0] = 7.0  # as a library does that takes no notice of read-only
+    address[0] = 7.0  # as a library does that ignores the read-only flag
 
 
 def copy_by_numpy(x: tg.Tensor) -> None:
@@ -265,7 +265,7 @@ def test_a_write_is_noticed_where_there_is_no_data() -> None:
 
 
 def buffer_and_watch() -> tuple[np.ndarray, tg.Tensor, Watch]:
-    """Memory, a Tensor in the middle of it, and what watches it."""
+    """Memory, a Tensor in the middle of it, and a Watch on the Tensor."""
     buffer = np.zeros(12)
     watch = Watch(buffer)
     x = tg.tensor(np.zeros((2, 3)), requires_grad=True)

@@ -1,7 +1,7 @@
-"""Every public function with every wrong value in the place of each argument: it works, or says what is wrong.
+"""Every public function with every wrong value in the place of each argument works, or says what is wrong.
 
-Nothing but the library's own errors may come out, whose messages are short lines that begin with a name and say what
-was expected; and what comes out without an error is a tensor like any other, with a gradient.
+It may raise the library's own errors only, with a message of one short line that begins with a name and says what was
+expected. A call that raises nothing returns an ordinary tensor with a gradient.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from tests.tensorgrad.wrong_programs import FORM
 FUNCTIONS = public_functions()
 SELF_FIRST = ("Tensor.", "Key.")
 
-# Arguments that are not tried: any integer is right for `order` and for how many keys, at a price; what stands in a
-# custom op's edges, and the text of a format, is its author's.
+# Arguments that are not tried: any integer is right for `order` and for the number of keys, but a large one is slow;
+# a custom op's edges and the text of a format are up to their author.
 LEFT_OUT = {
     ("check_grads", "order"),
     ("Key.split", 1),
@@ -42,7 +42,7 @@ LEFT_OUT = {
 
 
 def check_result(out: Any) -> None:
-    """What came out is of a dtype of tensors, can be printed, and gives a gradient."""
+    """Check that the result has a tensor's dtype, can be printed, and gives a gradient."""
     for part in out if isinstance(out, (tuple, list)) else [out]:
         if isinstance(part, tg.Tensor):
             assert type(part.data) is np.ndarray
@@ -54,7 +54,7 @@ def check_result(out: Any) -> None:
 
 
 def check_error(problem: BaseException) -> None:
-    """It is one of the library's own, or a TypeError that the caller's own function raised."""
+    """Check that the error is the library's, or a TypeError raised by a function that the caller passed."""
     if not isinstance(problem, tg.TensorgradError):
         assert isinstance(problem, TypeError), problem
         assert "right_calls" in traceback.extract_tb(problem.__traceback__)[-1].filename, problem
@@ -66,7 +66,7 @@ def check_error(problem: BaseException) -> None:
 
 
 def outcome(f: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> BaseException | None:
-    """What a call raised; the warnings of floating point that a nan or an inf brings are the caller's."""
+    """The error that a call raised. Floating-point warnings, which a nan or an inf causes, are ignored."""
     try:
         with np.errstate(all="ignore"):
             check_result(f(*args, **keywords))
@@ -85,7 +85,7 @@ def places(name: str) -> Iterator[int | str]:
 
 
 def spoiled(call: Call, place: int | str, label: str) -> Call:
-    """The call with a wrong value in one place, of the shape of the tensor there if it is one."""
+    """The call with a wrong value in one place; the value has the shape of the tensor that it replaces."""
     before = call[1][place] if isinstance(place, str) else call[0][place]
     return replaced(call, place, WRONG[label](before.shape if isinstance(before, tg.Tensor) else (2, 3)))
 
@@ -116,19 +116,19 @@ def test_a_wrong_argument_gets_an_error_of_the_library(name: str) -> None:
                     raise AssertionError(f"{name}, {label} as argument {place}: {problem!r}") from failed
 
 
-# Values of WRONG that are no tensor anywhere.
+# The values of WRONG that no function takes for a tensor.
 NO_TENSOR = (
     *("None", "text", "bytes", "an object", "a type", "a function", "a set", "a dict", "a list", "a tuple", "complex"),
     *("complex array", "text array", "object array", "date array", "structured array", "NumPy complex"),
 )
 
 
-# Functions that ask another one, which names itself.
+# Functions that call another one, whose name stands in the message.
 ASKED = {"unique_counts": "unique_all", "unique_inverse": "unique_all"}
 
 
 def tensors(op: str) -> list[int]:
-    """The positions of the right call's tensors that the op cannot do without."""
+    """The positions of the required tensors in the right call."""
     args, _ = right_call(op, FUNCTIONS[op])
     parameters = inspect.signature(FUNCTIONS[op]).parameters.values()
     is_needed = [p.default is p.empty for p in parameters for _ in (args if p.kind is p.VAR_POSITIONAL else [0])]
@@ -136,7 +136,7 @@ def tensors(op: str) -> list[int]:
 
 
 def refused(op: str, place: int, label: str) -> str:
-    """The message of the DTypeError that the op, by name, has for a wrong value."""
+    """The message of the DTypeError that a wrong value raises; it names the op."""
     args, keywords = spoiled(right_call(op, FUNCTIONS[op]), place, label)
     with pytest.raises(tg.DTypeError) as caught:
         FUNCTIONS[op](*args, **keywords)
@@ -157,13 +157,13 @@ def test_what_is_no_tensor_is_refused_by_name(op: str) -> None:
     )
 
 
-# broadcast_arrays combines nothing.
+# broadcast_arrays does not combine its arrays.
 MIXED = [op for op in tg.ops.__all__ if len(tensors(op)) > 1 and op != "broadcast_arrays"]
 
 
 @pytest.mark.parametrize("op", MIXED)
 def test_two_dtypes_are_refused_by_name(op: str) -> None:
-    """A float32 and a float64 of the right shapes."""
+    """The right shapes, but one float64 among float32."""
     args, _ = right_call(op, FUNCTIONS[op])
     for place in tensors(op):
         if args[place].dtype == np.float32:
@@ -190,7 +190,7 @@ def test_several_wrong_arguments_get_an_error_of_the_library(name: str) -> None:
 
 
 class OnDevice:
-    """What the library sees of a CuPy array: enough to refuse it beside a NumPy array."""
+    """The attributes of a CuPy array that the library reads before it refuses one beside a NumPy array."""
 
     def __init__(self, like: np.ndarray) -> None:
         self.shape, self.dtype, self.ndim, self.size = like.shape, like.dtype, like.ndim, like.size

@@ -1,6 +1,6 @@
 """Wrong programs: each with the error that it gets and what the message says.
 
-What is no tensor in a tensor's place, and two dtypes, test_wrong_arguments.py tries with every op.
+test_wrong_arguments.py tries two more kinds with every op: a value that is no tensor, and two dtypes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tensorgrad.random import RowKeys
 
 Program = tuple[Callable[[], Any], type[Exception], str]
 
-# What every message says: whose error it is, what was expected, what was got, and what to do.
+# The form of every message: the op, what was expected, what it got, and what to do.
 FORM = re.compile(r"^[\w. ]+: .*expected .+, (got|but) .+: .+")
 
 ATTENTION = "scaled_dot_product_attention"
@@ -241,19 +241,19 @@ WRONG: dict[str, Program] = {
 
 
 def custom(bad: Any) -> Any:
-    """The backward of a custom op on two float32 whose vjp returns `bad`."""
+    """Run the backward of a custom op on two float32 numbers whose vjp returns `bad`."""
     x = f32(2)
     return tg.record(x.numpy() * 2, (x, lambda g: bad)).sum().backward()
 
 
 def joint(bad: Any) -> Any:
-    """The backward of a custom op of two inputs whose vjp returns `bad`."""
+    """Run the backward of a custom op of two inputs whose vjp returns `bad`."""
     x, y = f32(2), f32(2)
     return tg.record_joint(x.numpy() * y.numpy(), [x, y], lambda g: bad).sum().backward()
 
 
 def hooked(bad: Any) -> Any:
-    """The backward of a sum whose hook returns `bad`."""
+    """Run the backward of a sum whose hook returns `bad`."""
     x = f32(2)
     x.register_hook(lambda g: bad)
     return x.sum().backward()

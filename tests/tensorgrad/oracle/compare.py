@@ -1,11 +1,11 @@
-"""One function of ours beside PyTorch's: what is compared, and what counts as agreement.
+"""Compare a function of ours with PyTorch's: what is compared, and what counts as agreement.
 
 float64: each element within 1e-10 (values) or 1e-9 (gradients) of PyTorch's, relative to the scale of the tensor:
-its largest element, or with `elementwise` each element itself. inf and nan must be the same, and of elementwise
-functions the sign of zero.
-float32: the largest error of a tensor against PyTorch's float64 result is at most 4 times that of PyTorch's own
-float32 result, plus one unit in the last place of the scale. Where it is not, PyTorch may have been exact by luck: the
-call is judged by the largest errors of 16 draws of its inputs.
+its largest element, or with `elementwise` each element itself. inf and nan must be the same; elementwise functions
+must also agree in the sign of zero.
+float32: the largest error of a tensor against PyTorch's float64 result is at most 4 times the error of PyTorch's own
+float32 result, plus one unit in the last place of the scale. If it is larger, PyTorch may have been exact by luck: the
+largest errors of 16 draws of the inputs then decide.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ Arguments = Sequence[dict[str, Any]] | Callable[[int], Sequence[dict[str, Any]]]
 TOLERANCE = {"value": 1e-10, "gradient": 1e-9}
 FACTOR = 4  # how much further from the truth than PyTorch's a float32 result may be
 REDRAWS = 15
-ROUNDING = 1e-5  # times the tolerances, 5 units in the last place of 1.0
+ROUNDING = 1e-5  # times the tolerances: 5 units in the last place of 1.0
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A function of ours and PyTorch's, and what to call both with."""
+    """A function of ours, PyTorch's, and the inputs to call both with."""
 
     op: str
     theirs: Callable[..., Any]
-    shapes: tuple[tuple[Shape, ...], ...]  # the first meets every kind and layout, the others ordinary values
+    shapes: tuple[
+        tuple[Shape, ...], ...
+    ]  # the first set is tried with every kind and layout, the others with ordinary values
     ours: Callable[..., Any]
     arguments: Arguments = ({},)  # keyword arguments, or a function of the first input's number of axes
     domain: str | tuple[str, ...] = "any"
@@ -51,7 +53,7 @@ class Pair:
     dtypes: tuple[str, ...] = ()  # others that values are compared in: integers and bools
 
     def calls(self, dtype: str) -> Iterator[tuple[str, Draw, dict[str, Any]]]:
-        """Everything to compare: (what it is, a function that draws inputs, keyword arguments)."""
+        """Yield everything to compare: (kind, a function that draws inputs, keyword arguments)."""
         rng = np.random.default_rng(zlib.crc32(self.op.encode()))
         for position, shapes in enumerate(self.shapes):
             domains = (self.domain,) * len(shapes) if isinstance(self.domain, str) else self.domain
@@ -79,7 +81,7 @@ class Pair:
 
 
 def disagreements(pair: Pair) -> tuple[int, list[str]]:
-    """How many calls were compared, and what is wrong with each that disagrees."""
+    """The number of calls compared, and a line for each that disagrees."""
     count, wrong = 0, []
     for dtype in (*pair.floats, *pair.dtypes):
         is_float = dtype.startswith("float")
@@ -98,7 +100,7 @@ def disagreements(pair: Pair) -> tuple[int, list[str]]:
                     )
                 else:
                     compare_values(pair, [as_kind(dtype, a) for a in arrays], arguments)
-            except Exception as problem:  # whatever it is, it is to be listed with its call
+            except Exception as problem:  # every error is listed with its call
                 shapes = ", ".join(str(a.shape) for a in arrays)
                 call = f"{dtype} {kind} {shapes} " + ", ".join(f"{k}={v}" for k, v in arguments.items())
                 wrong.append(f"{call}: {problem if type(problem) is AssertionError else repr(problem)}")
@@ -106,23 +108,23 @@ def disagreements(pair: Pair) -> tuple[int, list[str]]:
 
 
 def as_kind(dtype: str, a: np.ndarray) -> np.ndarray:
-    """Ordinary numbers as integers or bools."""
+    """Convert ordinary numbers to integers or bools."""
     if dtype == "bool":
         return a > 0
     return (np.abs(4 * a) if dtype.startswith("u") else 4 * a).astype(dtype)
 
 
 def compare(pair: Pair, kind: str, arrays: Arrays, arguments: dict[str, Any], dtype: str) -> np.ndarray:
-    """Raise AssertionError where ours and PyTorch's differ in a value or a gradient, but for float32's errors.
+    """Raise AssertionError if ours and PyTorch's differ in a value or a gradient; float32 errors are returned instead.
 
-    Returns float32's largest errors against float64: ours, PyTorch's, and their scale, for values and for gradients.
+    Returns the largest float32 errors against float64: ours, PyTorch's and their scale, for values and for gradients.
     """
     elementwise = pair.elementwise and len({a.shape for a in arrays}) == 1
-    # The gradients of one tensor's places add up, and may cancel: their scale is that of ordinary numbers.
-    # Nor does what cancels among numbers of order 1 have a smaller scale than their rounding errors.
+    # If one tensor is several inputs its gradients add up and may cancel: errors count relative to numbers of order 1.
+    # Elsewhere a result that cancels counts relative to the rounding errors of numbers of order 1 at least.
     least = 1.0 if kind == "same tensor" else 0.0 if elementwise else ROUNDING
     before = [a.copy() for a in arrays]
-    # Ordinary numbers give ordinary results: no warning is due.
+    # Ordinary numbers must cause no warning.
     with np.errstate(all="warn" if kind in ("ordinary", *LAYOUTS) else "ignore", under="ignore"):
         outs, grads, cotangents = run_ours(pair, arrays, arguments, None)
         again, grads_again, _ = run_ours(pair, arrays, arguments, cotangents)
@@ -176,7 +178,7 @@ def flat(result: Any) -> list[Any]:
 
 
 def run_ours(pair: Pair, arrays: Arrays, arguments: dict[str, Any], cotangents: Any) -> Any:
-    """(values, gradients, cotangents): the cotangents given, or random ones; the gradient of what has none is zero."""
+    """(values, gradients, cotangents), with the given or random cotangents. A missing gradient counts as zero."""
     dtype = str(arrays[0].dtype)
     # One array given twice is one leaf given twice.
     leaves = {id(a): leaf(a) for a in arrays}
@@ -234,7 +236,7 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def check_memory(pair: Pair, arrays: Arrays, outs: Any, grads: Any, cotangents: Any) -> None:
-    """Gradients are arrays of their own; so are values, but for views."""
+    """Check that gradients share no memory with other arrays, and values none with inputs unless they are views."""
     for g in grads:
         for other in (*arrays, *outs, *cotangents, *(h for h in grads if h is not g)):
             assert not np.shares_memory(g, other), "a gradient shares memory"
@@ -249,7 +251,7 @@ def classes(a: np.ndarray) -> np.ndarray:
 
 
 def scales(want: np.ndarray, elementwise: bool, least: float, dtype: Any) -> np.ndarray:
-    """What errors are relative to: the largest finite element, or each; not below `least` or the smallest normal."""
+    """The scale of errors: the largest finite element, or each element; at least `least` and the smallest normal."""
     sizes = np.abs(np.where(np.isfinite(want), want, 0))
     return np.maximum(
         sizes if elementwise else sizes.max(initial=0), max(least, float(np.finfo(dtype).smallest_normal))
@@ -268,7 +270,7 @@ def agree(name: str, got: np.ndarray, want: np.ndarray, tolerance: float, elemen
 def narrow_errors(
     name: str, got: np.ndarray, want: np.ndarray, truth: np.ndarray, elementwise: bool, least: float
 ) -> tuple[float, float, float]:
-    """The largest errors of ours and of PyTorch's, and their scale; refuses an inf or nan that only ours has."""
+    """The largest errors of ours and of PyTorch's, and their scale. An inf or nan in ours alone fails."""
     with np.errstate(all="ignore"):
         rounded = truth.astype(np.float32)
     strange = (classes(got) != classes(rounded)) & (classes(got) != classes(want))

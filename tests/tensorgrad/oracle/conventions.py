@@ -1,4 +1,4 @@
-"""Where ours and PyTorch's differ on purpose: the reason, and what each gives; and what PyTorch does not have."""
+"""Where ours and PyTorch differ on purpose, with the reason and both results; and functions PyTorch does not have."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Difference:
     theirs: Callable[..., Any]
     at: Any
     value: tuple[Any, Any]  # ours, PyTorch's
-    gradient: tuple[Any, Any] | None = None  # None: of no interest
+    gradient: tuple[Any, Any] | None = None  # None: not compared
 
 
 def unseen(q: Any, k: Any, v: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:

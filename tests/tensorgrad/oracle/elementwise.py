@@ -35,7 +35,7 @@ def binary(op: str, **options: Any) -> None:
 
 
 def beside(number: float, is_first: bool = False) -> Callable[..., Any]:
-    """A function of two as one of the first, beside a number."""
+    """A function of two arguments as a function of one, with a number for the other."""
     return lambda f: (lambda x: f(number, x)) if is_first else (lambda x: f(x, number))
 
 
@@ -76,7 +76,7 @@ for op in ("add", "subtract", "multiply"):
 binary("divide")
 binary("pow", domain="positive")
 for exponent in (2, 3, 1, 0, -1, 0.5, -0.5, 1.5, -2):
-    # PyTorch takes square roots, also of negative zeros.
+    # PyTorch takes the square root, of a negative zero too.
     avoid = np.signbit if exponent in (0.5, -0.5) else None
     unary("pow", of=beside(exponent), domain="positive", avoid=avoid)
 for base in (2, 0.5, 1, 0):

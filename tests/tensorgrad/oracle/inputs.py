@@ -1,4 +1,4 @@
-"""What functions are compared at: values of every kind, in every memory layout."""
+"""The inputs of the comparison: values of every kind, in every memory layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FINITE = ("ties", "equal", "zeros", "large")
 KINDS = (*FINITE, "infinite", "nan")
 LAYOUTS = ("transposed", "reversed", "strided", "expanded")
 
-# What replaces some of the elements of an ordinary array.
+# The values that replace some elements of an ordinary array.
 PLANTED = {
     "zeros": (0.0, -0.0, "subnormal", "-subnormal"),
     "large": (1e4, -1e4),
@@ -54,7 +54,7 @@ def of_kind(kind: str, domain: str, shape: Shape, rng: np.random.Generator, dtyp
         low, high = {"any": (-1, 3), "unit": (1, 3), "below one": (-1, 2)}.get(domain, (1, 4))
         return np.asarray(rng.integers(low, high, shape) * (0.3 if domain in ("unit", "below one") else 1.0), dtype)
     if kind == "equal":
-        # Of few binary digits: their sums and means are exact, and what is to be 0 is 0 in every library.
+        # Few binary digits: sums and means are exact, so every library gets the same zeros.
         low, high = (18, 31) if domain in ("unit", "below one") else (34, 64)
         return np.full(shape, rng.integers(low, high) / 32, dtype)
     a = draw(domain, shape, rng).astype(dtype)
@@ -66,7 +66,7 @@ def of_kind(kind: str, domain: str, shape: Shape, rng: np.random.Generator, dtyp
 
 
 def spelled(dtype: str) -> Any:
-    """The value of a special number's name in `dtype`."""
+    """A function from the name of a special number to its value in `dtype`."""
     info = np.finfo(dtype)
     names = {
         "subnormal": info.smallest_subnormal * 5,
@@ -89,7 +89,7 @@ SPECIAL_BINARY = (
 
 
 def special(count: int, dtype: str) -> list[np.ndarray]:
-    """`count` vectors in which the special values meet each other, each with each."""
+    """`count` vectors that hold every combination of special values."""
     values = list(map(spelled(dtype), SPECIAL_UNARY if count == 1 else SPECIAL_BINARY[:: count - 1]))
     return [np.array(column, dtype) for column in zip(*itertools.product(values, repeat=count), strict=True)]
 

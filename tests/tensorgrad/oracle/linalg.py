@@ -15,7 +15,7 @@ table.pair(
     *(((2, 3, 4), (4, 5)), ((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (5, 4, 2)), ((0, 3), (3, 2)), ((2, 0), (0, 3))),
     *(((2, 3, 0), (0,)), ((1, 1), (1, 1)), ((0, 2, 3), (3, 4)), ((4,), (2, 4, 3))),
 )
-table.pair("matmul", ((3, 3), (3, 3)))  # of one shape, so of one tensor too
+table.pair("matmul", ((3, 3), (3, 3)))  # one shape, so that one tensor can be both
 table.pair(
     "linear",
     *(((2, 3, 4), (5, 4), (5,)), ((2, 3, 4), (5, 4)), ((4,), (5, 4), (5,)), ((0, 4), (5, 4), (5,)), ((3, 1), (1, 1))),
@@ -71,5 +71,5 @@ for subscripts, shapes in EINSUMS.items():
         "einsum",
         shapes,
         of=lambda f, s=subscripts: lambda *xs: f(s, *xs),
-        kinds=KINDS if len(shapes) < 3 else FINITE,  # inf times 0 is met in one order of products, not in another
+        kinds=KINDS if len(shapes) < 3 else FINITE,  # inf times 0 occurs in one order of products and not in another
     )

@@ -1,4 +1,4 @@
-"""Norms, systems, determinants and decompositions, by what does not depend on LAPACK's choice of signs."""
+"""Norms, systems, determinants and decompositions, by results that do not depend on LAPACK's choice of signs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ table = Table()
 
 
 def near(x: Any) -> Any:
-    """2, 4, 6 ... in the diagonal plus a little of x: invertible, no two of its values meet, whatever x is."""
+    """2, 4, 6 ... on the diagonal plus a tenth of x: invertible, with distinct singular values for every x."""
     fixed = np.eye(*x.shape[-2:]) * (2 + 2 * np.arange(x.shape[-1]))
     return x * 0.1 + (torch if isinstance(x, torch.Tensor) else tg).asarray(fixed, dtype=x.dtype)
 
@@ -27,7 +27,7 @@ def symmetric(x: Any) -> Any:
 
 
 def pair(op: str, *shapes: Any, on: Any = near, **options: Any) -> None:
-    """The function `on` matrices made of the first input, and of what does not depend on a choice of signs."""
+    """Compare the function `on` matrices made from the first input, by results that do not depend on signs."""
     compared = COMPARED.get(op, lambda result: result)
     table.pair(op, *shapes, of=lambda f: lambda x, *xs, **named: compared(f(on(x), *xs, **named)), kinds=(), **options)
 
@@ -58,7 +58,7 @@ table.pair(
     "vector_norm",
     *(((),), ((1,),), ((0,),)),
     kinds=KINDS,
-    avoid=is_tiny,  # PyTorch takes |x| of one element, and loses such squares of several, as ours of any
+    avoid=is_tiny,  # PyTorch takes |x| of a single element; the squares of tiny ones vanish in both
 )
 table.pair("vector_norm", ((3, 4),), of=lambda f: lambda x: f(x.detach(), ord=0), kinds=FINITE)
 MATRIX_ORDERS = ("fro", "nuc", 2, -2, 1, -1, math.inf, -math.inf)

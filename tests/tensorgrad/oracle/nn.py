@@ -1,4 +1,4 @@
-"""The functions of neural networks."""
+"""Functions of neural networks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ activation("selu", avoid=np.isnan)
 activation("celu", arguments=[{}, *choices(alpha=(0.5, 2.0))], avoid=np.isnan)
 activation("softplus", arguments=[{}, *choices(beta=(0.5, 2.0), threshold=(3.0, 20.0))])
 activation("logsigmoid")
-activation("softsign", avoid=np.isinf)  # PyTorch takes inf - inf
+activation("softsign", avoid=np.isinf)  # PyTorch computes inf - inf
 activation("mish", avoid=lambda a: (a < -10) & np.isfinite(a) | (a == np.inf))  # PyTorch's cancels, and is 0 * inf
 table.pair("swiglu", *(((3, 4, 6),), ((2,),), ((0, 4),)))
 

@@ -17,7 +17,7 @@ linalg = torch.linalg
 
 Peer = Callable[..., Any]
 
-# Spelled as ours is, in one of these places.
+# Functions that PyTorch has under our name and with our arguments.
 SAME: dict[Any, str] = {
     torch: "abs negative positive square sign ceil floor round trunc exp exp2 expm1 log log2 log10 log1p sqrt rsqrt"
     " sin cos tan sinh cosh tanh asin acos atan asinh acosh atanh erf erfc sigmoid reciprocal isfinite isinf isnan"
@@ -35,7 +35,7 @@ SAME: dict[Any, str] = {
 
 
 def of_numbers_too(f: Peer) -> Peer:
-    """A function of two tensors, for which PyTorch takes no number."""
+    """PyTorch's function of two tensors, for a number in the place of one too."""
 
     def theirs(x: Any, y: Any) -> Any:
         dtype = (x if isinstance(x, torch.Tensor) else y).dtype
@@ -61,7 +61,7 @@ def every_axis(x: Any, axis: Any) -> tuple[int, ...]:
 
 
 def over_axes(f: Peer) -> Peer:
-    """A reduction that takes several axes; an empty tuple of them leaves PyTorch's x.any() and others undecided."""
+    """A reduction that takes several axes."""
     return lambda x, axis=None, keepdims=False, **rest: f(x, every_axis(x, axis), keepdim=keepdims, **rest)
 
 
@@ -74,7 +74,7 @@ def identity_without_axes(f: Peer, alone: Peer) -> Peer:
 
 
 def typed(f: Peer) -> Peer:
-    """With our name of a dtype."""
+    """A reduction that takes our name of a dtype."""
     return lambda x, axis=None, dtype=None, keepdims=False: f(
         x, axis, keepdims, **({} if dtype is None else {"dtype": torch_dtype(dtype)})
     )
@@ -85,7 +85,7 @@ def torch_dtype(dtype: Any) -> Any:
 
 
 def step_by_step(f: Peer) -> Peer:
-    """For what PyTorch reduces along one axis at a time only."""
+    """A reduction that PyTorch has along one axis only, taken axis by axis."""
 
     def theirs(x: Any, axis: Any = None, keepdims: bool = False, **rest: Any) -> Any:
         if not x.ndim:
@@ -115,7 +115,7 @@ def spread(f: Peer) -> Peer:
 
 
 def running(at_once: Peer, initial: float) -> Peer:
-    """With the sum or the product of nothing before the others, which PyTorch leaves out."""
+    """A running sum or product with `include_initial`, which PyTorch does not have."""
 
     def theirs(x: Any, axis: Any = None, dtype: Any = None, include_initial: bool = False) -> Any:
         axis = 0 if axis is None else axis
@@ -171,7 +171,7 @@ def getitem(x: Any, index: Any) -> Any:
 
 
 def index_put(accumulate: bool) -> Peer:
-    """x with the values put at an index, by the places that the index selects."""
+    """x with values written or added at an index, by way of the flat positions that the index selects."""
 
     def theirs(x: Any, index: Any, values: Any) -> Any:
         places = torch.arange(x.numel()).reshape(x.shape)[index]
@@ -425,13 +425,13 @@ def of_qr(result: Any) -> Any:
     return q * q, r * r, q @ (r * r * r)
 
 
-# What is compared in the place of the results themselves.
+# Functions of the results that are compared instead of the results.
 COMPARED: dict[str, Peer] = {"eigh": of_eigh, "svd": of_svd, "qr": of_qr}
 
-# Arguments that PyTorch takes as constants: none has a gradient there.
+# Arguments that have no gradient in PyTorch.
 CONSTANT = {"binary_cross_entropy": ("weight",), "binary_cross_entropy_with_logits": ("weight", "pos_weight")}
 
-# Calls that PyTorch refuses or means otherwise: the beginning of the case's name, and the reason.
+# Calls that PyTorch refuses or understands differently: the beginning of the case's name, and the reason.
 NOT_COMPARED = {
     "cosine_similarity:eps-": "another gradient by convention: see conventions.py",
     "getitem:slices-": "PyTorch has no negative steps",

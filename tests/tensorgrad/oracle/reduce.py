@@ -29,7 +29,7 @@ def along_one(ndim: int) -> list[dict[str, Any]]:
 
 table.pair("sum", *WITH_EMPTY, arguments=reductions, dtypes=("int64", "int32", "bool"))
 table.pair("mean", *WITH_EMPTY, arguments=reductions)
-# PyTorch divides the product by the element: by inf, nan and subnormals in vain.
+# PyTorch divides the product by the element, which fails for inf, nan and subnormals.
 table.pair(
     "prod",
     *WITH_EMPTY,
@@ -38,7 +38,7 @@ table.pair(
     avoid=is_tiny,
     dtypes=("int64", "int32", "bool"),
 )
-# Where every element is -inf PyTorch's gradient is nan.
+# If every element is -inf PyTorch's gradient is nan.
 table.pair("logsumexp", *SHAPES, arguments=reductions, avoid=np.isneginf)
 table.pair("logsumexp", ((2, 0, 3),), ((0,),), arguments=reductions, kinds=())
 for op in ("max", "min"):

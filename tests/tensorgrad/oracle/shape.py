@@ -21,7 +21,7 @@ def each_axis(ndim: int) -> list[dict[str, Any]]:
     return choices(axis=tuple(range(-ndim, ndim)))
 
 
-# Ours and PyTorch's function of a sequence, as a function of its members.
+# A function of a sequence, called with the members as its arguments.
 of_members = {"of": lambda f: lambda *xs, **named: f(xs, **named)}
 
 # --- rearranged --------------------------------------------------------------------------------

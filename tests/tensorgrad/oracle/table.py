@@ -1,4 +1,4 @@
-"""A table of pairs: `table.pair(op, shapes, ...)` adds one for `op` and PyTorch's spelling of it."""
+"""A table of pairs: `table.pair(op, shapes, ...)` pairs `op` with PyTorch's spelling of it."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ class Table:
         of: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda f: f,
         **options: Any,
     ) -> None:
-        """The functions compared are `of(ours)` and `of(theirs)`: a function of the inputs and the named arguments."""
+        """Compare `of(ours)` with `of(theirs)`, functions of the inputs and of the named arguments."""
         self.pairs.append(Pair(op, of(PEERS[op]), shapes, of(getattr(tg, op)), **options))

@@ -33,11 +33,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning"),
 ]
 
-NEAR = 0.005  # how far, relative to themselves, inputs are moved where one draw does not tell
+NEAR = 0.005  # relative size of the changes that give further draws of the inputs
 
 
 class Spelled:
-    """One call, as a function of its differentiable tensors, by either library."""
+    """One call as a function of its differentiable tensors, in either library."""
 
     def __init__(self, op: str, call: Call) -> None:
         self.op, self.call = op, call
@@ -91,7 +91,7 @@ def is_compared(op: str, call: Call) -> bool:
         inspect.signature(PEERS[op]).bind(*call.args, **call.keywords)
     except TypeError:
         return False
-    except ValueError:  # a builtin, which does not tell its parameters
+    except ValueError:  # a builtin without a signature
         pass
     return not call.case.startswith(tuple(NOT_COMPARED))
 

@@ -1,4 +1,4 @@
-"""The certificate: which functions it has, and what it prints. That it holds is in the files test_certificate_of_*."""
+"""The certificate: which functions it covers and what it prints. test_certificate_of_*.py check that it holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The certificate finds faults: wrong ops, each refused in words that name op, case, input and element."""
+"""The certificate refuses wrong ops, in messages that name op, case, input and element."""
 
 from __future__ import annotations
 

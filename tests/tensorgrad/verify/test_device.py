@@ -21,7 +21,7 @@ from tests.tensorgrad.each import each, each_case
 # Relative and absolute tolerance of values and derivatives against the CPU's in the same dtype.
 NEAR = {"float64": (1e-7, 1e-9), "float32": (1e-3, 1e-4), "float16": (0.1, 0.05), "bfloat16": (0.5, 0.3)}
 
-CERTIFIED_CASES = 8  # of each function at most, spread over its cases: all of them take twice as long
+CERTIFIED_CASES = 8  # at most, per function, spread over its cases: all of them take twice as long
 
 
 def cases_of(name: str) -> list[Case]:
@@ -61,7 +61,7 @@ def test_each_function_is_the_same_in_narrow_dtypes(name, cupy):
         try:
             case.f(*(leaf(x.astype(dtype)) for x in case.inputs()))
         except DTypeError:
-            assert dtype != "float32"  # not every function has the narrowest
+            assert dtype != "float32"  # not every function takes the narrowest dtypes
         else:
             compare_devices(case, dtype.name, "contiguous")
 
