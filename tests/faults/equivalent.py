@@ -23,4 +23,7 @@ EQUIVALENT: dict[str, str] = {
     "ops/linalg/norm.py:vector_norm.vjp:factor or offset:10": "the power of a quotient, written as that of its parts",
     "ops/linalg/determinant.py:_cofactors_along.vjp_x:factor or offset:1": "the other axis of a square matrix",
     "ops/elementwise/exponential.py:pow.vjp_y:wrong comparison:5": "a 0 went the way of the line before",
+    "ops/elementwise/trigonometry.py:atan2.turned:factor or offset:2": "at the origin 0 is divided, by 1 or by 2",
+    "ops/nn/activation.py:_mish_gradient:lost history:1": "it computes on arrays, which have no history",
+    "ops/nn/activation.py:gelu_definition:factor or offset:1": "sigmoid is 0 or 1 from far below 40 on",
 }
