@@ -63,7 +63,12 @@ class Muon(AdamW):
             return
         rate = rates_4[0] / self.config.learning_rate * self.config.muon_learning_rate
         # One task per matrix: results do not depend on the number of threads.
-        run_all([functools.partial(self._move, *arrays, rate, rates_4[3], is_host) for arrays in self._matrices])
+        moves = [functools.partial(self._move, *arrays, rate, rates_4[3], is_host) for arrays in self._matrices]
+        if is_host:
+            run_all(moves)
+        else:  # each thread has its own current device, stream and allocator: only this one has the step's
+            for move in moves:
+                move()
         if self._copy is not None:
             moved = slice(self.first_moment.size, None)
             kernels_for(self._copy).cast(self._parameters[moved], self._copy.dtype, self._copy[moved])

@@ -98,12 +98,16 @@ def test_a_step_waits_for_nothing(precision, text, tmp_path, monkeypatch, cupy):
     assert len(numbers(tmp_path / "run")) == 4
 
 
-@pytest.mark.parametrize(("precision", "dropout"), [("float32", 0.0), ("fp16", 0.0), ("fp16", 0.2)])
-def test_a_step_can_be_captured(precision, dropout, text, tmp_path, monkeypatch, cupy):
+@pytest.mark.parametrize(
+    ("precision", "dropout", "optimizer"),
+    [("float32", 0.0, "adamw"), ("fp16", 0.0, "adamw"), ("fp16", 0.2, "adamw"), ("float32", 0.0, "muon")],
+)
+def test_a_step_can_be_captured(precision, dropout, optimizer, text, tmp_path, monkeypatch, cupy):
     """A recorded step neither waits nor copies from or to the host, and equals the eager step."""
     monkeypatch.setattr("gpt.train.run._print_samples", lambda session: None)
     text.write_text(text.read_text()[:1500])  # the last evaluation reads a tenth of it
-    config = replace(CONFIG, device="cuda", precision=precision, model=replace(GPT2, dropout=dropout), steps=6)
+    model, optim = replace(GPT2, dropout=dropout), replace(CONFIG.optim, optimizer=optimizer)
+    config = replace(CONFIG, device="cuda", precision=precision, model=model, optim=optim, steps=6, threads=2)
     train.train(config, [str(text)], tmp_path / "eager")
     train.train(replace(config, cuda_graph=True), [str(text)], tmp_path / "graph")
     assert numbers(tmp_path / "eager") == numbers(tmp_path / "graph")
@@ -293,11 +297,11 @@ def test_fifty_steps_in_bfloat16_learn_what_float32_learns_on_the_cpu(text, tmp_
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_a_recorded_step_is_the_step_bit_for_bit(precision, dropout, text, tmp_path):
+@pytest.mark.parametrize(("dropout", "optimizer"), [(0.0, "adamw"), (0.1, "adamw"), (0.0, "muon")])
+def test_a_recorded_step_is_the_step_bit_for_bit(precision, dropout, optimizer, text, tmp_path):
     a_gpu()
-    model = replace(WIDE, dropout=dropout)
-    config = replace(CONFIG, device="cuda", precision=precision, model=model, steps=12)
+    model, optim = replace(WIDE, dropout=dropout), replace(CONFIG.optim, optimizer=optimizer)
+    config = replace(CONFIG, device="cuda", precision=precision, model=model, optim=optim, steps=12, threads=2)
     train.train(config, [str(text)], tmp_path / "eager")
     train.train(replace(config, cuda_graph=True), [str(text)], tmp_path / "graph")
     assert numbers(tmp_path / "eager") == numbers(tmp_path / "graph")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,8 @@ from gpt.model import GPT
 from gpt.optim import AdamW, make_optimizer
 from gpt.optim.muon import Muon, orthogonalized
 from tensorgrad import Key, threads
+from tensorgrad.array import cuda_module, to_device
+from tensorgrad.errors import DeviceError
 from tensorgrad.tree import named_tensors
 
 CONFIG = OptimConfig(optimizer="muon", clip_norm=0.5, weight_decay=0.3, muon_learning_rate=0.05, muon_momentum=0.8)
@@ -116,6 +120,52 @@ def test_state_continues_exactly_on_any_number_of_threads():
     with threads(2):
         run(twin, resumed, [3, 4])
     np.testing.assert_array_equal(resumed.parameters, optimizer.parameters)
+
+
+def on_the_device(cupy, monkeypatch):
+    """Three updates on a stream, on two threads: the parameters, and the stream on which each matrix moved."""
+    model = GPT.init(MODEL, Key(0), dtype="float64").to("cuda")
+    optimizer = Muon(model, CONFIG)
+    seen, move = [], Muon._move
+
+    def watched(self, *arrays):
+        seen.append(cupy.cuda.get_current_stream().ptr)
+        time.sleep(0.002)  # long enough for any other thread to take the next matrix
+        move(self, *arrays)
+
+    monkeypatch.setattr(Muon, "_move", watched)
+    with threads(2), cupy.cuda.Stream(non_blocking=True) as stream:
+        for step in range(1, 4):
+            for name, gradient in gradients_of(model, step).items():
+                named_tensors(model)[name].grad.data[...] = to_device(gradient, "cuda")
+            optimizer.step(1e-3, step)
+        stream.synchronize()
+    assert len(seen) == 3 * len(optimizer._matrices)
+    assert set(seen) == {stream.ptr}
+    return optimizer.parameters.get()
+
+
+def on_the_host():
+    model = GPT.init(MODEL, Key(0), dtype="float64")
+    optimizer = Muon(model, CONFIG)
+    for step in range(1, 4):
+        set_gradients(model, step)
+        optimizer.step(1e-3, step)
+    return optimizer.parameters
+
+
+def test_on_a_device_every_matrix_moves_on_the_current_stream(cupy, monkeypatch):
+    """A thread of the pool has a current stream of its own: its work would not follow the gradients."""
+    np.testing.assert_allclose(on_the_device(cupy, monkeypatch), on_the_host(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_every_matrix_moves_on_the_current_stream(monkeypatch):
+    try:
+        cupy = cuda_module()
+    except DeviceError as problem:
+        pytest.skip(str(problem))
+    np.testing.assert_allclose(on_the_device(cupy, monkeypatch), on_the_host(), rtol=1e-9, atol=1e-12)
 
 
 def test_adamws_state_is_refused():
