@@ -239,7 +239,7 @@ class TrainConfig:
     micro_batch_size: int = 0  # sequences in memory at once, a divisor of batch_size; 0: all of them
     time_limit_s: float = 0.0  # stop after this many seconds, at the end of a step; 0: never
     eval_interval_steps: int = 250  # steps between evaluations on held-out text; 0: only at the end
-    eval_batches: int = 0  # batches in an evaluation; 0: all held-out text
+    eval_batches: int = 0  # batches of batch_size sequences in an evaluation; 0: all held-out text
     checkpoint_interval_steps: int = 250  # steps between checkpoints; 0: only at the end
     keep_checkpoints: int = 2  # latest checkpoints kept; 0: all
     log_interval_steps: int = 10  # steps between lines of metrics.jsonl

@@ -141,8 +141,13 @@ class Session:
         )
 
     def evaluate(self, max_batches: int | None) -> tuple[Evaluation, Record]:
-        """Evaluate the first `max_batches` of the held-out text (None: all). Also returns the line for the metrics."""
-        result = evaluate_tokens(self.model, self.heldout, self.config.batch_size, max_batches=max_batches)
+        """Evaluate the first `max_batches` of the held-out text (None: all). Also returns the line for the metrics.
+
+        A batch has `batch_size` sequences, of which `micro_batch` are in memory at once, as in training.
+        """
+        size = self.config.micro_batch
+        num_parts = None if max_batches is None else max_batches * (self.config.batch_size // size)
+        result = evaluate_tokens(self.model, self.heldout, size, max_batches=num_parts)
         record: Record = {
             "step": self.step,
             "heldout_loss": result.loss,

@@ -11,6 +11,7 @@ from gpt import checkpoint, train
 from gpt.config import ModelConfig, OptimConfig, TokenizerConfig, TrainConfig
 from gpt.data import TokenData
 from gpt.errors import UserError
+from gpt.evaluate import evaluate_tokens
 from gpt.model import GPT
 from gpt.optim import AdamW
 from gpt.optim.schedule import learning_rate
@@ -153,3 +154,28 @@ def test_a_batch_is_a_function_of_seed_and_step(text, tmp_path):
             expected = SortedIds.of(values["ids_BT"][rows]).order_N
             np.testing.assert_array_equal(values["order_BT"][rows].reshape(-1), expected)
         assert values["num_targets"] == 4 * 8
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 0])
+@pytest.mark.parametrize("max_batches", [2, None])
+def test_an_evaluation_computes_one_micro_batch_at_a_time(micro_batch_size, max_batches, text, tmp_path, monkeypatch):
+    """Training fits in memory with the micro-batch, so an evaluation of the whole batch might not."""
+    config = replace(CONFIG, steps=1, micro_batch_size=micro_batch_size)
+    train.train(config, [str(text)], tmp_path / "run")
+    config = replace(config, model=checkpoint.load(tmp_path / "run").config)
+    session = Session.open(config, tmp_path / "run", checkpoint.checkpoints(tmp_path / "run")[-1], HostTransfer())
+    expected = evaluate_tokens(session.model, session.heldout, config.batch_size, max_batches=max_batches)
+    sizes, loss = [], GPT.loss
+
+    def counted(self, ids_BT, targets_BT, **keywords):
+        sizes.append(len(ids_BT))
+        return loss(self, ids_BT, targets_BT, **keywords)
+
+    monkeypatch.setattr(GPT, "loss", counted)
+    found, record = session.evaluate(max_batches)
+    assert set(sizes) == {config.micro_batch}
+    assert (found.num_tokens, found.num_bytes) == (expected.num_tokens, expected.num_bytes)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert record["heldout_loss"] == found.loss
+    if not micro_batch_size:
+        assert found == expected
