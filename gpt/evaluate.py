@@ -18,7 +18,8 @@ from gpt.model import GPT
 
 __all__ = ["Evaluation", "evaluate_text", "evaluate_tokens"]
 
-_TEXT_BATCH_SIZE = 8
+_MAX_TEXT_WINDOWS = 8  # at once
+_MAX_TEXT_TOKENS = 8192  # at once, or one window: 1.6 GB of float32 logits for GPT-2's vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def evaluate_text(model: GPT, tokenizer: Tokenizer | None, text: str) -> Evaluat
         tokenizer.token_lengths_bytes_V,
         context_length=context_length,
         stride=max(1, context_length // 2),
-        batch_size=_TEXT_BATCH_SIZE,
+        batch_size=max(1, min(_MAX_TEXT_WINDOWS, _MAX_TEXT_TOKENS // context_length)),
         is_padded=False,
     )
     return _evaluate(model, windows)

@@ -71,6 +71,26 @@ def test_a_long_text_takes_several_batches() -> None:
     assert evaluate_text(model, LETTERS, text).loss == pytest.approx(sum(expected) / 299, rel=1e-10)
 
 
+@pytest.mark.parametrize(("most_tokens", "windows"), [(1000, 8), (16, 2), (4, 1)])
+def test_a_long_context_takes_fewer_windows_at_once(most_tokens: int, windows: int, monkeypatch: Any) -> None:
+    """The logits of a call are bounded by its tokens, whatever the context."""
+    model = model_of(LETTERS)
+    text = "".join("abcdé"[i] for i in Key(1).integers(0, 5, (300,)))
+    expected = evaluate_text(model, LETTERS, text)
+    sizes, loss = [], GPT.loss
+
+    def counted(self: GPT, ids_BT: Any, targets_BT: Any, **keywords: Any) -> Any:
+        sizes.append(len(ids_BT))
+        return loss(self, ids_BT, targets_BT, **keywords)
+
+    monkeypatch.setattr(GPT, "loss", counted)
+    monkeypatch.setattr("gpt.evaluate._MAX_TEXT_TOKENS", most_tokens)
+    found = evaluate_text(model, LETTERS, text)
+    assert max(sizes) == windows
+    assert found.num_tokens == expected.num_tokens
+    assert found.loss == pytest.approx(expected.loss, rel=1e-12)
+
+
 def test_a_context_of_one_token() -> None:
     model = model_of(LETTERS, context_length=1)
     ids = LETTERS.encode("abcdab")
