@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import sys
 
@@ -115,6 +116,25 @@ def test_memory_ends(cupy):
         assert np.isnan(cupy.empty(256).get()).all()  # fresh memory is not zero
     finally:
         pool.set_limit(0)
+
+
+def test_pools_keep_their_blocks_apart(cupy):
+    gc.collect()
+    default, own = cupy.get_default_memory_pool(), cupy.cuda.MemoryPool()
+    default.free_all_blocks()
+    used, (free, total) = default.used_bytes(), cupy.cuda.runtime.memGetInfo()
+    with cupy.cuda.using_allocator(own.malloc):
+        a = cupy.empty(256)
+    assert (default.used_bytes(), default.free_bytes()) == (used, 0)
+    assert (own.used_bytes(), own.free_bytes()) == (2048, 0)
+    del a
+    assert (own.used_bytes(), own.free_bytes()) == (0, 2048)
+    default.free_all_blocks()  # which has nothing of the other's to give back
+    assert cupy.cuda.runtime.memGetInfo() == (free - 2048, total)
+    with pytest.raises(OutOfMemoryError):
+        default.malloc(free - 1024)
+    own.free_all_blocks()
+    assert cupy.cuda.runtime.memGetInfo() == (free, total)
 
 
 def test_it_is_as_narrow_as_cupy(cupy):

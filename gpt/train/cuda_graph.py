@@ -3,7 +3,8 @@
 A graph repeats the same kernels on the same addresses. So everything that differs between steps is in
 device memory: the batch and its dropout keys are copied into fixed buffers, and the learning rate, its
 corrections and the loss scale are arrays. The step's own arrays come from a memory pool that nothing
-else uses. The kernels and their order are those of the eager step, so results are equal bit for bit.
+else uses; what the eager steps took of CuPy's default pool is returned to the device first. The kernels
+and their order are those of the eager step, so results are equal bit for bit.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class GraphStep:
     """`run(arrays)`, launched as a graph from the third call on. All calls have arrays of the same shapes.
 
     `run` launches work on the current stream and returns an array, without waiting for the device or
-    reading from it.
+    reading from it. Only the third call waits for the stream, before it records.
     """
 
     def __init__(self, run: Callable[[Arrays], Array]) -> None:
@@ -41,6 +42,7 @@ class GraphStep:
         if self._num_calls <= _EAGER_STEPS:
             return self._run(arrays)
         if self._graph is None:
+            _free_unused_memory()  # before new arrays take parts of large blocks, which then could not be returned
             self._fixed = {name: value.copy() for name, value in arrays.items()}
             self._record()
         for name, value in arrays.items():
@@ -68,3 +70,10 @@ class GraphStep:
                 f"cuda_graph: expected a step that a graph can hold, got {type(problem).__name__}: {problem}: "
                 "leave cuda_graph out"
             ) from problem
+
+
+def _free_unused_memory() -> None:
+    """Return the default pool's unused blocks to the device, once the stream's work no longer uses them."""
+    cupy = cuda_module()
+    cupy.cuda.get_current_stream().synchronize()
+    cupy.get_default_memory_pool().free_all_blocks()

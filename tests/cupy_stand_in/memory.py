@@ -1,4 +1,4 @@
-"""Device memory: blocks that a pool with a limit counts, and pinned host memory."""
+"""Device memory: blocks counted by their pools, which share a device that has an end, and pinned memory of the host."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Block", "MemoryPointer", "MemoryPool", "OutOfMemoryError", "PinnedMemoryPointer", "block", "pool"]
+__all__ = [
+    "Block",
+    "MemoryPointer",
+    "MemoryPool",
+    "OutOfMemoryError",
+    "PinnedMemoryPointer",
+    "block",
+    "free_on_device",
+    "pool",
+]
 
 TOTAL = 1 << 33  # bytes of the device
 _UNIT = 512  # CuPy's blocks are multiples of this size
@@ -24,15 +33,15 @@ class OutOfMemoryError(MemoryError):
 
 
 class Block:
-    """Bytes that arrays share, given back when the last of them is gone."""
+    """Bytes that arrays share, given back to their pool when the last of them is gone."""
 
     __slots__ = ("__weakref__", "_bytes", "size")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, owner: MemoryPool) -> None:
         self.size = -(-size // _UNIT) * _UNIT
         self._bytes: Any = None
-        pool.take(self.size)
-        weakref.finalize(self, pool.give, self.size)
+        owner.take(self.size)
+        weakref.finalize(self, owner.give, self.size)
 
     @property
     def bytes(self) -> Any:
@@ -47,22 +56,26 @@ class MemoryPool:
 
     def __init__(self) -> None:
         self._used = self._free = self._limit = 0
+        _pools.add(self)
 
     def take(self, size: int) -> None:
         fresh = max(0, size - self._free)
-        if self._used + self._free + fresh > (self._limit or TOTAL):
-            fresh, self._free = size, 0  # CuPy frees what it keeps, and tries again
-            if self._used + size > (self._limit or TOTAL):
+        if not self._has_room(fresh):
+            fresh, self._free = size, 0  # CuPy gives back what this pool keeps, and tries again
+            if not self._has_room(fresh):
                 raise OutOfMemoryError(size, self._used, self._limit)
         self._free -= size - fresh
         self._used += size
+
+    def _has_room(self, fresh: int) -> bool:
+        return fresh <= free_on_device() and self.total_bytes() + fresh <= (self._limit or TOTAL)
 
     def give(self, size: int) -> None:
         self._used -= size
         self._free += size
 
     def malloc(self, size: int) -> MemoryPointer:
-        return MemoryPointer(Block(size), 0)
+        return MemoryPointer(Block(size, self), 0)
 
     def used_bytes(self) -> int:
         return self._used
@@ -81,6 +94,14 @@ class MemoryPool:
 
     def get_limit(self) -> int:
         return self._limit
+
+
+_pools: weakref.WeakSet[MemoryPool] = weakref.WeakSet()  # a pool that is gone has given back what it kept
+
+
+def free_on_device() -> int:
+    """The bytes that no pool holds: what one keeps unused is no other's."""
+    return TOTAL - sum(each.total_bytes() for each in list(_pools))
 
 
 class MemoryPointer:

@@ -122,7 +122,7 @@ _runtime = _module(
     getDeviceProperties=_properties,
     driverGetVersion=lambda: 13000,
     runtimeGetVersion=lambda: 13000,
-    memGetInfo=lambda: (memory.TOTAL - memory.pool.total_bytes(), memory.TOTAL),
+    memGetInfo=lambda: (memory.free_on_device(), memory.TOTAL),
     deviceSynchronize=lambda: syncs.synchronised("deviceSynchronize"),
     is_hip=False,
 )

@@ -18,6 +18,7 @@ from gpt.errors import UserError
 from gpt.model import GPT
 from gpt.model.precision import Precision
 from gpt.optim import AdamW, rates
+from gpt.train.cuda_graph import GraphStep
 from gpt.train.metrics import read_metrics
 from gpt.train.session import Session
 from gpt.train.step import Batch, host_batch, run_step, train_step
@@ -112,6 +113,30 @@ def test_a_step_can_be_captured(precision, dropout, optimizer, text, tmp_path, m
     train.train(replace(config, cuda_graph=True), [str(text)], tmp_path / "graph")
     assert numbers(tmp_path / "eager") == numbers(tmp_path / "graph")
     assert weights(tmp_path / "eager") == weights(tmp_path / "graph")
+
+
+def test_a_graph_gets_the_memory_that_eager_steps_took(cuda):
+    """A graph has a pool of its own, so what the other one keeps unused is given back before the capture."""
+    pool, size, unused, totals = cuda.get_default_memory_pool(), 1 << 22, [], []
+
+    def run(arrays):
+        unused.append(pool.free_bytes())
+        y_N = arrays["x_N"] + 1
+        return (y_N * y_N + 0 * y_N).sum()
+
+    step = GraphStep(run)
+    with cuda.cuda.Stream(non_blocking=True) as stream:
+        x_N = cuda.ones(size // 4, np.float32)
+        for number in range(4):
+            x_N[...] = number
+            found = step({"x_N": x_N})
+            totals.append(pool.total_bytes() - pool.used_bytes())
+            stream.synchronize()
+            assert float(found) == x_N.size * (number + 1) ** 2
+    assert unused[1] >= 3 * size  # of the first step
+    assert len(unused) == 3
+    assert unused[2] < size  # while it is recorded
+    assert max(totals[2:]) < size
 
 
 def test_what_a_graph_cannot_hold_is_refused(text, tmp_path, monkeypatch, cupy):

@@ -38,6 +38,12 @@ class Capture:
         finally:
             self.allocators.pop()
 
+    def get_default_memory_pool(self) -> Any:
+        return SimpleNamespace(free_all_blocks=lambda: self.events.append("free"))
+
+    def synchronize(self) -> None:
+        self.events.append("synchronize")
+
     def begin_capture(self) -> None:
         self.events.append("begin")
 
@@ -78,7 +84,7 @@ def test_a_graph_gives_what_the_function_gives(capture):
         np.testing.assert_array_equal(step({"x": x, "y": y}), 2 * x + y)
         np.testing.assert_array_equal((x, y), given)
     assert runs == ["the default", "the default", "the pool's own"]  # eager twice, then recorded once
-    assert capture.events == ["begin", "end"]
+    assert capture.events == ["synchronize", "free", "begin", "end"]
 
 
 def test_what_cannot_be_recorded_ends_the_capture_and_says_so(capture):
@@ -94,7 +100,7 @@ def test_what_cannot_be_recorded_ends_the_capture_and_says_so(capture):
         UserError, match=r"cuda_graph: expected .*cuBLAS API during stream capture.*leave cuda_graph out"
     ):
         step({"x": np.zeros(1)})
-    assert capture.events == ["begin", "end"]
+    assert capture.events == ["synchronize", "free", "begin", "end"]
     assert not capture.allocators
 
 
