@@ -107,7 +107,7 @@ def test_a_joint_op_may_add_to_the_gradients_that_leaves_have() -> None:
     np.testing.assert_array_equal([x.grad.numpy(), y.grad.numpy()], [[6.0, 8.0], [2.0, 4.0]])
     product(x, x).sum().backward()
     np.testing.assert_array_equal(x.grad.numpy(), [8.0, 12.0])
-    # Nothing is added where somebody asks for the gradient, differentiates it, or looks at it first.
+    # No buffer is offered when the gradient is returned, differentiated, or seen by a hook first.
     for gradient in (tg.grad(product(x, y).sum(), y)[0], tg.grad(product(x, y).sum(), y, create_graph=True)[0]):
         assert seen[-1] == [None, None, None]
         np.testing.assert_array_equal(gradient.numpy(), [1.0, 2.0])

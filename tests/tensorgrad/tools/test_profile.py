@@ -67,7 +67,7 @@ def test_time_of_an_op_of_the_program() -> None:
 
 
 def test_measuring_is_not_measured() -> None:
-    """Of a thousand small ops: to report a call takes longer than the call."""
+    """A thousand small ops: reporting a call takes longer than the call itself."""
     y = x = tg.ones((2,), requires_grad=True)
     with tg.profile() as times:
         began = time.perf_counter_ns()

@@ -251,7 +251,7 @@ def test_what_the_library_has_no_algorithm_for_takes_a_pass_of_its_own(
 
 
 def test_sums_are_asked_for_where_the_library_has_them(binding: Binding) -> None:
-    """Of an operand that it reads transposed, of more than one column, without a bias; else a pass gives them."""
+    """cublasLt sums an operand that it reads transposed, with several columns and no bias; else a pass does."""
     x, w = np.arange(24, dtype=np.float32).reshape(6, 4), np.ones((4, 8), np.float32)
     for given, y, extras, expected in (
         (np.asfortranarray(x), w, {}, 1),
