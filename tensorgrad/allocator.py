@@ -13,7 +13,7 @@ from typing import Any
 
 from tensorgrad.errors import DeviceMemoryError
 
-__all__ = ["Use", "guarded", "shown_bytes", "uses"]
+__all__ = ["Use", "available_bytes", "guarded", "shown_bytes", "uses"]
 
 
 class Use:
@@ -61,6 +61,15 @@ def guarded(cupy: Any, allocate: Callable[[int], Any]) -> Callable[[int], Any]:
         return pointer
 
     return allocate_or_explain
+
+
+def available_bytes(cupy: Any) -> int:
+    """The bytes that arrays on the current device can still take: free there, or kept by CuPy's pool for reuse."""
+    pool = cupy.get_default_memory_pool()
+    free, _ = cupy.cuda.runtime.memGetInfo()
+    available = int(free + pool.free_bytes())
+    limit = int(pool.get_limit())
+    return min(available, limit - int(pool.used_bytes())) if limit else available
 
 
 def _explained(cupy: Any, pool: Any, size: int) -> DeviceMemoryError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
-from tensorgrad.allocator import Use
+from tensorgrad.allocator import Use, available_bytes
 
 
 class Pool:
@@ -54,3 +55,19 @@ def test_an_answer_starts_the_count_anew() -> None:
     assert (use.peak, pool.questions) == (150, 3)
     use.add(1, pool)
     assert (use.peak, use.bound, pool.questions) == (150, 0, 4)
+
+
+def test_what_is_available_is_free_or_kept_within_the_pool_s_limit(cupy: Any) -> None:
+    pool = cupy.get_default_memory_pool()
+    free, _ = cupy.cuda.runtime.memGetInfo()
+    before = free + pool.free_bytes()
+    assert available_bytes(cupy) == before
+    x = cupy.empty(1 << 20, "uint8")
+    assert available_bytes(cupy) == before - (1 << 20)
+    try:
+        pool.set_limit(pool.used_bytes() + 4096)
+        assert available_bytes(cupy) == 4096
+    finally:
+        pool.set_limit(0)
+    del x
+    assert available_bytes(cupy) == before

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tensorgrad.allocator import available_bytes, shown_bytes
 from tensorgrad.array import Array, address_of
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels.attending import Attending
@@ -25,7 +26,10 @@ __all__ = ["CuDNN", "Problem", "backward_graph", "forward_graph", "load"]
 
 VERSIONS = ((1, 26), (1, 29))  # the frontend's: from the first, up to but not including the second
 MAX_HEAD_DIM = 128  # in the backward, on every architecture since sm_80
-MAX_SCORES_BYTES = 1 << 30  # the scores that a backward may keep: GPT-2's for 40 samples of 1024 tokens
+# The share of the available memory that the scores kept by a backward may take. The first backward is planned while the
+# activations of the whole forward are held, so little more is needed later: the other half is for gradients, and for
+# free blocks too small to be of use.
+SCORES_SHARE = 0.5
 _LIMIT = "CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT"  # the frontend's name for it; "-1": no limit
 
 # Which tensor an address belongs to, within a graph.
@@ -198,7 +202,8 @@ class CuDNN:
     def _make_plan(self, make: Callable[..., Any], problem: Problem, device: int) -> tuple[Any, int] | str:
         """The planned graph and the size of its workspace in bytes; or the reason why there is no plan."""
         reason = ""
-        for limit in _limits(problem):
+        available = available_bytes(self._xp)
+        for limit in _limits(problem, int(SCORES_SHARE * available)):
             graph = make(self._cudnn, problem, handle=self._handle(device))
             try:
                 with _limiting(limit):
@@ -207,23 +212,27 @@ class CuDNN:
                     graph.create_execution_plans([self._cudnn.heur_mode.A])
                     graph.check_support()
                     graph.build_plans()
-                return graph, graph.get_workspace_size()
             except self._cudnn.cudnnGraphNotSupportedError as error:
                 reason = f"cuDNN has no plan: {error}"
+                continue
+            workspace_bytes = graph.get_workspace_size()
+            if workspace_bytes <= available:
+                return graph, workspace_bytes
+            reason = f"cuDNN's plan needs {shown_bytes(workspace_bytes)}, {shown_bytes(available)} are available"
         return reason
 
 
-def _limits(problem: Problem) -> tuple[str, ...]:
+def _limits(problem: Problem, max_scores_bytes: int) -> tuple[str, ...]:
     """The limits on a backward's workspace to try in turn; "": none is set.
 
     On Hopper cuDNN's backward in a fixed order keeps a gradient of every score, B H T S 16-bit numbers. It is fast.
-    Where that takes too much memory, cuDNN 9.25 and later has one in a fixed order that works in memory linear in T,
-    but plans it only under a limit.
+    Where that takes too much memory, cuDNN 9.25 and later has a slower one in a fixed order that works in memory linear
+    in T, but plans it only under a limit. Earlier versions ignore the limit.
     """
     (batch, heads, queries, _), keys = problem.tensors[0][0], problem.tensors[1][0][2]
-    is_large = 2 * batch * heads * queries * keys > MAX_SCORES_BYTES
+    is_large = 2 * batch * heads * queries * keys > max_scores_bytes
     is_asked = len(problem.tensors) > 4 and problem.is_deterministic and _LIMIT not in os.environ
-    return (str(MAX_SCORES_BYTES), "-1") if is_large and is_asked else ("",)
+    return (str(max_scores_bytes), "-1") if is_large and is_asked else ("",)
 
 
 @contextmanager

@@ -25,10 +25,17 @@ CAUSAL = Attending(is_causal=True, scale=1)
 class FakeCuPy:
     """NumPy in place of CuPy, as far as the provider uses it; new memory is nan."""
 
+    free_bytes = kept_bytes = 1 << 33  # on the device, and by the pool
     cuda = types.SimpleNamespace(
-        Device=lambda: types.SimpleNamespace(id=0), get_current_stream=lambda: types.SimpleNamespace(ptr=77)
+        Device=lambda: types.SimpleNamespace(id=0),
+        get_current_stream=lambda: types.SimpleNamespace(ptr=77),
+        runtime=types.SimpleNamespace(memGetInfo=lambda: (FakeCuPy.free_bytes, 1 << 34)),
     )
     ascontiguousarray = staticmethod(np.ascontiguousarray)
+
+    @staticmethod
+    def get_default_memory_pool() -> Any:
+        return types.SimpleNamespace(free_bytes=lambda: FakeCuPy.kept_bytes, get_limit=lambda: 0)
 
     @staticmethod
     def empty(shape: Any, dtype: Any) -> np.ndarray:
@@ -148,12 +155,17 @@ def test_what_cudnn_has_no_plan_for_is_asked_once(provider: cudnn.CuDNN, normal:
 def test_large_backwards_are_to_work_in_little_memory(
     provider: cudnn.CuDNN, normal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If cuDNN has such a plan, and the environment sets no limit."""
+    """If cuDNN has such a plan, their scores take over half of the memory, and the environment sets no limit."""
     g, q, k, v = case(normal)
     out, stats = provider.attention(q, k, v, CAUSAL)
     small = provider.attention_gradient(g, q, k, v, out, stats, CAUSAL)
     assert fake_cudnn.limits == [None]
-    monkeypatch.setattr(cudnn, "MAX_SCORES_BYTES", 2 * 2 * 4 * 9 * 9 - 1)
+    scores_bytes = 2 * 2 * 4 * 9 * 9
+    monkeypatch.setattr(FakeCuPy, "free_bytes", scores_bytes)
+    monkeypatch.setattr(FakeCuPy, "kept_bytes", scores_bytes)
+    cudnn.CuDNN(FakeCuPy).attention_gradient(g, q, k, v, out, stats, CAUSAL)
+    assert fake_cudnn.limits == [None, None]
+    monkeypatch.setattr(FakeCuPy, "kept_bytes", scores_bytes - 2)
     for has_it, expected in ((True, ["1295"]), (False, ["1295", "-1"])):
         fake_cudnn.limits.clear()
         fake_cudnn.has_no_linear_backward[:] = [] if has_it else [True]
@@ -169,6 +181,27 @@ def test_large_backwards_are_to_work_in_little_memory(
     cudnn.CuDNN(FakeCuPy).attention_gradient(g, q, k, v, out, stats, CAUSAL)
     assert fake_cudnn.limits == [None, "7"]
     assert os.environ[cudnn._LIMIT] == "7"
+
+
+def test_the_scores_of_gpt2_for_64_samples_fit_a_large_device() -> None:
+    views = tuple(((64, 12, 1024, 64), (786432, 64, 768, 1)) for _ in range(8))
+    problem = cudnn.Problem(views, "bfloat16", True, 0.125, True)
+    assert cudnn._limits(problem, int(cudnn.SCORES_SHARE * (80 << 30))) == ("",)
+    assert cudnn._limits(problem, int(cudnn.SCORES_SHARE * (2 << 30))) == (str(1 << 30), "-1")
+
+
+def test_a_plan_that_needs_more_memory_than_there_is_is_not_used(
+    provider: cudnn.CuDNN, normal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from a cuDNN that ignores the limit."""
+    g, q, k, v = case(normal)
+    out, stats = provider.attention(q, k, v, CAUSAL)
+    monkeypatch.setattr(FakeCuPy, "free_bytes", fake_cudnn.WORKSPACE_BYTES - 1)
+    monkeypatch.setattr(FakeCuPy, "kept_bytes", 0)
+    with pytest.raises(Unsupported, match="cuDNN's plan needs 640 bytes, 639 bytes are available"):
+        provider.attention_gradient(g, q, k, v, out, stats, CAUSAL)
+    monkeypatch.setattr(FakeCuPy, "kept_bytes", 1)
+    cudnn.CuDNN(FakeCuPy).attention_gradient(g, q, k, v, out, stats, CAUSAL)
 
 
 @pytest.mark.parametrize("version", ["1.25.0", "1.29.0", "2.0.0"])
