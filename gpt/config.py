@@ -248,6 +248,7 @@ class TrainConfig:
     device: str = "cpu"  # where the arrays live: cpu, cuda, or cuda:N for GPU number N
     threads: int = 0  # on the CPU; results do not depend on it; 0: one per core
     require_fast: bool = False  # on a GPU: fail rather than use a slower library
+    unordered: bool = False  # on a GPU: sum attention's gradients in any order, so a run cannot be repeated bit for bit
     cuda_graph: bool = False  # on a GPU: record the step once, then launch it as one; bitwise the same
     recompute: bool = False  # compute each block again in backward: less memory, more time
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -273,7 +274,7 @@ class TrainConfig:
             )
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise UserError(f"device: expected cpu, cuda or cuda:N, got {self.device!r}: choose one of those")
-        for name in ("require_fast", "cuda_graph"):
+        for name in ("require_fast", "unordered", "cuda_graph"):
             if getattr(self, name) and self.device == "cpu":
                 raise UserError(f"{name}: expected device cuda with it, got cpu: set device, or leave it out")
 

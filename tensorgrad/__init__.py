@@ -41,6 +41,7 @@ from tensorgrad.dtype import bool_ as bool
 from tensorgrad.errors import *  # noqa: F403
 from tensorgrad.kernels.gemm.tf32 import allow_tf32
 from tensorgrad.kernels.threads import threads
+from tensorgrad.kernels.unordered import allow_unordered
 from tensorgrad.memory import MemoryInfo, memory_info
 from tensorgrad.ops.broadcast import *  # noqa: F403
 from tensorgrad.ops.elementwise import *  # noqa: F403
@@ -95,7 +96,7 @@ else:  # a type checker would let any name pass
 
 __all__ = ["Key", "MemoryInfo", "Scatter", "Tensor", "linalg", "memory_info", "ops", "threads", "tree"]
 __all__ += ["check_grads", "grad", "is_recording", "no_grad", "record", "record_joint"]
-__all__ += ["abstract", "allow_tf32", "doctor", "find_non_finite", "graph", "profile"]
+__all__ += ["abstract", "allow_tf32", "allow_unordered", "doctor", "find_non_finite", "graph", "profile"]
 __all__ += ["bool", "can_cast", "finfo", "float16", "float32", "float64", "iinfo", "int8", "int16", "int32", "int64"]
 __all__ += ["isdtype", "result_type", "uint8", "uint16", "uint32", "uint64"]
 __all__ += ["e", "inf", "nan", "newaxis", "pi"]

@@ -8,7 +8,7 @@
 
 Step n depends only on (seed, n) and on the parameters and moments before it: batches, learning rate
 and dropout have no state. So a resumed run continues exactly as if it had never stopped, and the same
-command gives the same weights.
+command gives the same weights; with `unordered`, only up to the rounding of attention's gradients.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from gpt.train.metrics import MetricsLog, Record, SpeedMeter, read_metrics, trun
 from gpt.train.report import ProgressLine, loss_plot, run_summary
 from gpt.train.session import NUM_UPLOADS, SAMPLES, Reading, Session
 from gpt.train.transfer import transfer_to
-from tensorgrad import Key, threads
+from tensorgrad import Key, allow_unordered, threads
 from tensorgrad.array import to_device
 from tensorgrad.kernels import implementations
 from tensorgrad.kernels.providers import requiring_fast
@@ -181,8 +181,9 @@ def _make_tokenizer(config: TokenizerConfig, texts: Sequence[str]) -> Tokenizer:
 def _run(config: TrainConfig, run_dir: Path, checkpoint: Path | None) -> Run:
     """Train from the checkpoint (None: from the start) to the last step, then report and sample."""
     fast = requiring_fast() if config.require_fast else contextlib.nullcontext()
+    unordered = allow_unordered() if config.unordered else contextlib.nullcontext()
     with threads(config.threads or None), transfer_to(config.device, num_slots=NUM_UPLOADS) as transfer:
-        with fast:  # only for training, not for the samples
+        with fast, unordered:  # only for training, not for the samples
             session = Session.open(config, run_dir, checkpoint, transfer)
             if config.device != "cpu":
                 session.try_out()
@@ -207,6 +208,10 @@ def _run_steps(session: Session) -> Evaluation:
         progress.message(f"model: {config.model.num_parameters:,} parameters; run folder: {session.run_dir}")
         if config.device == "cpu":
             progress.message(implementations())
+        if config.unordered:
+            progress.message(
+                "unordered: cuDNN sums attention's gradients in any order, so runs differ in the last bits"
+            )
         watch = _Watch(session, log, progress)
         while session.step < config.steps:
             started_s = time.perf_counter()

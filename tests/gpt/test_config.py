@@ -69,6 +69,7 @@ GPT2 = {"positions": "learned", "norm": "layer_norm", "activation": "gelu_tanh",
         (lambda: TrainConfig(cuda_graph=True), r"cuda_graph: expected device cuda with it, got cpu"),
         (lambda: TrainConfig(threads=-1), r"threads: expected 0 or more, got -1"),
         (lambda: TrainConfig(threads=10**6), r"threads: expected 1024 at most, got 1000000: 0 takes one per core"),
+        (lambda: TrainConfig(unordered=True), r"unordered: expected device cuda with it, got cpu"),
         (lambda: TrainConfig(require_fast=True), r"require_fast: expected device cuda with it, got cpu"),
     ],
 )
@@ -200,6 +201,12 @@ def test_any_value_survives_toml(paths: list[str], learning_rate: float, seed: i
     )
     # Through UTF-8, as through a file: `tomllib` wants the file's newlines, not the platform's.
     assert from_toml(to_toml(config).encode().decode()) == config
+
+
+def test_a_file_from_before_a_field_was_there_has_its_default() -> None:
+    text = to_toml(TrainConfig())
+    assert "unordered = false\n" in text
+    assert from_toml(text.replace("unordered = false\n", "")) == TrainConfig()
 
 
 def test_every_field_is_written() -> None:

@@ -26,6 +26,7 @@ from tensorgrad import Key
 from tensorgrad.array import cuda_module, to_device
 from tensorgrad.errors import DeviceError, TensorgradError
 from tensorgrad.kernels import providers
+from tensorgrad.kernels.unordered import is_unordered_allowed
 from tensorgrad.tree import named_tensors
 from tests.cupy_stand_in import installed, memory, syncs
 from tests.gpt.models import GPT2, LLAMA
@@ -220,6 +221,20 @@ def test_the_same_command_gives_the_same_weights(text, tmp_path, cuda):
         train.train(config, [str(text)], tmp_path / name)
     assert weights(tmp_path / "a") == weights(tmp_path / "b")
     assert numbers(tmp_path / "a") == numbers(tmp_path / "b")
+
+
+@pytest.mark.parametrize("is_unordered", [False, True])
+def test_attention_is_unordered_only_where_the_run_says_so(is_unordered, text, tmp_path, monkeypatch, capsys, cupy):
+    """In the trial and in each step, not in the samples after them."""
+    seen = []
+    for name in ("try_out", "advance"):
+        run = getattr(Session, name)
+        monkeypatch.setattr(Session, name, lambda self, run=run: (seen.append(is_unordered_allowed()), run(self))[1])
+    monkeypatch.setattr("gpt.train.run._print_samples", lambda session: seen.append(is_unordered_allowed()))
+    train.train(replace(CONFIG, device="cuda", steps=2, unordered=is_unordered), [str(text)], tmp_path / "run")
+    assert seen == [*[is_unordered] * 3, False]
+    output = capsys.readouterr()
+    assert ("unordered: cuDNN sums" in output.out + output.err) == is_unordered
 
 
 def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, cuda):

@@ -95,7 +95,7 @@ CALLS: dict[str, Callable[[], Call]] = {
 
 # Public names that take no argument, that take functions only, or that need a GPU.
 NOT_CALLED = {
-    *("allow_tf32", "doctor", "find_non_finite", "is_recording", "memory_info"),
+    *("allow_tf32", "allow_unordered", "doctor", "find_non_finite", "is_recording", "memory_info"),
     *("no_grad", "recompute", "threads", "value_and_grad"),
 }
 

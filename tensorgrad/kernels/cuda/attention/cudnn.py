@@ -21,6 +21,7 @@ from tensorgrad.errors import DeviceError
 from tensorgrad.kernels.attending import Attending
 from tensorgrad.kernels.cuda.attention.heads import Unsupported, aligned, check_widths, gradients_like, heads_last
 from tensorgrad.kernels.packing import element_strides
+from tensorgrad.kernels.unordered import is_unordered_allowed
 
 __all__ = ["CuDNN", "Problem", "backward_graph", "forward_graph", "load"]
 
@@ -40,7 +41,10 @@ View = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides, in elements
 
 @dataclass(frozen=True)
 class Problem:
-    """Everything that a plan depends on. `tensors`: q, k, v, out; for a backward also g, dq, dk, dv."""
+    """Everything that a plan depends on. `tensors`: q, k, v, out; for a backward also g, dq, dk, dv.
+
+    `is_deterministic`: sums in a fixed order. A forward always is.
+    """
 
     tensors: tuple[View, ...]
     dtype: str
@@ -142,7 +146,8 @@ def _check_extras(attending: Attending) -> None:
 class CuDNN:
     """A provider of attention that keeps a plan for each problem, on the current device of `xp` (CuPy).
 
-    Both directions raise Unsupported if cuDNN has no plan.
+    Both directions raise Unsupported if cuDNN has no plan. Gradients are summed in a fixed order, unless
+    `is_deterministic` is false or `allow_unordered` is in force.
     """
 
     def __init__(self, xp: Any, *, is_deterministic: bool = True) -> None:
@@ -158,7 +163,7 @@ class CuDNN:
         q, k, v = (aligned(x) for x in (q_BHTD, k_BKSD, v_BKSD))
         out = heads_last(q.shape, q.dtype, self._xp)
         stats = self._xp.empty(q.shape[:3], np.float32)
-        problem = self._problem((q, k, v, out), attending)
+        problem = _problem((q, k, v, out), attending, is_deterministic=True)
         self._run(forward_graph, problem, {Q: q, K: k, V: v, OUT: out, STATS: stats})
         return out, stats
 
@@ -176,15 +181,12 @@ class CuDNN:
         check_widths(q_BHTD, v_BKSD, 8, MAX_HEAD_DIM)
         g, q, k, v, out = (aligned(x) for x in (g_BHTD, q_BHTD, k_BKSD, v_BKSD, out_BHTD))
         dq, dk, dv = gradients_like(q, k, v, self._xp)
-        problem = self._problem((q, k, v, out, g, dq, dk, dv), attending)
+        is_deterministic = self.is_deterministic and not is_unordered_allowed()
+        problem = _problem((q, k, v, out, g, dq, dk, dv), attending, is_deterministic=is_deterministic)
         stats = self._xp.ascontiguousarray(logsumexp_BHT)
         tensors = {Q: q, K: k, V: v, OUT: out, G: g, STATS: stats, DQ: dq, DK: dk, DV: dv}
         self._run(backward_graph, problem, tensors)
         return dq, dk, dv
-
-    def _problem(self, tensors: tuple[Array, ...], attending: Attending) -> Problem:
-        views = tuple((x.shape, element_strides(x)) for x in tensors)
-        return Problem(views, tensors[0].dtype.name, attending.is_causal, attending.scale, self.is_deterministic)
 
     def _run(self, make: Callable[..., Any], problem: Problem, tensors: dict[int, Array]) -> None:
         cuda = self._xp.cuda
@@ -220,6 +222,11 @@ class CuDNN:
                 return graph, workspace_bytes
             reason = f"cuDNN's plan needs {shown_bytes(workspace_bytes)}, {shown_bytes(available)} are available"
         return reason
+
+
+def _problem(tensors: tuple[Array, ...], attending: Attending, *, is_deterministic: bool) -> Problem:
+    views = tuple((x.shape, element_strides(x)) for x in tensors)
+    return Problem(views, tensors[0].dtype.name, attending.is_causal, attending.scale, is_deterministic)
 
 
 def _limits(problem: Problem, max_scores_bytes: int) -> tuple[str, ...]:

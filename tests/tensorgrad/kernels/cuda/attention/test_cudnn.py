@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tensorgrad as tg
 from tensorgrad.array import address_of
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import reference
@@ -109,6 +110,24 @@ def test_a_plan_is_made_once_for_all_that_it_depends_on(provider: cudnn.CuDNN, n
     assert len(fake_cudnn.executions) == 7
 
 
+def test_gradients_are_summed_in_any_order_only_where_it_is_allowed(provider: cudnn.CuDNN, normal: Any) -> None:
+    """Each way has a backward plan of its own; the forward's serves both."""
+    g, q, k, v = case(normal)
+
+    def backward() -> list[bool | None]:
+        """The plans so far, after one more call in each direction."""
+        out, stats = provider.attention(q, k, v, CAUSAL)
+        provider.attention_gradient(g, q, k, v, out, stats, CAUSAL)
+        return [getattr(plan, "is_deterministic", None) for plan in fake_cudnn.plans]
+
+    assert backward() == [None, True]
+    with tg.allow_unordered():
+        assert backward() == backward() == [None, True, False]
+        assert not fake_cudnn.executions[-1]["graph"].is_deterministic
+    assert backward() == [None, True, False]
+    assert fake_cudnn.executions[-1]["graph"].is_deterministic
+
+
 def test_a_cotangent_with_other_strides_is_copied(provider: cudnn.CuDNN, normal: Any) -> None:
     g, q, k, v = case(normal)
     out, stats = provider.attention(q, k, v, CAUSAL)
@@ -176,10 +195,12 @@ def test_large_backwards_are_to_work_in_little_memory(
     fake_cudnn.limits.clear()
     any_order = cudnn.CuDNN(FakeCuPy, is_deterministic=False)
     any_order.attention_gradient(g, q, k, v, out, stats, CAUSAL)
+    with tg.allow_unordered():
+        cudnn.CuDNN(FakeCuPy).attention_gradient(g, q, k, v, out, stats, CAUSAL)
     monkeypatch.setenv(cudnn._LIMIT, "7")
     fake_cudnn.has_no_linear_backward.clear()
     cudnn.CuDNN(FakeCuPy).attention_gradient(g, q, k, v, out, stats, CAUSAL)
-    assert fake_cudnn.limits == [None, "7"]
+    assert fake_cudnn.limits == [None, None, "7"]
     assert os.environ[cudnn._LIMIT] == "7"
 
 

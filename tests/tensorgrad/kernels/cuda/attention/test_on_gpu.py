@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tensorgrad as tg
 from tensorgrad.array import cuda_module, to_device, to_numpy
 from tensorgrad.errors import DeviceError
 from tensorgrad.kernels import providers, reference
@@ -127,6 +128,12 @@ def test_the_same_bits_on_every_run(provider: Any) -> None:
     for _ in range(5):
         for a, b in zip(first, both(provider, arrays, CAUSAL), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_sums_in_any_order_are_right(provider: Any, shape: tuple[int, ...]) -> None:
+    with tg.allow_unordered():
+        check(provider, "bfloat16", shape, True)
 
 
 def test_gradients_of_one_projection_are_views_of_one_buffer(provider: Any) -> None:
