@@ -53,7 +53,8 @@ class Device:
 
 
 def is_bfloat16(x: Any) -> bool:
-    return getattr(getattr(x, "dtype", None), "name", "") == "bfloat16"
+    dtype = getattr(x, "dtype", None)
+    return getattr(dtype, "kind", "") == "V" and dtype.name == "bfloat16"
 
 
 def unwrapped(x: Any) -> Any:

@@ -65,6 +65,12 @@ def cuda(request) -> Iterator[Any]:
             yield module
 
 
+@pytest.fixture
+def without_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run prints no samples at its end: on the stand-in they take as long as its steps."""
+    monkeypatch.setattr("gpt.train.run._print_samples", lambda session: None)
+
+
 def numbers(run_dir: Path) -> list[tuple[float, float]]:
     """Loss and gradient norm of each step."""
     return [(r["loss"], r["grad_norm"]) for r in read_metrics(run_dir / "metrics.jsonl") if "loss" in r]
@@ -85,6 +91,7 @@ def test_ten_steps_are_those_of_the_cpu(model, text, tmp_path, cuda):
     np.testing.assert_allclose(ours, theirs, rtol=3e-5)
 
 
+@pytest.mark.usefixtures("without_samples")
 @pytest.mark.parametrize("precision", ["float32", "fp16"])
 def test_a_step_waits_for_nothing(precision, text, tmp_path, monkeypatch, cupy):
     """A step never waits, from its batch to the download of its numbers. Only reading them, a step later, does."""
@@ -104,9 +111,9 @@ def test_a_step_waits_for_nothing(precision, text, tmp_path, monkeypatch, cupy):
     ("precision", "dropout", "optimizer"),
     [("float32", 0.0, "adamw"), ("fp16", 0.0, "adamw"), ("fp16", 0.2, "adamw"), ("float32", 0.0, "muon")],
 )
-def test_a_step_can_be_captured(precision, dropout, optimizer, text, tmp_path, monkeypatch, cupy):
+@pytest.mark.usefixtures("without_samples")
+def test_a_step_can_be_captured(precision, dropout, optimizer, text, tmp_path, cupy):
     """A recorded step neither waits nor copies from or to the host, and equals the eager step."""
-    monkeypatch.setattr("gpt.train.run._print_samples", lambda session: None)
     text.write_text(text.read_text()[:1500])  # the last evaluation reads a tenth of it
     model, optim = replace(GPT2, dropout=dropout), replace(CONFIG.optim, optimizer=optimizer)
     config = replace(CONFIG, device="cuda", precision=precision, model=model, optim=optim, steps=6, threads=2)
@@ -202,8 +209,8 @@ def test_a_step_by_our_own_kernels_waits_for_nothing(cupy_kernels):
     np.testing.assert_allclose(report_3.get()[:2], expected, rtol=3e-5)
 
 
+@pytest.mark.usefixtures("without_samples")
 def test_a_run_by_our_own_kernels_falls_back_nowhere(text, tmp_path, monkeypatch, cupy_kernels):
-    monkeypatch.setattr("gpt.train.run._print_samples", lambda session: None)
     text.write_text(text.read_text()[:800])  # the last evaluation reads a tenth of it
     model = replace(LLAMA, num_layers=1, dropout=0.1)
     config = replace(CONFIG, device="cuda", require_fast=True, steps=1, batch_size=1, micro_batch_size=1, model=model)
@@ -215,6 +222,7 @@ def test_a_run_by_our_own_kernels_falls_back_nowhere(text, tmp_path, monkeypatch
     assert not checkpoint.checkpoints(tmp_path / "refused")
 
 
+@pytest.mark.usefixtures("without_samples")
 def test_the_same_command_gives_the_same_weights(text, tmp_path, cuda):
     config = replace(CONFIG, device="cuda")
     for name in ("a", "b"):
@@ -237,6 +245,7 @@ def test_attention_is_unordered_only_where_the_run_says_so(is_unordered, text, t
     assert ("unordered: cuDNN sums" in output.out + output.err) == is_unordered
 
 
+@pytest.mark.usefixtures("without_samples")
 def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, cuda):
     config = replace(CONFIG, device="cuda")
     train.train(config, [str(text)], tmp_path / "run")
@@ -246,6 +255,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(text, tmp_path, cuda):
     assert weights(tmp_path / "run") == expected
 
 
+@pytest.mark.usefixtures("without_samples")
 def test_fp16_scales_its_loss(text, tmp_path, monkeypatch, cuda):
     monkeypatch.setattr("gpt.optim.adamw.FIRST", 2.0**28)
     train.train(replace(CONFIG, device="cuda", precision="fp16", steps=20), [str(text)], tmp_path / "run")
