@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,10 @@ __all__ = ["attention", "attention_gradient", "provider_for"]
 
 # With fewer queries there is little to compute, and in generating cuDNN would plan for another length at every token.
 FEW_QUERIES = 16
+# Shapes of a trial: heads, key heads, queries, keys, width.
+_Shape: TypeAlias = tuple[int, int, int, int, int]
+_ODD: _Shape = (4, 2, 33, 40, 32)
+_EVEN: _Shape = (4, 4, 64, 64, 64)
 # Largest relative error of a trial, as a ratio of root mean squares: several roundings.
 _TOLERANCES = {"bfloat16": 2e-2, "float16": 3e-3, "float32": 2e-5, "float64": 1e-12}
 
@@ -59,7 +64,7 @@ def _providers(q: Array, k: Array, attending: Attending) -> Iterator[Any]:
     if attending.mask is not None or attending.dropout is not None:  # cuDNN's dropout would draw other numbers
         yield _own_for(q, "with a mask or dropout", has_extras=True)
         return
-    chosen = provider_for(q)
+    chosen = provider_for(q, (q.shape[1], k.shape[1], 64, 64, q.shape[3]))
     if not isinstance(chosen, CuDNN):
         yield chosen
         return
@@ -68,13 +73,16 @@ def _providers(q: Array, k: Array, attending: Attending) -> Iterator[Any]:
     yield _own_for(q, "what cuDNN does not take", has_extras=False)
 
 
-def provider_for(like: Array) -> Any:
-    """The provider of attention for arrays of `like`'s dtype on its device, tried out at first use."""
+def provider_for(like: Array, shape: _Shape = _EVEN) -> Any:
+    """The provider of attention for arrays of `like`'s dtype on its device, tried out at first use.
+
+    `shape`: what cuDNN is tried with first, with the heads and the width of the calls to come, and few tokens.
+    """
     own = (_own_name(like), lambda: _tried(tiled, like))
     unfused = ("unfused", lambda: _tried(reference, like))
     if like.dtype.itemsize != 2:
         return choose(_need(like.dtype), [own, unfused])
-    return choose(_need(like.dtype), [("cudnn", lambda: _tried(CuDNN(module_of(like)), like)), own, unfused])
+    return choose(_need(like.dtype), [("cudnn", lambda: _tried_cudnn(like, shape)), own, unfused])
 
 
 def _need(dtype: DType) -> str:
@@ -91,19 +99,36 @@ def _own_name(like: Array) -> str:
     return "flash" if like.dtype.itemsize == 2 else "plain"
 
 
-def _tried(provider: Any, like: Array, *, has_extras: bool = False) -> Any:
+def _tried_cudnn(like: Array, shape: _Shape) -> CuDNN:
+    """cuDNN, once it has computed `shape`, or else `_EVEN`, correctly, and `_ODD` correctly or not at all.
+
+    Another kernel computes each call that cuDNN declines, so cuDNN need not take every shape.
+    Raises ArithmeticError, Unsupported if it takes neither of the first two, and whatever cuDNN raises.
+    """
+    provider = CuDNN(module_of(like))
+    try:
+        _tried(provider, like, shape)
+    except Unsupported:
+        _tried(provider, like, _EVEN)
+    with suppress(Unsupported):
+        _tried(provider, like, _ODD)
+    return provider
+
+
+def _tried(provider: Any, like: Array, shape: _Shape = _ODD, *, has_extras: bool = False) -> Any:
     """The provider, once it has computed a tiny problem in `like`'s dtype on its device correctly.
 
     `has_extras`: with a mask and dropout. Raises ArithmeticError, and whatever the provider raises.
     """
     random = np.random.default_rng(0)
-    shapes = ((1, 4, 33, 32), (1, 4, 33, 32), (1, 2, 40, 32), (1, 2, 40, 32))
-    numbers = [random.normal(size=shape).astype(np.float32) for shape in shapes]
+    heads, kv_heads, num_queries, num_keys, width = shape
+    shapes = (*[(1, heads, num_queries, width)] * 2, *[(1, kv_heads, num_keys, width)] * 2)
+    numbers = [random.normal(size=size).astype(np.float32) for size in shapes]
     g, q, k, v = (to_device(x, device_of(like)).astype(like.dtype) for x in numbers)
     exact_g, exact_q, exact_k, exact_v = (to_numpy(x.astype(np.float64)) for x in (g, q, k, v))
     attending = exact_attending = Attending(is_causal=True, scale=0.2)
     if has_extras:
-        dropout, mask = (np.zeros((1, 2), np.uint64), 0.25), random.random((1, 4, 33, 40)) < 0.9
+        dropout, mask = (np.zeros((1, 2), np.uint64), 0.25), random.random((1, heads, num_queries, num_keys)) < 0.9
         exact_attending = Attending(is_causal=True, scale=0.2, mask=mask, dropout=dropout)
         attending = Attending(is_causal=True, scale=0.2, mask=to_device(mask, device_of(like)), dropout=dropout)
     out, logsumexp = provider.attention(q, k, v, attending)

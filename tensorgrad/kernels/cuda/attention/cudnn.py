@@ -214,7 +214,7 @@ class CuDNN:
                     graph.create_execution_plans([self._cudnn.heur_mode.A])
                     graph.check_support()
                     graph.build_plans()
-            except self._cudnn.cudnnGraphNotSupportedError as error:
+            except (self._cudnn.cudnnGraphNotSupportedError, RuntimeError) as error:  # the latter: no engine is found
                 reason = f"cuDNN has no plan: {error}"
                 continue
             workspace_bytes = graph.get_workspace_size()

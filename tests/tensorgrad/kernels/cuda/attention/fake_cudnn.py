@@ -28,6 +28,8 @@ streams: dict[int, int] = {}
 refused: list[float] = []
 limits: list[str | None] = []  # on a backward's workspace, at the time of planning
 has_no_linear_backward: list[bool] = []  # any length: no backward works within a limit
+declined_kinds: set[str] = set()  # of shapes: "odd", "grouped", "all"
+failed: list[str] = []  # the error that planning ends in, if any
 UNLUCKY_SCALE = 13  # for which there is no plan
 
 
@@ -35,7 +37,7 @@ class cudnnGraphNotSupportedError(Exception): ...
 
 
 def forget() -> None:
-    for record in (plans, executions, refused, limits, has_no_linear_backward):
+    for record in (plans, executions, refused, limits, has_no_linear_backward, declined_kinds, failed):
         record.clear()
 
 
@@ -147,9 +149,18 @@ class pygraph:
             limits.append(os.environ.get("CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT"))
             if has_no_linear_backward and limits[-1] not in (None, "-1"):
                 raise cudnnGraphNotSupportedError("no engine with so little memory")
+        if failed:
+            raise RuntimeError(failed[0])
+        if kind := self._declined_kind():
+            raise cudnnGraphNotSupportedError(f"no engine for {kind}")
         if self.options["attn_scale"] == UNLUCKY_SCALE:
             refused.append(UNLUCKY_SCALE)
             raise cudnnGraphNotSupportedError(f"no engine for scale {UNLUCKY_SCALE}")
+
+    def _declined_kind(self) -> str | None:
+        (_, heads, queries, _), (_, kv_heads, keys, _) = (self.inputs[name].dim for name in "qk")
+        kinds = {"odd": queries % 2 or keys % 2, "grouped": heads != kv_heads, "all": True}
+        return next((kind for kind, holds in kinds.items() if holds and kind in declined_kinds), None)
 
     def build_plans(self) -> None:
         self._step("build_plans")

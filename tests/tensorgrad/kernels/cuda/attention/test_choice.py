@@ -54,9 +54,11 @@ def with_cudnn(shim: Shim, monkeypatch: pytest.MonkeyPatch) -> Shim:
     return shim
 
 
-def compute(element: str, width: int, queries: int, keys: int, *, scale: float = 0.2, **rest: Any) -> None:
-    """Both directions on the device, checked against the definition."""
-    arrays = attention_inputs(element, width, 2, 1, queries, keys)
+def compute(
+    element: str, width: int, queries: int, keys: int, *, scale: float = 0.2, heads: int = 2, **rest: Any
+) -> None:
+    """Both directions on the device, with one head of keys, checked against the definition."""
+    arrays = attention_inputs(element, width, heads, 1, queries, keys)
     mask, dropout = rest.get("mask"), rest.get("dropout")
     attending = Attending(is_causal=mask is None, scale=scale, mask=mask, dropout=dropout)
     wide = [x.astype(np.float64) for x in arrays]
@@ -93,7 +95,7 @@ def test_cudnn_is_chosen_where_it_computes_rightly(with_cudnn: Shim) -> None:
         compute("float16", 32, 40, 40)
     assert chosen() == {"attention in float16": "cudnn"}
     assert not with_cudnn.launched
-    assert len(fake_cudnn.executions) == 4  # twice in the trial, twice for the call
+    assert len(fake_cudnn.executions) == 6  # two shapes in the trial, then the call: twice each
 
 
 def test_our_own_kernel_is_chosen_where_there_is_no_cudnn(shim: Shim) -> None:
@@ -105,6 +107,66 @@ def test_our_own_kernel_is_chosen_where_there_is_no_cudnn(shim: Shim) -> None:
     assert kernels_of(shim) == {"attention_flash.cu"}
     with pytest.raises(DeviceError, match="attention in float16: expected cudnn"), providers.requiring_fast():
         raise AssertionError("the choice is to be refused")
+
+
+@pytest.mark.parametrize(
+    ("declined", "heads", "length"),
+    [({"odd"}, 2, 40), ({"grouped"}, 1, 40), ({"odd", "grouped"}, 1, 40)],
+)
+def test_a_cudnn_that_declines_some_shapes_is_chosen_for_the_others(
+    with_cudnn: Shim, declined: set[str], heads: int, length: int
+) -> None:
+    fake_cudnn.declined_kinds |= declined
+    with providers.requiring_fast():
+        compute("float16", 32, length, length, heads=heads)
+    assert chosen() == {"attention in float16": "cudnn"}
+    assert not with_cudnn.launched
+    others = {"odd": (1, 41), "grouped": (2, 40)}
+    for kind in declined:
+        compute("float16", 32, others[kind][1], others[kind][1], heads=others[kind][0])
+    assert kernels_of(with_cudnn) == {"attention_flash.cu"}
+    reasons = {f"cuDNN has no plan: no engine for {kind}" for kind in declined}
+    assert {fallback.reason for fallback in providers.fallbacks()} == reasons
+
+
+def test_a_first_call_that_cudnn_declines_does_not_lose_it(with_cudnn: Shim) -> None:
+    fake_cudnn.declined_kinds.add("grouped")
+    compute("float16", 12, 40, 40)  # heads of a width that it does not take either
+    assert chosen()["attention in float16"] == "cudnn"
+    assert len(fake_cudnn.executions) == 2  # of equal heads, in the trial
+    compute("float16", 32, 40, 40, heads=1)
+    assert len(fake_cudnn.executions) == 4
+
+
+@pytest.mark.parametrize("is_failing", [False, True])
+def test_a_cudnn_that_declines_everything_is_not_used(with_cudnn: Shim, is_failing: bool) -> None:
+    """It says so, or planning fails."""
+    if is_failing:
+        fake_cudnn.failed.append("no engine for all")
+    fake_cudnn.declined_kinds.add("all")
+    compute("float16", 32, 40, 40)
+    (choice,) = choices()
+    assert choice.chosen == "flash"
+    assert choice.rejected == (("cudnn", "Unsupported: cuDNN has no plan: no engine for all"),)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 64, 64), (4, 2, 33, 40)])
+def test_a_cudnn_that_is_wrong_for_one_shape_is_not_used(
+    with_cudnn: Shim, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]
+) -> None:
+    """Both the call's own kind of shape and odd lengths with grouped heads are tried."""
+    right = reference.attention
+
+    def wrong(q: np.ndarray, k: np.ndarray, *rest: Any) -> Any:
+        out, logsumexp = right(q, k, *rest)
+        return out * (1.01 if (*q.shape[1:2], *k.shape[1:2], q.shape[2], k.shape[2]) == shape else 1), logsumexp
+
+    parts = types.SimpleNamespace(attention=wrong, attention_gradient=reference.attention_gradient)
+    monkeypatch.setattr(fake_cudnn, "reference", parts)
+    compute("float16", 32, 40, 40, heads=1)
+    (choice,) = choices()
+    assert choice.chosen == "flash"
+    assert "out is wrong by 1.0e-02" in choice.rejected[0][1]
 
 
 def test_a_cudnn_that_computes_wrongly_is_not_used(with_cudnn: Shim, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,14 @@ def test_what_cudnn_has_no_plan_for_is_asked_once(provider: cudnn.CuDNN, normal:
     assert fake_cudnn.refused == [13]
 
 
+def test_a_failure_in_planning_is_no_plan(provider: cudnn.CuDNN, normal: Any) -> None:
+    """The frontend raises RuntimeError if cuDNN's heuristics find no engine, or no plan can be built."""
+    _, q, k, v = case(normal)
+    fake_cudnn.failed.append("heuristics found nothing")
+    with pytest.raises(Unsupported, match="cuDNN has no plan: heuristics found nothing"):
+        provider.attention(q, k, v, CAUSAL)
+
+
 def test_large_backwards_are_to_work_in_little_memory(
     provider: cudnn.CuDNN, normal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
